@@ -1,0 +1,194 @@
+// What the engine needs of one replica, in the mesh's words: an IMAP account behind an interface.
+//
+// engine/sync calls it; engine/replica/imap_replica.h implements it over engine/imap, with a pool of connections.
+// Names are mailbox names of the mesh (UTF-8, "/" between levels, "INBOX" in capitals); the implementation translates
+// to the server's. Engine thread only. Calls for one replica may run side by side, up to its max_connections; each
+// takes a connection for as long as it runs.
+//
+// Errors: kUnavailable, kDeadlineExceeded, kCancelled and kDataLoss of a call that changes something mean that its
+// outcome is unknown (OutcomeUnknown below); every other error is the server's refusal: nothing was changed. Texts name
+// the replica, the mailbox, what was tried and what the server answered.
+#ifndef IMAPMESH_ENGINE_REPLICA_REPLICA_H_
+#define IMAPMESH_ENGINE_REPLICA_REPLICA_H_
+
+#include <asio/awaitable.hpp>
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/status.h"
+#include "base/uid_set.h"
+#include "engine/net/body.h"
+
+namespace imapmesh {
+
+// What one LIST-STATUS line tells of a mailbox copy.
+struct MailboxStatus {
+  std::string mailbox;    // name of the mesh
+  std::string name_here;  // as the server spells it, for status and errors
+  bool selectable = true;
+  bool subscribed = false;
+  bool status_known = false;  // false: the server listed it but gave no STATUS; nothing below holds
+  UidValidity uid_validity;
+  Uid uid_next;
+  ModSeq highest_modseq;
+};
+
+// Up to where a mailbox copy has been consumed (what the store records as its cursor).
+struct MailboxCursor {
+  UidValidity uid_validity;  // 0: never observed
+  Uid uid_next;              // every UID below is known
+  ModSeq highest_modseq;     // every change up to this is known, for UIDs below uid_next
+  bool operator==(const MailboxCursor&) const = default;
+};
+
+using Digest = std::array<uint8_t, 16>;  // the first half of a SHA-256
+
+// A message copy seen for the first time, with all that identifies it.
+struct ArrivedMessage {
+  Uid uid;
+  std::vector<std::string> flags;  // as the server spells them, without \Recent
+  uint64_t size = 0;               // RFC822.SIZE, bytes
+  int64_t internal_date = 0;       // seconds since 1970 UTC
+  int32_t zone_minutes = 0;        // of INTERNALDATE as the server wrote it
+  Digest header_digest{};          // of Message-ID, Date, From, To, Cc, Subject and Content-Type, unfolded
+  bool has_message_id = false;
+  std::string message_id;   // as written, cut at 998 bytes; "" when there is none
+  std::string server_guid;  // X-GUID, EMAILID or X-GM-MSGID; "" when the server has none
+};
+
+struct FlagChange {
+  Uid uid;
+  std::vector<std::string> flags;  // all that are set now, without \Recent
+};
+
+// One look into one mailbox copy.
+struct Observation {
+  MailboxCursor cursor;   // what is consumed once this observation is recorded
+  bool complete = false;  // everything was listed in `arrived`: known UIDs below cursor.uid_next not listed are gone
+  bool more = false;      // arrivals were cut at max_messages: observe again from `cursor`
+  UidSet vanished;        // below since.uid_next; may name UIDs that never were known
+  std::vector<FlagChange> changed;       // UIDs below since.uid_next
+  std::vector<ArrivedMessage> arrived;   // UIDs from since.uid_next on (from 1 when complete), ascending
+  uint64_t exists = 0;                   // messages in the mailbox copy now
+  bool read_only = false;
+  bool new_keywords = true;              // PERMANENTFLAGS has \*
+  std::vector<std::string> permanent_flags;
+};
+
+struct MailboxReference {
+  std::string mailbox;
+  UidValidity uid_validity;  // when not 0, an operation on another UIDVALIDITY fails with kFailedPrecondition
+};
+
+struct AppendItem {
+  std::shared_ptr<const Body> body;
+  std::vector<std::string> flags;
+  int64_t internal_date = 0;  // seconds since 1970 UTC
+  int32_t zone_minutes = 0;
+};
+
+struct CopiedUid {
+  Uid from;
+  Uid to;
+};
+
+struct ExpungeResult {
+  UidSet modified;  // left alone: changed since `unchanged_since` (RFC 7162 section 3.1.3)
+};
+
+// CONTRACT.md section 4: counted since the replica object was made.
+struct ReplicaCounters {
+  uint64_t commands = 0;
+  uint64_t bytes_sent = 0;
+  uint64_t bytes_received = 0;
+  uint64_t mailboxes_selected = 0;
+  uint64_t messages_fetched = 0;  // bodies
+  uint64_t messages_appended = 0;
+  uint64_t messages_copied_server_side = 0;
+  uint64_t flags_changed = 0;  // message copies
+  uint64_t messages_expunged = 0;
+};
+
+struct ServerInfo {
+  std::string software;  // ID name and version, or from the greeting; printable
+  std::string tier;      // "QRESYNC", "CONDSTORE", "PLAIN"; "" before the first login
+  std::vector<std::string> capabilities;
+  bool can_push = false;  // NOTIFY
+  int connections = 0;
+};
+
+class Replica {
+ public:
+  virtual ~Replica() = default;
+
+  virtual const std::string& name() const = 0;
+
+  // Every mailbox copy that belongs to the mesh, in one exchange. Connects when necessary.
+  virtual asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> Look() = 0;
+
+  // What changed in `mailbox` since `since`. With another UIDVALIDITY than `since` names, or none, the observation is
+  // `complete` (in batches: `more`, each from the last cursor). At most about max_messages arrivals.
+  virtual asio::awaitable<absl::StatusOr<Observation>> Observe(std::string mailbox, MailboxCursor since,
+                                                               size_t max_messages) = 0;
+
+  // Fetches whole messages with BODY.PEEK[]; `take` gets each as it arrives. UIDs that are gone are left out.
+  virtual asio::awaitable<absl::Status> FetchBodies(MailboxReference mailbox, UidSet uids,
+                                                    std::function<void(Uid, std::shared_ptr<const Body>)> take) = 0;
+
+  // Appends all or none (MULTIAPPEND; without it, only one item may be given: see max_append). UIDs in order; a UID 0
+  // where the server did not tell. kNotFound: the mailbox does not exist.
+  virtual asio::awaitable<absl::StatusOr<std::vector<Uid>>> Append(MailboxReference mailbox,
+                                                                   std::vector<AppendItem> items) = 0;
+  virtual size_t max_append() const = 0;
+
+  // Copies or moves within the replica. UIDs that are gone are left out of the result.
+  virtual asio::awaitable<absl::StatusOr<std::vector<CopiedUid>>> CopyMessages(MailboxReference from,
+                                                                               MailboxReference to, UidSet uids,
+                                                                               bool move) = 0;
+
+  // +FLAGS.SILENT and -FLAGS.SILENT. UIDs that are gone are passed over.
+  virtual asio::awaitable<absl::Status> StoreFlags(MailboxReference mailbox, UidSet uids, std::vector<std::string> add,
+                                                   std::vector<std::string> remove) = 0;
+
+  // \Deleted with UNCHANGEDSINCE (where known), then UID EXPUNGE of just these.
+  virtual asio::awaitable<absl::StatusOr<ExpungeResult>> Expunge(MailboxReference mailbox, UidSet uids,
+                                                                 ModSeq unchanged_since) = 0;
+
+  // CREATE, and SUBSCRIBE when asked. OK when it exists already.
+  virtual asio::awaitable<absl::Status> CreateMailbox(std::string mailbox, bool subscribe) = 0;
+  virtual asio::awaitable<absl::Status> Subscribe(std::string mailbox, bool subscribed) = 0;
+  virtual asio::awaitable<absl::Status> DeleteMailbox(std::string mailbox) = 0;
+  virtual asio::awaitable<absl::Status> RenameMailbox(std::string from, std::string to) = 0;
+
+  // Watches on a connection of its own until it breaks or Close is called; `due` is called with the mailboxes that may
+  // have changed (empty: any). kUnimplemented: the server cannot push, poll instead.
+  virtual asio::awaitable<absl::Status> Watch(std::function<void(std::vector<std::string>)> due) = 0;
+
+  // Keeps a NOOP or drops idle connections; called now and then while nothing happens. Never connects.
+  virtual asio::awaitable<void> KeepAlive() = 0;
+
+  // Drops every connection; outstanding calls end with kUnavailable. The next call connects anew.
+  virtual void Close() = 0;
+  // LOGOUT on idle connections, then Close.
+  virtual asio::awaitable<void> Logout() = 0;
+
+  virtual ReplicaCounters counters() const = 0;
+  virtual const ServerInfo& info() const = 0;
+};
+
+// Whether an operation that ended so may still have taken effect.
+inline bool OutcomeUnknown(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) || absl::IsCancelled(status) ||
+         absl::IsDataLoss(status);
+}
+
+}  // namespace imapmesh
+
+#endif  // IMAPMESH_ENGINE_REPLICA_REPLICA_H_

@@ -1,0 +1,218 @@
+// The narrow interface through which everything outside the engine thread watches and steers the coordinator.
+//
+// rpc/ (gRPC's threads) and the daemon's main thread call it; engine/sync/coordinator.h implements it. Every method may
+// be called from any thread: readers get immutable snapshots, orders are posted to the engine thread and answered
+// through callbacks that run on the engine thread and must not block. Plain values only: no engine object crosses.
+#ifndef IMAPMESH_ENGINE_SYNC_CONTROL_H_
+#define IMAPMESH_ENGINE_SYNC_CONTROL_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "engine/replica/replica.h"
+#include "graph/graph.h"
+
+namespace imapmesh {
+
+enum class ReplicaState { kUnknown, kConnecting, kUp, kDown };
+enum class EdgeState {
+  kUnknown,     // not looked at yet
+  kInSync,      // nothing is pending and both ends are as recorded
+  kPending,     // something is to be done
+  kSyncing,     // it is being done
+  kPaused,      // by topology or order
+  kUnreachable  // an end is down
+};
+
+// Names as CONTRACT.md section 4 and the .proto spell them: "UP", "IN_SYNC"…
+const char* Name(ReplicaState state);
+const char* Name(EdgeState state);
+
+struct ReplicaReport {
+  std::string name;
+  ReplicaState state = ReplicaState::kUnknown;
+  ServerInfo server;
+  ReplicaCounters counters;
+  int64_t mailboxes = 0;
+  int64_t messages = 0;
+  std::string last_error;
+  int64_t last_look_unix_ms = 0;       // 0: never
+  int64_t state_since_unix_ms = 0;     // when `state` was entered
+  int64_t next_attempt_unix_ms = 0;    // while down: when it is tried again
+};
+
+struct PendingCounts {
+  int64_t additions = 0;
+  int64_t flags = 0;
+  int64_t deletions = 0;
+  int64_t mailboxes = 0;
+  int64_t total() const { return additions + flags + deletions + mailboxes; }
+};
+
+struct EdgeReport {
+  std::string a;
+  std::string b;
+  EdgeState state = EdgeState::kUnknown;
+  PendingCounts pending;
+  int64_t operations = 0;  // done along this edge since the start of the daemon, or of the run for --once
+  int64_t last_sync_unix_ms = 0;
+  int64_t oldest_pending_unix_ms = 0;  // 0: nothing pending
+  std::string last_error;
+};
+
+struct MailboxReport {
+  std::string mailbox;
+  struct Copy {
+    std::string replica;
+    std::string name_here;
+    int64_t messages = 0;
+    uint32_t uid_validity = 0;
+    uint32_t uid_next = 0;
+    uint64_t highest_modseq = 0;
+    bool in_sync = false;
+  };
+  std::vector<Copy> copies;
+};
+
+struct ConflictReport {
+  int64_t id = 0;
+  std::string kind;     // "DELETE_VS_CHANGE", "BRAKE", "FLAG_CHANGE"…
+  std::string mailbox;
+  std::string message_id;  // Message-ID, "" for a mailbox
+  std::string subject;
+  int64_t observed_unix_ms = 0;
+  std::string replica_a;  // the two sides and what each did
+  std::string change_a;
+  std::string replica_b;
+  std::string change_b;
+  std::string policy;
+  std::string outcome;
+  bool open = false;  // waits for a decision
+};
+
+struct ProblemReport {  // a refused operation: visible until it succeeds or is no longer wanted
+  std::string replica;
+  std::string mailbox;
+  std::string operation;
+  std::string message;  // what is refused
+  std::string answer;   // what the server said
+  std::string remedy;
+  int64_t since_unix_ms = 0;
+};
+
+struct StatusSnapshot {
+  std::string topology_name;
+  int64_t generated_unix_ms = 0;
+  bool converged = false;
+  bool syncing = false;
+  int64_t rounds = 0;
+  std::vector<ReplicaReport> replicas;
+  std::vector<EdgeReport> edges;
+  std::vector<MailboxReport> mailboxes;
+  std::vector<ProblemReport> problems;
+  int64_t conflicts_open = 0;
+  int64_t conflicts_resolved = 0;
+};
+
+// CONTRACT.md section 4.
+struct RunReport {
+  bool converged = false;
+  int64_t rounds = 0;
+  double wall_s = 0;
+  std::vector<ReplicaReport> replicas;
+  std::vector<EdgeReport> edges;
+  int64_t conflicts_open = 0;
+  int64_t conflicts_resolved = 0;
+  int64_t refused = 0;
+  // CONTRACT.md section 2: 0, 3 or 4.
+  int ExitCode() const;
+};
+
+struct Progress {
+  struct Edge {
+    std::string a;
+    std::string b;
+    int64_t messages_done = 0;
+    int64_t messages_total = 0;
+    int64_t bytes_done = 0;
+    int64_t bytes_total = 0;
+  };
+  std::string phase;  // "looking", "identifying", "adding", "flags", "deleting"
+  std::vector<Edge> edges;
+  double elapsed_s = 0;
+};
+
+struct PlanItem {
+  int64_t wave = 0;
+  std::string edge;       // "a:b"
+  std::string from;       // replica that holds or changed it
+  std::string to;         // replica that the operation changes
+  std::string operation;  // "APPEND", "COPY", "MOVE", "STORE", "EXPUNGE", "CREATE"
+  std::string mailbox;
+  int64_t message = 0;    // id in the mesh, 0 for a mailbox
+  std::string message_id;
+  std::string detail;     // flags added and removed, source mailbox of a copy…
+  int64_t bytes = 0;      // of body to transfer
+  std::string rule;       // why
+  int64_t stamp = 0;
+};
+
+struct Event {
+  int64_t id = 0;  // rises by one; a gap means events were dropped for this reader
+  int64_t unix_ms = 0;
+  std::string kind;  // "REPLICA_UP", "REPLICA_DOWN", "CHANGE_SEEN", "OPERATION_DONE", "CONFLICT", "PROBLEM",
+                     // "CONVERGED", "TOPOLOGY_RELOADED", "EDGE_PAUSED", "EDGE_RESUMED"
+  std::string replica;
+  std::string edge;
+  std::string mailbox;
+  std::string text;  // one printable line
+};
+
+struct SyncScope {  // empty: everything
+  std::string replica;
+  std::string edge;
+  std::string mailbox;
+};
+
+// A reader's place in the stream of events; the engine drops the oldest for a reader that is too slow.
+class EventReader {
+ public:
+  virtual ~EventReader() = default;
+  // Events not read yet, oldest first, at most `max`. Never blocks.
+  virtual std::vector<Event> Take(size_t max) = 0;
+};
+
+class Control {
+ public:
+  virtual ~Control() = default;
+
+  virtual std::shared_ptr<const Graph> GetGraph() const = 0;
+  virtual std::shared_ptr<const StatusSnapshot> GetStatus() const = 0;
+
+  // `wake` is called (any thread, must not block) whenever the reader may have something to take; the first call may
+  // come before this returns. Reading starts after event `after` as far as it is still kept; -1: only what is new.
+  virtual std::shared_ptr<EventReader> ReadEvents(int64_t after, std::function<void()> wake) = 0;
+
+  // Rounds until converged. `progress` at most ten times a second. `done` once: kInvalidArgument or kNotFound for a bad
+  // scope, else the report. The returned function cancels the wait (the sync itself goes on; `done` gets kCancelled).
+  virtual std::function<void()> Sync(SyncScope scope, std::function<void(Progress)> progress,
+                                     std::function<void(absl::StatusOr<RunReport>)> done) = 0;
+
+  // Looks, identifies and merges, and tells what would be done; changes nothing on any server.
+  virtual void Plan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done) = 0;
+
+  virtual void ListConflicts(bool open_only,
+                             std::function<void(absl::StatusOr<std::vector<ConflictReport>>)> done) = 0;
+  // `edge` is "a:b". kNotFound when there is no such edge.
+  virtual void PauseEdge(std::string edge, bool paused, std::function<void(absl::Status)> done) = 0;
+  // Takes over a validated graph; the file is read by the caller.
+  virtual void Reload(std::shared_ptr<const Graph> graph, std::function<void(absl::Status)> done) = 0;
+};
+
+}  // namespace imapmesh
+
+#endif  // IMAPMESH_ENGINE_SYNC_CONTROL_H_
