@@ -12,7 +12,6 @@
 #define IMAPMESH_ENGINE_REPLICA_REPLICA_H_
 
 #include <asio/awaitable.hpp>
-#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -21,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/digest.h"
 #include "base/ids.h"
 #include "base/status.h"
 #include "base/uid_set.h"
@@ -48,7 +48,6 @@ struct MailboxCursor {
   bool operator==(const MailboxCursor&) const = default;
 };
 
-using Digest = std::array<uint8_t, 16>;  // the first half of a SHA-256
 
 // A message copy seen for the first time, with all that identifies it.
 struct ArrivedMessage {
