@@ -1,0 +1,170 @@
+// The IMAP commands the engine uses, as coroutines with typed results.
+//
+// engine/imap/open.h (connecting) and engine/replica call them; each takes a Session for as long as it runs. Mailbox
+// names are raw: as the server spells them (modified UTF-7), with its own delimiter. Long UID sets are split over
+// several pipelined commands. Errors: see Session; texts begin with the command's name. Engine thread.
+#ifndef IMAPMESH_ENGINE_IMAP_COMMANDS_H_
+#define IMAPMESH_ENGINE_IMAP_COMMANDS_H_
+
+#include <asio/awaitable.hpp>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/status.h"
+#include "base/uid_set.h"
+#include "engine/imap/response.h"
+#include "engine/imap/session.h"
+#include "engine/net/body.h"
+
+namespace imapmesh::imap {
+
+// ---- The connection ------------------------------------------------------------------------------------------------
+
+// Asks unless the server told already (session.capabilities()).
+asio::awaitable<absl::Status> Capability(Session& session);
+// RFC 2971, with this program's name. What the server told is also in session.server_id().
+asio::awaitable<absl::StatusOr<std::map<std::string, std::string>>> Id(Session& session);
+// kUnauthenticated when the server refuses. Both forget and ask again for capabilities where the server did not tell.
+asio::awaitable<absl::Status> Login(Session& session, std::string username, std::string password);
+// AUTHENTICATE PLAIN (RFC 4616), with SASL-IR where the server has it.
+asio::awaitable<absl::Status> LoginPlain(Session& session, std::string username, std::string password);
+// Those of `extensions` that the server has ("QRESYNC"). session.enabled() tells what is on.
+asio::awaitable<absl::Status> Enable(Session& session, std::vector<std::string> extensions);
+// COMPRESS DEFLATE (RFC 4978). After OK the caller puts the layer on with session.UpgradeStream.
+asio::awaitable<absl::Status> Compress(Session& session);
+// STARTTLS. After OK likewise; the capabilities told before it are forgotten.
+asio::awaitable<absl::Status> StartTls(Session& session);
+asio::awaitable<absl::Status> Noop(Session& session);
+// LOGOUT, then closes, whatever the server answers.
+asio::awaitable<void> Logout(Session& session);
+
+// ---- Mailboxes -----------------------------------------------------------------------------------------------------
+
+asio::awaitable<absl::StatusOr<NamespaceResponse>> Namespace(Session& session);
+
+struct ListedMailbox {
+  ListResponse list;
+  bool subscribed = false;
+  std::optional<MailboxStatusResponse> status;
+};
+// Everything that matches `pattern` with its STATUS (UIDVALIDITY UIDNEXT, and HIGHESTMODSEQ where known): one exchange
+// with LIST-STATUS, else LIST, LSUB and pipelined STATUS.
+asio::awaitable<absl::StatusOr<std::vector<ListedMailbox>>> ListStatus(Session& session, std::string pattern);
+
+struct SelectRequest {
+  SelectRequest(std::string mailbox) : mailbox_raw(std::move(mailbox)) {}
+  std::string mailbox_raw;
+  bool read_only = false;    // EXAMINE
+  UidValidity uid_validity;  // with modseq: SELECT asks with QRESYNC what happened since; needs ENABLE QRESYNC
+  ModSeq modseq;
+  UidSet known_uids;  // optional (RFC 7162 section 3.2.5.1); left out when longer than 4 kB
+};
+struct SelectResult {
+  UidValidity uid_validity;
+  Uid uid_next;           // 0: the server did not tell
+  ModSeq highest_modseq;  // 0: NOMODSEQ
+  uint32_t exists = 0;
+  std::vector<std::string> flags;
+  std::vector<std::string> permanent_flags;
+  bool read_only = false;
+  bool uid_not_sticky = false;
+  UidSet vanished;                     // since the asked modseq; only when the UIDVALIDITY is the asked one
+  std::vector<FetchResponse> changed;  // UID, FLAGS, MODSEQ; likewise
+};
+asio::awaitable<absl::StatusOr<SelectResult>> Select(Session& session, SelectRequest request);
+// UNSELECT, or where missing an EXAMINE of a name that cannot exist: never CLOSE, which expunges.
+asio::awaitable<absl::Status> Unselect(Session& session);
+
+asio::awaitable<absl::Status> Create(Session& session, std::string mailbox_raw);
+asio::awaitable<absl::Status> Delete(Session& session, std::string mailbox_raw);
+asio::awaitable<absl::Status> Rename(Session& session, std::string from_raw, std::string to_raw);
+asio::awaitable<absl::Status> Subscribe(Session& session, std::string mailbox_raw);
+asio::awaitable<absl::Status> Unsubscribe(Session& session, std::string mailbox_raw);
+
+// ---- Messages of the selected mailbox
+// --------------------------------------------------------------------------------
+
+// X-GUID, EMAILID or X-GM-MSGID: what this server can tell of a message's identity within the account; "" for none.
+std::string IdentityItem(const Session& session);
+
+struct NewMessage {
+  Uid uid;
+  std::vector<std::string> flags;  // without \Recent
+  std::string internal_date;       // "dd-Mon-yyyy hh:mm:ss +zzzz" as the server wrote it
+  uint64_t size = 0;
+  ModSeq modseq;       // 0 where the server has none
+  std::string guid;    // of the identity item; "" for none
+  std::string header;  // Message-ID, Date, From, To, Cc, Subject, Content-Type, as written; at most 1 MiB of it
+};
+// `take` gets each message of `uids` that exists, in the server's order.
+asio::awaitable<absl::Status> FetchNew(Session& session, UidSet uids, std::function<absl::Status(NewMessage)> take);
+// UID, FLAGS and MODSEQ of what is in `uids`; with `changed_since` only what changed (CHANGEDSINCE).
+asio::awaitable<absl::Status> FetchFlags(Session& session, UidSet uids, ModSeq changed_since,
+                                         std::function<absl::Status(FetchResponse)> take);
+// BODY.PEEK[]; `take` gets each message that still exists.
+asio::awaitable<absl::Status> FetchBodies(Session& session, UidSet uids,
+                                          std::function<absl::Status(Uid, std::shared_ptr<const Body>)> take);
+// Every UID in the mailbox: ESEARCH where the server has it.
+asio::awaitable<absl::StatusOr<UidSet>> UidSearchAll(Session& session);
+
+struct StoreRequest {
+  StoreRequest() {}
+  UidSet uids;
+  bool add = true;  // +FLAGS.SILENT, else -FLAGS.SILENT
+  std::vector<std::string> flags;
+  ModSeq unchanged_since;  // 0: whatever changed; needs CONDSTORE
+};
+// The UIDs left alone because they changed since.
+asio::awaitable<absl::StatusOr<UidSet>> StoreFlags(Session& session, StoreRequest request);
+
+// \Deleted must be set already.
+asio::awaitable<absl::Status> UidExpunge(Session& session, UidSet uids);
+
+struct CopyResult {
+  UidValidity uid_validity;               // of the target; 0 where the server did not tell
+  std::vector<std::pair<Uid, Uid>> uids;  // from, to; empty where the server did not tell
+};
+// kNotFound: the target does not exist.
+asio::awaitable<absl::StatusOr<CopyResult>> UidCopy(Session& session, UidSet uids, std::string target_raw);
+asio::awaitable<absl::StatusOr<CopyResult>> UidMove(Session& session, UidSet uids, std::string target_raw);
+
+// ---- Adding messages
+// -------------------------------------------------------------------------------------------------
+
+struct AppendMessage {
+  std::shared_ptr<const Body> body;
+  std::vector<std::string> flags;
+  std::string internal_date;  // "dd-Mon-yyyy hh:mm:ss +zzzz"
+};
+struct AppendResult {
+  UidValidity uid_validity;  // 0 where the server did not tell
+  std::vector<Uid> uids;     // one for each message, in order; 0 where the server did not tell
+};
+// All of them or none: several need MULTIAPPEND (kUnimplemented without). Flags and dates are validated first
+// (kInvalidArgument). `safety` kCannotBeRefused only when the mailbox is known to exist and this server took these
+// flags before. A refusal behind a non-synchronising literal closes the session, kUnavailable.
+asio::awaitable<absl::StatusOr<AppendResult>> Append(Session& session, std::string mailbox_raw,
+                                                     std::vector<AppendMessage> messages, LiteralSafety safety);
+
+// ---- Being told -----------------------------------------------------------------------------------------------------
+
+// One NOTIFY SET for the whole account (RFC 5465): once for each connection, see DESIGN.md section 7.
+asio::awaitable<absl::Status> NotifySet(Session& session);
+
+// IDLE until something happens, `limit` passes or the connection breaks: the untagged responses that came.
+asio::awaitable<absl::StatusOr<std::vector<Response>>> IdleOnce(Session& session, Duration limit);
+
+// Calls `due` with the raw names that may have changed (empty: any), until the connection breaks or NOTIFY overflows
+// (kResourceExhausted: fall back to IDLE and polling). With NOTIFY after NotifySet, else for the selected mailbox.
+asio::awaitable<absl::Status> WatchLoop(Session& session, Duration refresh,
+                                        std::function<void(std::vector<std::string>)> due);
+
+}  // namespace imapmesh::imap
+
+#endif  // IMAPMESH_ENGINE_IMAP_COMMANDS_H_
