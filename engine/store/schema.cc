@@ -1,0 +1,74 @@
+#include "engine/store/schema.h"
+
+#include <sqlite3.h>
+
+#include <iterator>
+#include <string>
+
+namespace imapmesh {
+namespace {
+
+constexpr int64_t kApplicationId = 0x494D4D53;  // "IMMS", PRAGMA application_id
+
+// Migration i leads from version i to i + 1. Never change one that has shipped: add one.
+constexpr const char* kMigrations[] = {
+    R"sql(
+CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE replica(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE mailbox(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE mailbox_copy(
+  id INTEGER PRIMARY KEY, replica INTEGER NOT NULL, mailbox INTEGER NOT NULL, name_here TEXT NOT NULL,
+  listed INTEGER NOT NULL, tombstone INTEGER NOT NULL, subscribed INTEGER NOT NULL, uid_validity INTEGER NOT NULL,
+  uid_next INTEGER NOT NULL, highest_modseq INTEGER NOT NULL, rebinding INTEGER NOT NULL, read_only INTEGER NOT NULL,
+  messages INTEGER NOT NULL, UNIQUE(replica, mailbox));
+CREATE TABLE flag(id INTEGER PRIMARY KEY, name TEXT NOT NULL, folded TEXT NOT NULL UNIQUE);
+CREATE TABLE message(
+  id INTEGER PRIMARY KEY, mailbox INTEGER NOT NULL, identity BLOB NOT NULL, size INTEGER NOT NULL,
+  internal_date INTEGER NOT NULL, zone_minutes INTEGER NOT NULL, content BLOB, message_id TEXT NOT NULL);
+CREATE INDEX message_identity ON message(identity, mailbox);
+CREATE TABLE message_copy(
+  message INTEGER NOT NULL, mailbox_copy INTEGER NOT NULL, uid INTEGER, presence INTEGER NOT NULL,
+  stamp INTEGER NOT NULL, flags BLOB NOT NULL, guid INTEGER NOT NULL, PRIMARY KEY(message, mailbox_copy)) WITHOUT ROWID;
+CREATE UNIQUE INDEX message_copy_uid ON message_copy(mailbox_copy, uid) WHERE uid IS NOT NULL;
+CREATE TABLE unsettled(message INTEGER PRIMARY KEY, mailbox INTEGER NOT NULL);
+CREATE INDEX unsettled_mailbox ON unsettled(mailbox, message);
+CREATE TABLE intent(
+  message INTEGER NOT NULL, mailbox_copy INTEGER NOT NULL, kind INTEGER NOT NULL, stamp INTEGER NOT NULL,
+  flags BLOB NOT NULL, unix_ms INTEGER NOT NULL, PRIMARY KEY(mailbox_copy, message)) WITHOUT ROWID;
+CREATE TABLE conflict(
+  id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, mailbox TEXT NOT NULL, message INTEGER NOT NULL,
+  message_id TEXT NOT NULL, subject TEXT NOT NULL, unix_ms INTEGER NOT NULL, replica_a TEXT NOT NULL,
+  change_a TEXT NOT NULL, replica_b TEXT NOT NULL, change_b TEXT NOT NULL, policy TEXT NOT NULL, outcome TEXT NOT NULL,
+  open INTEGER NOT NULL);
+)sql",
+};
+
+int64_t ReadPragma(Database& database, const char* sql) {
+  Statement statement = database.Prepare(sql);
+  return statement.Step() ? statement.Int(0) : 0;
+}
+
+}  // namespace
+
+void ApplyMigrations(Database& database) {
+  const int64_t version = ReadPragma(database, "PRAGMA user_version");
+  const int64_t application = ReadPragma(database, "PRAGMA application_id");
+  const int64_t tables = ReadPragma(database, "SELECT count(*) FROM sqlite_schema");
+  if (application != kApplicationId && tables > 0) {
+    throw SqliteError(SQLITE_MISMATCH, "this SQLite file is no imapmesh state; choose another path");
+  }
+  constexpr int64_t kNewest = std::size(kMigrations);
+  if (version > kNewest) {
+    throw SqliteError(SQLITE_MISMATCH, "the state was written by a newer imapmesh (schema " + std::to_string(version) +
+                                           ", this program knows " + std::to_string(kNewest) + "); update imapmesh");
+  }
+  for (int64_t next = version; next < kNewest; ++next) {
+    Transaction transaction(database);
+    database.Execute(kMigrations[next]);
+    database.Execute(("PRAGMA user_version = " + std::to_string(next + 1)).c_str());
+    database.Execute(("PRAGMA application_id = " + std::to_string(kApplicationId)).c_str());
+    transaction.Commit();
+  }
+}
+
+}  // namespace imapmesh

@@ -1,0 +1,508 @@
+#include "engine/store/state.h"
+
+#include <cctype>
+#include <cstring>
+
+#include "engine/store/schema.h"
+
+namespace imapmesh {
+namespace {
+
+void PutVarint(std::string& out, uint64_t value) {
+  while (value >= 0x80) {
+    out.push_back(static_cast<char>(value | 0x80));
+    value >>= 7;
+  }
+  out.push_back(static_cast<char>(value));
+}
+
+uint64_t TakeVarint(std::string_view& bytes) {
+  uint64_t value = 0;
+  for (int shift = 0; shift < 64 && !bytes.empty(); shift += 7) {
+    const auto byte = static_cast<unsigned char>(bytes.front());
+    bytes.remove_prefix(1);
+    value |= static_cast<uint64_t>(byte & 0x7F) << shift;
+    if (byte < 0x80) break;
+  }
+  return value;
+}
+
+std::string_view Bytes(const Digest& digest) { return {reinterpret_cast<const char*>(digest.data()), digest.size()}; }
+
+Digest ToDigest(std::string_view bytes) {
+  Digest digest{};
+  std::memcpy(digest.data(), bytes.data(), std::min(bytes.size(), digest.size()));
+  return digest;
+}
+
+std::string Folded(std::string_view name) {
+  std::string folded(name);
+  for (char& c : folded) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return folded;
+}
+
+CopyRegisters ReadCopy(const Statement& statement) {
+  CopyRegisters copy;
+  copy.mailbox_copy = MailboxCopyId(statement.Int(0));
+  copy.uid = Uid(static_cast<uint32_t>(statement.Int(1)));
+  copy.presence = static_cast<Presence>(statement.Int(2));
+  copy.stamp = Stamp(statement.Int(3));
+  copy.flags = DecodeFlags(statement.Blob(4));
+  copy.guid = static_cast<uint64_t>(statement.Int(5));
+  return copy;
+}
+
+Intent ReadIntent(const Statement& statement) {
+  Intent intent;
+  intent.message = MessageId(statement.Int(0));
+  intent.mailbox_copy = MailboxCopyId(statement.Int(1));
+  intent.kind = static_cast<IntentKind>(statement.Int(2));
+  intent.stamp = Stamp(statement.Int(3));
+  intent.flags = DecodeFlags(statement.Blob(4));
+  intent.unix_ms = statement.Int(5);
+  return intent;
+}
+
+}  // namespace
+
+std::string EncodeFlags(const FlagRegisters& flags) {
+  std::string out;
+  for (const FlagRegister& entry : flags.entries()) {
+    PutVarint(out, static_cast<uint64_t>(entry.flag.value) << 1 | (entry.set ? 1 : 0));
+    PutVarint(out, static_cast<uint64_t>(entry.stamp.value));
+  }
+  return out;
+}
+
+FlagRegisters DecodeFlags(std::string_view bytes) {
+  FlagRegisters flags;
+  while (!bytes.empty()) {
+    const uint64_t key = TakeVarint(bytes);
+    const uint64_t stamp = TakeVarint(bytes);
+    flags.Put(FlagId(static_cast<int32_t>(key >> 1)), (key & 1) != 0, Stamp(static_cast<int64_t>(stamp)));
+  }
+  return flags;
+}
+
+State::State(const std::string& path) : database_(path) {
+  database_.Execute("PRAGMA journal_mode = WAL");
+  // FULL: a committed intent must survive a power cut, since what follows it changes a server.
+  database_.Execute("PRAGMA synchronous = FULL");
+  database_.Execute("PRAGMA cache_size = -16000");
+  database_.Execute("PRAGMA temp_store = MEMORY");
+  ApplyMigrations(database_);
+}
+
+std::optional<std::string> State::Meta(std::string_view key) {
+  Statement statement = database_.Prepare("SELECT value FROM meta WHERE key = ?");
+  statement.Bind(1, key);
+  if (!statement.Step()) return std::nullopt;
+  return std::string(statement.Text(0));
+}
+
+void State::SetMeta(std::string_view key, std::string_view value) {
+  database_.Prepare("INSERT OR REPLACE INTO meta(key, value) VALUES(?, ?)").Bind(1, key).Bind(2, value).Run();
+}
+
+Stamp State::NextStamp() {
+  Statement statement = database_.Prepare(
+      "INSERT INTO meta(key, value) VALUES('stamp', 1) ON CONFLICT(key) DO UPDATE SET value = value + 1 RETURNING value");
+  statement.Step();
+  const Stamp stamp(statement.Int(0));
+  statement.Run();
+  return stamp;
+}
+
+ReplicaId State::InternReplica(std::string_view name) {
+  database_.Prepare("INSERT OR IGNORE INTO replica(name) VALUES(?)").Bind(1, name).Run();
+  Statement statement = database_.Prepare("SELECT id FROM replica WHERE name = ?");
+  statement.Bind(1, name).Step();
+  return ReplicaId(statement.Int(0));
+}
+
+MailboxId State::InternMailbox(std::string_view name) {
+  const auto known = mailboxes_.find(std::string(name));
+  if (known != mailboxes_.end()) return known->second;
+  database_.Prepare("INSERT OR IGNORE INTO mailbox(name) VALUES(?)").Bind(1, name).Run();
+  Statement statement = database_.Prepare("SELECT id FROM mailbox WHERE name = ?");
+  statement.Bind(1, name).Step();
+  return MailboxId(statement.Int(0));
+}
+
+FlagId State::InternFlag(std::string_view name) {
+  const std::string folded = Folded(name);
+  const auto known = flags_by_folded_name_.find(folded);
+  if (known != flags_by_folded_name_.end()) return known->second;
+  database_.Prepare("INSERT OR IGNORE INTO flag(name, folded) VALUES(?, ?)").Bind(1, name).Bind(2, folded).Run();
+  Statement statement = database_.Prepare("SELECT id FROM flag WHERE folded = ?");
+  statement.Bind(1, folded).Step();
+  return FlagId(static_cast<int32_t>(statement.Int(0)));
+}
+
+std::string State::FlagName(FlagId flag) {
+  const auto known = flag_names_.find(flag);
+  if (known != flag_names_.end()) return known->second;
+  Statement statement = database_.Prepare("SELECT name, folded FROM flag WHERE id = ?");
+  if (!statement.Bind(1, flag.value).Step()) return "";
+  // Cached only once read back here, so that a rolled back insertion leaves nothing in the caches.
+  flags_by_folded_name_[std::string(statement.Text(1))] = flag;
+  return flag_names_[flag] = std::string(statement.Text(0));
+}
+
+std::vector<MailboxCopyRecord> State::MailboxCopies() {
+  std::vector<MailboxCopyRecord> records;
+  Statement statement = database_.Prepare(
+      "SELECT c.id, c.replica, c.mailbox, m.name, c.name_here, c.listed, c.tombstone, c.subscribed, c.uid_validity, "
+      "c.uid_next, c.highest_modseq, c.rebinding, c.read_only, c.messages "
+      "FROM mailbox_copy c JOIN mailbox m ON m.id = c.mailbox ORDER BY c.id");
+  while (statement.Step()) {
+    MailboxCopyRecord record;
+    record.id = MailboxCopyId(statement.Int(0));
+    record.replica = ReplicaId(statement.Int(1));
+    record.mailbox = MailboxId(statement.Int(2));
+    record.mailbox_name = statement.Text(3);
+    record.name_here = statement.Text(4);
+    record.exists = statement.Int(5) != 0;
+    record.tombstone = statement.Int(6) != 0;
+    record.subscribed = statement.Int(7) != 0;
+    record.uid_validity = UidValidity(static_cast<uint32_t>(statement.Int(8)));
+    record.uid_next = Uid(static_cast<uint32_t>(statement.Int(9)));
+    record.highest_modseq = ModSeq(static_cast<uint64_t>(statement.Int(10)));
+    record.rebinding = statement.Int(11) != 0;
+    record.read_only = statement.Int(12) != 0;
+    record.messages = statement.Int(13);
+    records.push_back(std::move(record));
+  }
+  return records;
+}
+
+void State::Save(MailboxCopyRecord& record) {
+  if (record.id.value == 0) {
+    database_
+        .Prepare(
+            "INSERT INTO mailbox_copy(replica, mailbox, name_here, listed, tombstone, subscribed, uid_validity, "
+            "uid_next, highest_modseq, rebinding, read_only, messages) VALUES(?, ?, '', 0, 0, 0, 0, 0, 0, 0, 0, 0)")
+        .Bind(1, record.replica.value)
+        .Bind(2, record.mailbox.value)
+        .Run();
+    record.id = MailboxCopyId(database_.last_insert_id());
+  }
+  database_
+      .Prepare(
+          "UPDATE mailbox_copy SET name_here = ?, listed = ?, tombstone = ?, subscribed = ?, uid_validity = ?, "
+          "uid_next = ?, highest_modseq = ?, rebinding = ?, read_only = ?, messages = ? WHERE id = ?")
+      .Bind(1, record.name_here)
+      .Bind(2, record.exists)
+      .Bind(3, record.tombstone)
+      .Bind(4, record.subscribed)
+      .Bind(5, record.uid_validity.value)
+      .Bind(6, record.uid_next.value)
+      .Bind(7, static_cast<int64_t>(record.highest_modseq.value))
+      .Bind(8, record.rebinding)
+      .Bind(9, record.read_only)
+      .Bind(10, record.messages)
+      .Bind(11, record.id.value)
+      .Run();
+}
+
+MessageId State::InsertMessage(const MessageRegisters& message) {
+  Statement statement = database_.Prepare(
+      "INSERT INTO message(mailbox, identity, size, internal_date, zone_minutes, content, message_id) "
+      "VALUES(?, ?, ?, ?, ?, ?, ?)");
+  statement.Bind(1, message.mailbox.value)
+      .BindBlob(2, Bytes(message.identity))
+      .Bind(3, static_cast<int64_t>(message.size))
+      .Bind(4, message.internal_date)
+      .Bind(5, message.zone_minutes)
+      .Bind(7, message.message_id);
+  if (message.content) statement.BindBlob(6, Bytes(*message.content));
+  statement.Run();
+  return MessageId(database_.last_insert_id());
+}
+
+void State::SetContent(MessageId message, const Digest& content) {
+  database_.Prepare("UPDATE message SET content = ? WHERE id = ?")
+      .BindBlob(1, Bytes(content))
+      .Bind(2, message.value)
+      .Run();
+}
+
+#define MESSAGE_COLUMNS "m.id, m.mailbox, m.identity, m.size, m.internal_date, m.zone_minutes, m.content, m.message_id"
+
+MessageRegisters State::ReadMessage(Statement& statement) {
+  MessageRegisters message;
+  message.id = MessageId(statement.Int(0));
+  message.mailbox = MailboxId(statement.Int(1));
+  message.identity = ToDigest(statement.Blob(2));
+  message.size = static_cast<uint64_t>(statement.Int(3));
+  message.internal_date = statement.Int(4);
+  message.zone_minutes = static_cast<int32_t>(statement.Int(5));
+  if (!statement.IsNull(6)) message.content = ToDigest(statement.Blob(6));
+  message.message_id = statement.Text(7);
+  return message;
+}
+
+void State::LoadCopies(MessageRegisters& message) {
+  Statement statement = database_.Prepare(
+      "SELECT mailbox_copy, uid, presence, stamp, flags, guid FROM message_copy WHERE message = ?");
+  statement.Bind(1, message.id.value);
+  while (statement.Step()) message.copies.push_back(ReadCopy(statement));
+}
+
+std::optional<MessageRegisters> State::Load(MessageId id) {
+  Statement statement = database_.Prepare("SELECT " MESSAGE_COLUMNS " FROM message m WHERE m.id = ?");
+  if (!statement.Bind(1, id.value).Step()) return std::nullopt;
+  MessageRegisters message = ReadMessage(statement);
+  LoadCopies(message);
+  return message;
+}
+
+std::vector<MessageRegisters> State::LoadCandidates(MailboxId mailbox, const Digest& identity) {
+  std::vector<MessageRegisters> messages;
+  Statement statement = database_.Prepare("SELECT " MESSAGE_COLUMNS
+                                          " FROM message m WHERE m.identity = ? AND m.mailbox = ? ORDER BY m.id");
+  statement.BindBlob(1, Bytes(identity)).Bind(2, mailbox.value);
+  while (statement.Step()) messages.push_back(ReadMessage(statement));
+  for (MessageRegisters& message : messages) LoadCopies(message);
+  return messages;
+}
+
+std::optional<MessageRegisters> State::LoadByUid(MailboxCopyId copy, Uid uid) {
+  int64_t id = 0;
+  {
+    Statement statement = database_.Prepare("SELECT message FROM message_copy WHERE mailbox_copy = ? AND uid = ?");
+    if (!statement.Bind(1, copy.value).Bind(2, uid.value).Step()) return std::nullopt;
+    id = statement.Int(0);
+  }
+  return Load(MessageId(id));
+}
+
+std::vector<MessageRegisters> State::LoadByUids(MailboxCopyId copy, const UidSet& uids, size_t limit) {
+  std::vector<int64_t> ids;
+  for (const UidRange& range : uids.ranges()) {
+    Statement statement =
+        database_.Prepare("SELECT message FROM message_copy WHERE mailbox_copy = ? AND uid BETWEEN ? AND ? ORDER BY uid");
+    statement.Bind(1, copy.value).Bind(2, range.first).Bind(3, range.last);
+    while (ids.size() < limit && statement.Step()) ids.push_back(statement.Int(0));
+    if (ids.size() >= limit) break;
+  }
+  std::vector<MessageRegisters> messages;
+  for (const int64_t id : ids) {
+    if (auto message = Load(MessageId(id))) messages.push_back(std::move(*message));
+  }
+  return messages;
+}
+
+int64_t State::CountByUids(MailboxCopyId copy, const UidSet& uids) {
+  int64_t count = 0;
+  for (const UidRange& range : uids.ranges()) {
+    Statement statement =
+        database_.Prepare("SELECT count(*) FROM message_copy WHERE mailbox_copy = ? AND uid BETWEEN ? AND ?");
+    statement.Bind(1, copy.value).Bind(2, range.first).Bind(3, range.last).Step();
+    count += statement.Int(0);
+  }
+  return count;
+}
+
+int64_t State::CountPresent(MailboxCopyId copy) {
+  Statement statement = database_.Prepare("SELECT count(*) FROM message_copy WHERE mailbox_copy = ? AND uid > 0");
+  statement.Bind(1, copy.value).Step();
+  return statement.Int(0);
+}
+
+void State::SaveCopy(MessageId message, const CopyRegisters& copy) {
+  const std::string flags = EncodeFlags(copy.flags);
+  Statement statement = database_.Prepare(
+      "INSERT INTO message_copy(message, mailbox_copy, uid, presence, stamp, flags, guid) VALUES(?, ?, ?, ?, ?, ?, ?) "
+      "ON CONFLICT(message, mailbox_copy) DO UPDATE SET uid = excluded.uid, presence = excluded.presence, "
+      "stamp = excluded.stamp, flags = excluded.flags, guid = excluded.guid");
+  statement.Bind(1, message.value).Bind(2, copy.mailbox_copy.value);
+  if (copy.uid.value != 0) statement.Bind(3, copy.uid.value);
+  statement.Bind(4, static_cast<int64_t>(copy.presence))
+      .Bind(5, copy.stamp.value)
+      .BindBlob(6, flags)
+      .Bind(7, static_cast<int64_t>(copy.guid))
+      .Run();
+}
+
+void State::Unbind(MailboxCopyId copy) {
+  database_.Prepare("UPDATE message_copy SET uid = NULL WHERE mailbox_copy = ? AND uid IS NOT NULL")
+      .Bind(1, copy.value)
+      .Run();
+}
+
+int64_t State::ForgetUnbound(MailboxCopyId copy) {
+  database_
+      .Prepare(
+          "INSERT OR IGNORE INTO unsettled(message, mailbox) SELECT c.message, m.mailbox FROM message m "
+          "JOIN message_copy c ON c.message = m.id WHERE c.mailbox_copy = ? AND c.uid IS NULL AND c.presence = 1")
+      .Bind(1, copy.value)
+      .Run();
+  database_.Prepare("DELETE FROM message_copy WHERE mailbox_copy = ? AND uid IS NULL AND presence = 1")
+      .Bind(1, copy.value)
+      .Run();
+  return database_.changes();
+}
+
+int64_t State::HoldAll(MailboxCopyId copy) {
+  database_.Prepare("UPDATE message_copy SET presence = 2, uid = NULL WHERE mailbox_copy = ? AND presence = 1")
+      .Bind(1, copy.value)
+      .Run();
+  return database_.changes();
+}
+
+std::vector<MessageId> State::MessagesWithIdentity(const Digest& identity, size_t limit) {
+  std::vector<MessageId> ids;
+  Statement statement = database_.Prepare("SELECT id FROM message WHERE identity = ? LIMIT ?");
+  statement.BindBlob(1, Bytes(identity)).Bind(2, static_cast<int64_t>(limit));
+  while (statement.Step()) ids.emplace_back(statement.Int(0));
+  return ids;
+}
+
+void State::MarkUnsettled(MessageId message) {
+  database_
+      .Prepare("INSERT OR IGNORE INTO unsettled(message, mailbox) SELECT id, mailbox FROM message WHERE id = ?")
+      .Bind(1, message.value)
+      .Run();
+}
+
+void State::MarkAllUnsettled() {
+  database_.Execute("INSERT OR IGNORE INTO unsettled(message, mailbox) SELECT id, mailbox FROM message");
+}
+
+void State::ClearUnsettled(MessageId message) {
+  database_.Prepare("DELETE FROM unsettled WHERE message = ?").Bind(1, message.value).Run();
+}
+
+std::vector<MailboxId> State::UnsettledMailboxes() {
+  std::vector<MailboxId> mailboxes;
+  Statement statement = database_.Prepare("SELECT DISTINCT mailbox FROM unsettled");
+  while (statement.Step()) mailboxes.emplace_back(statement.Int(0));
+  return mailboxes;
+}
+
+int64_t State::CountUnsettled() {
+  Statement statement = database_.Prepare("SELECT count(*) FROM unsettled");
+  statement.Step();
+  return statement.Int(0);
+}
+
+std::vector<MessageRegisters> State::LoadUnsettled(MailboxId mailbox, MessageId after, size_t limit) {
+  std::vector<MessageRegisters> messages;
+  Statement statement = database_.Prepare(
+      "SELECT " MESSAGE_COLUMNS
+      " FROM unsettled u JOIN message m ON m.id = u.message WHERE u.mailbox = ? AND u.message > ? "
+      "ORDER BY u.message LIMIT ?");
+  statement.Bind(1, mailbox.value).Bind(2, after.value).Bind(3, static_cast<int64_t>(limit));
+  while (statement.Step()) messages.push_back(ReadMessage(statement));
+  for (MessageRegisters& message : messages) LoadCopies(message);
+  return messages;
+}
+
+void State::AddIntent(const Intent& intent) {
+  const std::string flags = EncodeFlags(intent.flags);
+  database_
+      .Prepare("INSERT INTO intent(message, mailbox_copy, kind, stamp, flags, unix_ms) VALUES(?, ?, ?, ?, ?, ?)")
+      .Bind(1, intent.message.value)
+      .Bind(2, intent.mailbox_copy.value)
+      .Bind(3, static_cast<int64_t>(intent.kind))
+      .Bind(4, intent.stamp.value)
+      .BindBlob(5, flags)
+      .Bind(6, intent.unix_ms)
+      .Run();
+}
+
+void State::CloseIntent(MessageId message, MailboxCopyId copy) {
+  database_.Prepare("DELETE FROM intent WHERE message = ? AND mailbox_copy = ?")
+      .Bind(1, message.value)
+      .Bind(2, copy.value)
+      .Run();
+}
+
+#define INTENT_COLUMNS "message, mailbox_copy, kind, stamp, flags, unix_ms"
+
+bool State::HasIntent(MessageId message, MailboxCopyId copy) { return FindIntent(message, copy).has_value(); }
+
+std::optional<Intent> State::FindIntent(MessageId message, MailboxCopyId copy) {
+  Statement statement =
+      database_.Prepare("SELECT " INTENT_COLUMNS " FROM intent WHERE message = ? AND mailbox_copy = ?");
+  if (!statement.Bind(1, message.value).Bind(2, copy.value).Step()) return std::nullopt;
+  return ReadIntent(statement);
+}
+
+std::vector<Intent> State::IntentsAt(MailboxCopyId copy) {
+  std::vector<Intent> intents;
+  Statement statement = database_.Prepare("SELECT " INTENT_COLUMNS " FROM intent WHERE mailbox_copy = ?");
+  statement.Bind(1, copy.value);
+  while (statement.Step()) intents.push_back(ReadIntent(statement));
+  return intents;
+}
+
+std::vector<MailboxCopyId> State::CopiesWithIntents() {
+  std::vector<MailboxCopyId> copies;
+  Statement statement = database_.Prepare("SELECT DISTINCT mailbox_copy FROM intent");
+  while (statement.Step()) copies.emplace_back(statement.Int(0));
+  return copies;
+}
+
+void State::TouchIntents(int64_t unix_ms) {
+  database_.Prepare("UPDATE intent SET unix_ms = ?").Bind(1, unix_ms).Run();
+}
+
+bool State::AddConflict(const ConflictRecord& conflict) {
+  Statement statement = database_.Prepare(
+      "INSERT OR IGNORE INTO conflict(key, kind, mailbox, message, message_id, subject, unix_ms, replica_a, change_a, "
+      "replica_b, change_b, policy, outcome, open) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+  statement.Bind(1, conflict.key)
+      .Bind(2, conflict.kind)
+      .Bind(3, conflict.mailbox)
+      .Bind(4, conflict.message.value)
+      .Bind(5, conflict.message_id)
+      .Bind(6, conflict.subject)
+      .Bind(7, conflict.unix_ms)
+      .Bind(8, conflict.replica_a)
+      .Bind(9, conflict.change_a)
+      .Bind(10, conflict.replica_b)
+      .Bind(11, conflict.change_b)
+      .Bind(12, conflict.policy)
+      .Bind(13, conflict.outcome)
+      .Bind(14, conflict.open)
+      .Run();
+  return database_.changes() > 0;
+}
+
+std::vector<ConflictRecord> State::Conflicts(bool open_only, size_t limit) {
+  std::vector<ConflictRecord> conflicts;
+  Statement statement = database_.Prepare(
+      "SELECT id, key, kind, mailbox, message, message_id, subject, unix_ms, replica_a, change_a, replica_b, change_b, "
+      "policy, outcome, open FROM conflict WHERE open >= ? ORDER BY id DESC LIMIT ?");
+  statement.Bind(1, open_only).Bind(2, static_cast<int64_t>(limit));
+  while (statement.Step()) {
+    ConflictRecord conflict;
+    conflict.id = statement.Int(0);
+    conflict.key = statement.Text(1);
+    conflict.kind = statement.Text(2);
+    conflict.mailbox = statement.Text(3);
+    conflict.message = MessageId(statement.Int(4));
+    conflict.message_id = statement.Text(5);
+    conflict.subject = statement.Text(6);
+    conflict.unix_ms = statement.Int(7);
+    conflict.replica_a = statement.Text(8);
+    conflict.change_a = statement.Text(9);
+    conflict.replica_b = statement.Text(10);
+    conflict.change_b = statement.Text(11);
+    conflict.policy = statement.Text(12);
+    conflict.outcome = statement.Text(13);
+    conflict.open = statement.Int(14) != 0;
+    conflicts.push_back(std::move(conflict));
+  }
+  return conflicts;
+}
+
+int64_t State::CountConflicts(bool open) {
+  Statement statement = database_.Prepare("SELECT count(*) FROM conflict WHERE open = ?");
+  statement.Bind(1, open).Step();
+  return statement.Int(0);
+}
+
+}  // namespace imapmesh

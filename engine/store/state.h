@@ -1,0 +1,139 @@
+// The coordinator's memory in one SQLite file: mailbox copies, messages, registers, intents, conflicts.
+//
+// engine/sync calls it, only inside StoreThread::Run (store_thread.h), which runs it on the store's thread, each call
+// one transaction, and turns its exceptions into absl::Status. It knows no IMAP and decides nothing.
+// Invariants kept by the schema: at most one open intent for a message on a replica's mailbox copy; at most one message
+// for a UID of a mailbox copy; a cursor is written only by the transaction that records what it covers (the caller's).
+#ifndef IMAPMESH_ENGINE_STORE_STATE_H_
+#define IMAPMESH_ENGINE_STORE_STATE_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/uid_set.h"
+#include "engine/store/database.h"
+#include "engine/store/registers.h"
+
+namespace imapmesh {
+
+// A mailbox copy as recorded.
+struct MailboxCopyRecord {
+  MailboxCopyId id;
+  ReplicaId replica;
+  MailboxId mailbox;
+  std::string mailbox_name;
+  std::string name_here;
+  bool exists = false;     // it was listed at the last look
+  bool tombstone = false;  // it was there, and its deletion was observed
+  bool subscribed = false;
+  UidValidity uid_validity;
+  Uid uid_next;
+  ModSeq highest_modseq;
+  bool rebinding = false;  // UIDVALIDITY changed or state is behind: UIDs are being matched anew
+  bool read_only = false;
+  int64_t messages = 0;  // in the mailbox copy at the last observation
+};
+
+struct ConflictRecord {
+  int64_t id = 0;
+  std::string kind;
+  std::string mailbox;
+  MessageId message;
+  std::string message_id;
+  std::string subject;
+  int64_t unix_ms = 0;
+  std::string replica_a, change_a, replica_b, change_b;
+  std::string policy, outcome;
+  bool open = false;
+  std::string key;  // the same concurrent changes are recorded once
+};
+
+struct MessageSource {  // a holder of the same content within a replica
+  MessageId message;
+  MailboxCopyId mailbox_copy;
+  Uid uid;
+};
+
+class State {
+ public:
+  // Opens or creates the file, applies migrations. Throws SqliteError.
+  explicit State(const std::string& path);
+
+  Database& database() { return database_; }
+
+  // Meta: small facts by name ("graph", …).
+  std::optional<std::string> Meta(std::string_view key);
+  void SetMeta(std::string_view key, std::string_view value);
+  Stamp NextStamp();
+
+  ReplicaId InternReplica(std::string_view name);
+  MailboxId InternMailbox(std::string_view name);
+  FlagId InternFlag(std::string_view name);  // keywords are case-insensitive; the first spelling stays
+  std::string FlagName(FlagId flag);
+
+  std::vector<MailboxCopyRecord> MailboxCopies();
+  // Inserts (id 0) or updates.
+  void Save(MailboxCopyRecord& record);
+
+  MessageId InsertMessage(const MessageRegisters& message);  // without copies
+  void SetContent(MessageId message, const Digest& content);
+  std::optional<MessageRegisters> Load(MessageId message);
+  std::vector<MessageRegisters> LoadCandidates(MailboxId mailbox, const Digest& identity);
+  std::optional<MessageRegisters> LoadByUid(MailboxCopyId copy, Uid uid);
+  // Messages whose copy here has a UID in the set; at most `limit`.
+  std::vector<MessageRegisters> LoadByUids(MailboxCopyId copy, const UidSet& uids, size_t limit);
+  int64_t CountByUids(MailboxCopyId copy, const UidSet& uids);
+  int64_t CountPresent(MailboxCopyId copy);
+  void SaveCopy(MessageId message, const CopyRegisters& copy);
+  void Unbind(MailboxCopyId copy);
+  // Present copies without a UID were not found again: they count as never had, so that others may give them back.
+  int64_t ForgetUnbound(MailboxCopyId copy);
+  // Every present copy of a mailbox copy becomes held (the brake).
+  int64_t HoldAll(MailboxCopyId copy);
+  // Messages of any mailbox with this identity.
+  std::vector<MessageId> MessagesWithIdentity(const Digest& identity, size_t limit);
+
+  void MarkUnsettled(MessageId message);
+  void MarkAllUnsettled();
+  void ClearUnsettled(MessageId message);
+  std::vector<MailboxId> UnsettledMailboxes();
+  int64_t CountUnsettled();
+  // In order of id, after `after`.
+  std::vector<MessageRegisters> LoadUnsettled(MailboxId mailbox, MessageId after, size_t limit);
+
+  void AddIntent(const Intent& intent);  // throws when one is open already
+  void CloseIntent(MessageId message, MailboxCopyId copy);
+  bool HasIntent(MessageId message, MailboxCopyId copy);
+  std::optional<Intent> FindIntent(MessageId message, MailboxCopyId copy);
+  std::vector<Intent> IntentsAt(MailboxCopyId copy);
+  std::vector<MailboxCopyId> CopiesWithIntents();
+  void TouchIntents(int64_t unix_ms);  // all open ones: their connections are gone since then
+
+  // False when the same conflict (key) is recorded already.
+  bool AddConflict(const ConflictRecord& conflict);
+  std::vector<ConflictRecord> Conflicts(bool open_only, size_t limit);
+  int64_t CountConflicts(bool open);
+
+ private:
+  MessageRegisters ReadMessage(Statement& statement);
+  void LoadCopies(MessageRegisters& message);
+
+  Database database_;
+  std::unordered_map<std::string, FlagId> flags_by_folded_name_;
+  std::unordered_map<FlagId, std::string> flag_names_;
+  std::unordered_map<std::string, MailboxId> mailboxes_;
+};
+
+// Flag registers as stored: varints of (flag << 1 | set) and stamp.
+std::string EncodeFlags(const FlagRegisters& flags);
+FlagRegisters DecodeFlags(std::string_view bytes);
+
+}  // namespace imapmesh
+
+#endif  // IMAPMESH_ENGINE_STORE_STATE_H_

@@ -1,0 +1,44 @@
+#include "engine/store/store_thread.h"
+
+#include <sqlite3.h>
+
+namespace imapmesh {
+
+StoreThread::StoreThread(std::string path, asio::any_io_executor engine_executor, asio::any_io_executor store_executor)
+    : path_(std::move(path)), engine_executor_(engine_executor), store_executor_(store_executor) {}
+
+absl::StatusOr<std::unique_ptr<StoreThread>> StoreThread::Open(const std::string& path,
+                                                               asio::any_io_executor engine_executor,
+                                                               asio::any_io_executor store_executor) {
+  std::unique_ptr<StoreThread> store(new StoreThread(path, engine_executor, store_executor));
+  try {
+    store->state_ = std::make_unique<State>(path);
+  } catch (const SqliteError& error) {
+    return store->Failure(error);
+  }
+  return store;
+}
+
+absl::Status StoreThread::Failure(const SqliteError& error) const {
+  const int primary = error.code() & 0xFF;
+  if (primary == SQLITE_FULL || primary == SQLITE_IOERR) {
+    return Error(absl::StatusCode::kResourceExhausted,
+                 "state file %s: cannot be written (%s); free some space on its disk, or choose another path with "
+                 "--state; nothing is lost, the next run goes on from what was recorded",
+                 path_, error.what());
+  }
+  if (primary == SQLITE_MISMATCH || primary == SQLITE_NOTADB || primary == SQLITE_CORRUPT) {
+    return Error(absl::StatusCode::kFailedPrecondition,
+                 "state file %s: %s; it may be moved away: the mail is then identified again, nothing is lost", path_,
+                 error.what());
+  }
+  if (primary == SQLITE_CANTOPEN || primary == SQLITE_READONLY || primary == SQLITE_PERM) {
+    return Error(absl::StatusCode::kPermissionDenied,
+                 "state file %s: %s; check that its folder exists and may be written, or choose another path with "
+                 "--state",
+                 path_, error.what());
+  }
+  return Error(absl::StatusCode::kInternal, "state file %s: %s", path_, error.what());
+}
+
+}  // namespace imapmesh

@@ -1,0 +1,144 @@
+// The coordinator: runs rounds over the graph and answers orders (DESIGN.md sections 3 and 5).
+//
+// The daemon owns one; rpc/ steers it through Control. A round is: look, observe (with identify and merge), create
+// mailboxes, plan and apply additions and flags, then deletions. Rounds and orders never overlap: one coroutine runs
+// them in turn. Engine thread, except for the Control methods, which may be called from any.
+// Invariants: no server is changed before the intent is committed; deletions come after every addition of the round.
+#ifndef IMAPMESH_ENGINE_SYNC_COORDINATOR_H_
+#define IMAPMESH_ENGINE_SYNC_COORDINATOR_H_
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/sync/events.h"
+#include "engine/sync/mesh.h"
+#include "engine/sync/task_group.h"
+#include "engine/sync/work.h"
+
+namespace imapmesh {
+
+// Makes the replica that the topology declares at `index`; the last argument tells which mailboxes belong to the mesh.
+using ReplicaFactory = std::function<absl::StatusOr<std::unique_ptr<Replica>>(
+    const Graph& graph, ReplicaIndex index, std::function<bool(std::string_view)> selects)>;
+
+struct CoordinatorOptions {
+  std::shared_ptr<const Graph> graph;
+  std::string state_path;
+  asio::any_io_executor engine_executor;  // of a single-threaded context
+  asio::any_io_executor store_executor;   // likewise; may be the same
+  Clock* clock = nullptr;                 // outlives the coordinator
+  ReplicaFactory make_replica;
+  Mesh::Log log;  // may be empty; engine thread
+};
+
+class Coordinator : public Control {
+ public:
+  // Opens the state. Errors of StoreThread::Open, or of the factory.
+  static absl::StatusOr<std::unique_ptr<Coordinator>> Create(CoordinatorOptions options);
+  ~Coordinator() override;
+
+  // Rounds until converged or nothing more can be done; then logs out. `progress` may be empty.
+  asio::awaitable<absl::StatusOr<RunReport>> RunOnce(std::function<void(Progress)> progress);
+  // Runs for ever: pushed changes, polls, orders. Ends after Stop, connections closed; an error is of the store.
+  asio::awaitable<absl::Status> RunForever();
+  // From any thread. Running commands are abandoned; what they did is found out at the next start.
+  void Stop();
+
+  // Control:
+  std::shared_ptr<const Graph> GetGraph() const override;
+  std::shared_ptr<const StatusSnapshot> GetStatus() const override;
+  std::shared_ptr<EventReader> ReadEvents(int64_t after, std::function<void()> wake) override;
+  std::function<void()> Sync(SyncScope scope, std::function<void(Progress)> progress,
+                             std::function<void(absl::StatusOr<RunReport>)> done) override;
+  void Plan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done) override;
+  void ListConflicts(bool open_only, std::function<void(absl::StatusOr<std::vector<ConflictReport>>)> done) override;
+  void PauseEdge(std::string edge, bool paused, std::function<void(absl::Status)> done) override;
+  void Reload(std::shared_ptr<const Graph> graph, std::function<void(absl::Status)> done) override;
+
+ private:
+  struct RoundOutcome {
+    int64_t operations = 0;
+    bool settling = false;  // intents wait for their server to come to rest
+  };
+  struct SyncOrder {
+    SyncScope scope;
+    std::function<void(Progress)> progress;
+    std::function<void(absl::StatusOr<RunReport>)> done;
+    std::shared_ptr<std::atomic<bool>> cancelled;
+  };
+  using Order = std::function<asio::awaitable<absl::Status>()>;
+
+  explicit Coordinator(CoordinatorOptions options);
+  absl::Status BuildReplicas(std::shared_ptr<const Graph> graph);
+  asio::awaitable<absl::Status> LoadState();
+
+  // One round and its parts.
+  asio::awaitable<absl::StatusOr<RoundOutcome>> Round();
+  asio::awaitable<absl::Status> LookAndObserve();
+  asio::awaitable<void> LookTask(ReplicaIndex r, absl::Status& failure);
+  asio::awaitable<void> ObserveTask(ReplicaIndex r, std::string mailbox, Permits& permits, absl::Status& failure);
+  asio::awaitable<absl::StatusOr<int64_t>> PlanAndApply();
+  asio::awaitable<absl::StatusOr<std::vector<MailboxId>>> UnsettledMailboxes();
+  asio::awaitable<absl::Status> EstimateProgress(std::vector<MailboxId> mailboxes);
+  PlanExceptions Exceptions() const;
+
+  // Rounds until nothing more can be done now.
+  asio::awaitable<absl::Status> Converge();
+  bool LookIsDue(const ReplicaSlot& slot) const;
+  std::optional<Duration> WaitForReplica() const;
+  void RenewHope();
+
+  asio::awaitable<absl::Status> RunSync(SyncOrder order);
+  asio::awaitable<absl::Status> RunPlan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done);
+  asio::awaitable<absl::Status> RunListConflicts(
+      bool open_only, std::function<void(absl::StatusOr<std::vector<ConflictReport>>)> done);
+  asio::awaitable<absl::Status> RunPause(std::string edge, bool paused, std::function<void(absl::Status)> done);
+  asio::awaitable<absl::Status> RunReload(std::shared_ptr<const Graph> graph, std::function<void(absl::Status)> done);
+  void Post(Order order);
+  void AppendPlanItems(const Work& work, std::vector<PlanItem>& items) const;
+
+  // Watching.
+  void StartWatchers();
+  asio::awaitable<void> StopWatchers();
+  asio::awaitable<void> WatchTask(ReplicaIndex r);
+  Duration UntilNextDue();
+
+  asio::awaitable<absl::Status> Publish(bool syncing);
+  RunReport MakeReport(const std::vector<ReplicaCounters>& before, const std::vector<int64_t>& operations_before,
+                       int64_t rounds_before, Duration started) const;
+  std::vector<ReplicaCounters> CountersNow() const;
+  bool Converged() const;
+  EdgeReport DescribeEdge(size_t e, bool syncing) const;
+
+  CoordinatorOptions options_;
+  Mesh mesh_;
+  std::shared_ptr<EventLog> events_;
+  Signal wake_;
+  TaskGroup watchers_;
+  std::deque<Order> orders_;
+  bool stopping_ = false;
+  bool watching_ = false;
+  bool settling_ = false;
+  int64_t rounds_ = 0;
+  int64_t conflicts_open_ = 0;
+  int64_t conflicts_resolved_ = 0;
+  PendingByEdge pending_;
+  std::map<int32_t, int64_t> pending_since_unix_ms_;
+  std::vector<Duration> next_poll_;
+  std::vector<bool> watched_;
+
+  mutable std::mutex published_mutex_;
+  // Guarded by published_mutex_.
+  std::shared_ptr<const StatusSnapshot> published_;
+  std::shared_ptr<const Graph> published_graph_;
+};
+
+}  // namespace imapmesh
+
+#endif  // IMAPMESH_ENGINE_SYNC_COORDINATOR_H_

@@ -1,0 +1,110 @@
+// What the engine's steps share: the graph, the replicas and their state, the table of mailbox copies, the store.
+//
+// Owned by the coordinator; observe.cc and apply.cc work on it. Engine thread only: what runs on the store's thread gets
+// a MeshView, an immutable copy. The table mirrors the state file and is updated only after a transaction committed.
+#ifndef IMAPMESH_ENGINE_SYNC_MESH_H_
+#define IMAPMESH_ENGINE_SYNC_MESH_H_
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/net/clock.h"
+#include "engine/replica/replica.h"
+#include "engine/store/store_thread.h"
+#include "engine/sync/control.h"
+#include "engine/sync/plan.h"
+#include "graph/graph.h"
+
+namespace imapmesh {
+
+enum class LogLevel { kDebug, kInfo, kWarning, kError };
+
+struct ReplicaSlot {
+  std::unique_ptr<Replica> replica;
+  ReplicaId id;
+  ReplicaState state = ReplicaState::kUnknown;
+  std::string last_error;
+  bool was_up = false;        // since the start
+  bool hopeless = false;      // a login refused or a server that lacks what is needed: only an order tries again
+  int failures = 0;           // in a row
+  Duration next_attempt{0};   // engine time, while down
+  bool look_due = true;
+  int64_t last_look_unix_ms = 0;
+  int64_t state_since_unix_ms = 0;
+};
+
+struct MailboxEntry {
+  MailboxId id;
+  std::string name;
+  std::vector<MailboxCopyRecord> copies;  // by ReplicaIndex; id 0 where there is none
+};
+
+// An immutable picture of the mesh for the store's thread.
+struct MeshView {
+  std::shared_ptr<const Graph> graph;
+  PlanContext context;
+  std::map<MailboxId, MailboxView> mailboxes;
+  std::map<MailboxCopyId, std::pair<ReplicaIndex, MailboxId>> copies;
+  std::vector<ReplicaId> replicas;
+};
+
+// A refused operation: not tried again in this run, shown as a problem.
+struct Refusal {
+  ReplicaIndex replica;
+  ProblemReport report;
+};
+
+class Mesh {
+ public:
+  using Log = std::function<void(LogLevel, const std::string&)>;
+  using EventSink = std::function<void(Event)>;
+
+  asio::any_io_executor executor;
+  Clock* clock = nullptr;
+  std::shared_ptr<const Graph> graph;
+  std::unique_ptr<StoreThread> store;
+  std::vector<ReplicaSlot> replicas;
+  std::vector<bool> edge_paused;
+  std::vector<int64_t> edge_operations;
+  std::vector<int64_t> edge_last_sync_unix_ms;
+  std::map<std::string, MailboxEntry> mailboxes;
+  std::set<std::pair<int32_t, std::string>> due;  // (replica, mailbox): to be observed
+  std::map<std::pair<MessageId, MailboxCopyId>, Refusal> refusals;
+  std::map<std::pair<int32_t, std::string>, Refusal> mailbox_refusals;  // (replica, mailbox): CREATE, SELECT…
+  std::set<std::pair<MessageId, MailboxCopyId>> no_copy;  // a server-side copy failed: upload instead
+  FlagId deleted_flag;
+  Progress progress;
+  std::function<void()> on_progress;  // may be empty
+  Log log;
+  EventSink emit;
+
+  ReplicaSlot& slot(ReplicaIndex r) { return replicas[static_cast<size_t>(r.value)]; }
+  const std::string& name(ReplicaIndex r) const { return graph->replica(r).name(); }
+  bool IsUp(ReplicaIndex r) const { return replicas[static_cast<size_t>(r.value)].state == ReplicaState::kUp; }
+
+  MailboxCopyRecord* FindCopy(ReplicaIndex r, const std::string& mailbox);
+  // The entry for a mailbox, made when necessary (its id is set by the transaction that interns it).
+  MailboxEntry& Entry(const std::string& mailbox);
+  std::shared_ptr<const MeshView> View(bool ignore_downtime) const;
+
+  // Takes a replica out after a failed call; what is unknown then stays in the intents. Only for outcome-unknown errors.
+  void MarkDown(ReplicaIndex r, const absl::Status& status);
+  void MarkUp(ReplicaIndex r);
+  void Emit(std::string kind, ReplicaIndex r, EdgeIndex edge, const std::string& mailbox, std::string text);
+  void Warn(const std::string& text) const {
+    if (log) log(LogLevel::kWarning, text);
+  }
+  void Debug(const std::string& text) const {
+    if (log) log(LogLevel::kDebug, text);
+  }
+};
+
+}  // namespace imapmesh
+
+#endif  // IMAPMESH_ENGINE_SYNC_MESH_H_

@@ -1,0 +1,239 @@
+#include "engine/sync/plan.h"
+
+#include <algorithm>
+
+namespace imapmesh {
+namespace {
+
+// One register over all replicas while its newest value spreads.
+struct Node {
+  bool takes_part = false;
+  bool value = false;
+  Stamp stamp;
+  Because because;
+  int64_t cost = 0;
+};
+
+class Planner {
+ public:
+  Planner(const MessageRegisters& message, const MailboxView& mailbox, const Admissions& admissions,
+          const PlanContext& context)
+      : message_(message), mailbox_(mailbox), admissions_(admissions), context_(context), graph_(*context.graph) {
+    for (const MailboxCopyId id : mailbox.copies) {
+      here_.push_back(id.value == 0 ? nullptr : message.Find(id));
+    }
+  }
+
+  MessagePlan Plan() {
+    std::vector<Node> presence = PresenceNodes();
+    Spread(presence, [&](const Node& from) { return from.value ? ChangeKind::kAddition : ChangeKind::kDeletion; });
+    MessagePlan plan;
+    for (size_t r = 0; r < here_.size(); ++r) PlanCopy(r, presence[r], plan);
+    PlanFlags(presence, plan);
+    plan.sources = Sources(plan);
+    return plan;
+  }
+
+ private:
+  bool Up(size_t r) const { return context_.replica_up[r]; }
+  bool Present(size_t r) const { return here_[r] != nullptr && here_[r]->present(); }
+  bool Held(size_t r) const { return here_[r] != nullptr && here_[r]->presence == Presence::kHeld; }
+
+  std::vector<Node> PresenceNodes() const {
+    std::vector<Node> nodes(here_.size());
+    for (size_t r = 0; r < nodes.size(); ++r) {
+      nodes[r].takes_part = Up(r) && !Held(r);
+      nodes[r].value = Present(r);
+      nodes[r].stamp = here_[r] == nullptr ? Stamp(0) : here_[r]->stamp;
+      nodes[r].because.origin = ReplicaIndex(static_cast<int32_t>(r));
+    }
+    return nodes;
+  }
+
+  // Lets greater stamps flow along the admitting edges until nothing moves: a stamp only grows, so it ends.
+  template <typename KindOf>
+  void Spread(std::vector<Node>& nodes, KindOf kind_of) const {
+    bool moved = true;
+    while (moved) {
+      moved = false;
+      for (size_t e = 0; e < graph_.edges().size(); ++e) {
+        if (context_.edge_paused[e]) continue;
+        const GraphEdge& edge = graph_.edges()[e];
+        moved |= Flow(nodes, e, edge.a, edge.b, true, kind_of);
+        moved |= Flow(nodes, e, edge.b, edge.a, false, kind_of);
+      }
+    }
+  }
+
+  template <typename KindOf>
+  bool Flow(std::vector<Node>& nodes, size_t e, ReplicaIndex from, ReplicaIndex to, bool from_a, KindOf kind_of) const {
+    const Node& source = nodes[static_cast<size_t>(from.value)];
+    Node& target = nodes[static_cast<size_t>(to.value)];
+    if (!source.takes_part || !target.takes_part || source.stamp < target.stamp) return false;
+    const int64_t cost = source.cost + graph_.replica(from).link_cost() + graph_.replica(to).link_cost();
+    const bool better = source.stamp > target.stamp || (target.because.depth > 0 && cost < target.cost);
+    if (!better) return false;
+    const EdgeIndex edge(static_cast<int32_t>(e));
+    if (!admissions_.Admits(edge, from_a, kind_of(source))) return false;
+    target.value = source.value;
+    target.stamp = source.stamp;
+    target.cost = cost;
+    target.because = {edge, source.because.origin, source.stamp, source.because.depth + 1};
+    return true;
+  }
+
+  void PlanCopy(size_t r, const Node& presence, MessagePlan& plan) const {
+    if (presence.because.depth == 0) return;
+    CopyPlan copy;
+    copy.target = ReplicaIndex(static_cast<int32_t>(r));
+    copy.mailbox_copy = mailbox_.copies[r];
+    copy.stamp = presence.stamp;
+    copy.presence = presence.value ? Presence::kPresent : Presence::kAbsent;
+    copy.because = presence.because;
+    if (here_[r] != nullptr) copy.flags = here_[r]->flags;
+    if (presence.value == Present(r)) {
+      copy.action = Action::kLevel;
+    } else if (presence.value) {
+      copy.action = Action::kAdd;
+      copy.flags = FlagRegisters();
+    } else {
+      copy.action = Action::kExpunge;
+      copy.conflict = ChangedUnseen(r, presence.because.origin);
+      const bool restore = graph_.topology().policy().delete_vs_change() == v1::Policy::CHANGE_WINS;
+      if (copy.conflict && restore) {
+        copy.action = Action::kRestore;
+        copy.presence = Presence::kPresent;
+      }
+    }
+    plan.copies.push_back(std::move(copy));
+  }
+
+  // Whether the copy at `r` carries a change that could have reached the replica where the message was deleted, but
+  // had not.
+  bool ChangedUnseen(size_t r, ReplicaIndex deleter) const {
+    if (!admissions_.FlagsReach(ReplicaIndex(static_cast<int32_t>(r)), deleter)) return false;
+    const CopyRegisters* deleted = here_[static_cast<size_t>(deleter.value)];
+    for (const FlagRegister& entry : here_[r]->flags.entries()) {
+      if (entry.flag == context_.deleted_flag) continue;
+      const Stamp seen = deleted == nullptr ? Stamp(0) : deleted->flags.Get(entry.flag).stamp;
+      if (entry.stamp > seen) return true;
+    }
+    return false;
+  }
+
+  CopyPlan* FindPlan(MessagePlan& plan, size_t r) const {
+    for (CopyPlan& copy : plan.copies) {
+      if (copy.target.value == static_cast<int32_t>(r)) return &copy;
+    }
+    return nullptr;
+  }
+
+  std::vector<FlagId> AllFlags() const {
+    std::vector<FlagId> flags;
+    for (const CopyRegisters* copy : here_) {
+      if (copy == nullptr || !copy->present()) continue;
+      for (const FlagRegister& entry : copy->flags.entries()) flags.push_back(entry.flag);
+    }
+    std::sort(flags.begin(), flags.end());
+    flags.erase(std::unique(flags.begin(), flags.end()), flags.end());
+    return flags;
+  }
+
+  void PlanFlags(const std::vector<Node>& presence, MessagePlan& plan) const {
+    for (const FlagId flag : AllFlags()) {
+      std::vector<Node> nodes(here_.size());
+      for (size_t r = 0; r < nodes.size(); ++r) {
+        nodes[r].takes_part = presence[r].takes_part && presence[r].value;
+        const FlagRegister now = Present(r) ? here_[r]->flags.Get(flag) : FlagRegister{flag, false, Stamp(0)};
+        nodes[r].value = now.set;
+        nodes[r].stamp = now.stamp;
+        nodes[r].because.origin = ReplicaIndex(static_cast<int32_t>(r));
+      }
+      Spread(nodes, [](const Node&) { return ChangeKind::kFlags; });
+      for (size_t r = 0; r < nodes.size(); ++r) {
+        if (nodes[r].because.depth > 0) PlanFlag(r, flag, nodes[r], plan);
+      }
+    }
+  }
+
+  void PlanFlag(size_t r, FlagId flag, const Node& node, MessagePlan& plan) const {
+    CopyPlan* copy = FindPlan(plan, r);
+    if (copy == nullptr) {
+      CopyPlan level;
+      level.target = ReplicaIndex(static_cast<int32_t>(r));
+      level.mailbox_copy = mailbox_.copies[r];
+      level.stamp = here_[r]->stamp;
+      level.flags = here_[r]->flags;
+      level.because = node.because;
+      plan.copies.push_back(std::move(level));
+      copy = &plan.copies.back();
+    }
+    const bool differs = copy->flags.IsSet(flag) != node.value;
+    copy->flags.Put(flag, node.value, node.stamp);
+    if (!differs) return;
+    copy->flag_changes.push_back({flag, node.value, node.stamp});
+    if (copy->action == Action::kLevel) {
+      copy->action = Action::kFlags;
+      copy->because = node.because;
+    }
+  }
+
+  // Where an addition of this plan begins: fetching anywhere else would carry content along no admitting edge.
+  std::vector<ReplicaIndex> Sources(const MessagePlan& plan) const {
+    std::vector<ReplicaIndex> sources;
+    for (const CopyPlan& copy : plan.copies) {
+      const ReplicaIndex origin = copy.because.origin;
+      const bool usable = copy.action == Action::kAdd && here_[static_cast<size_t>(origin.value)]->uid.value != 0;
+      if (usable && std::find(sources.begin(), sources.end(), origin) == sources.end()) sources.push_back(origin);
+    }
+    std::stable_sort(sources.begin(), sources.end(), [&](ReplicaIndex a, ReplicaIndex b) {
+      return graph_.replica(a).link_cost() < graph_.replica(b).link_cost();
+    });
+    return sources;
+  }
+
+  const MessageRegisters& message_;
+  const MailboxView& mailbox_;
+  const Admissions& admissions_;
+  const PlanContext& context_;
+  const Graph& graph_;
+  std::vector<const CopyRegisters*> here_;  // by replica; null where the message was never known
+};
+
+}  // namespace
+
+Admissions::Admissions(const Graph& graph, const std::string& mailbox) : graph_(graph) {
+  for (size_t e = 0; e < graph.edges().size(); ++e) {
+    const EdgeIndex edge(static_cast<int32_t>(e));
+    uint8_t bits = 0;
+    for (const ChangeKind kind :
+         {ChangeKind::kAddition, ChangeKind::kFlags, ChangeKind::kDeletion, ChangeKind::kMailboxDeletion}) {
+      const int shift = static_cast<int>(kind) * 2;
+      if (graph.Admits(edge, graph.edges()[e].b, mailbox, kind)) bits |= static_cast<uint8_t>(1 << shift);
+      if (graph.Admits(edge, graph.edges()[e].a, mailbox, kind)) bits |= static_cast<uint8_t>(2 << shift);
+    }
+    bits_.push_back(bits);
+  }
+}
+
+bool Admissions::FlagsReach(ReplicaIndex from, ReplicaIndex to) const {
+  std::vector<bool> reached(static_cast<size_t>(graph_.replica_count()), false);
+  reached[static_cast<size_t>(from.value)] = true;
+  for (bool moved = true; moved;) {
+    moved = false;
+    for (size_t e = 0; e < graph_.edges().size(); ++e) {
+      const auto a = static_cast<size_t>(graph_.edges()[e].a.value), b = static_cast<size_t>(graph_.edges()[e].b.value);
+      const EdgeIndex edge(static_cast<int32_t>(e));
+      if (reached[a] && !reached[b] && Admits(edge, true, ChangeKind::kFlags)) reached[b] = moved = true;
+      if (reached[b] && !reached[a] && Admits(edge, false, ChangeKind::kFlags)) reached[a] = moved = true;
+    }
+  }
+  return reached[static_cast<size_t>(to.value)];
+}
+
+MessagePlan PlanMessage(const MessageRegisters& message, const MailboxView& mailbox, const Admissions& admissions,
+                        const PlanContext& context) {
+  return Planner(message, mailbox, admissions, context).Plan();
+}
+
+}  // namespace imapmesh

@@ -1,0 +1,87 @@
+// Plan: what is pending for a message, and what is to be done about it (DESIGN.md section 3, step 4).
+//
+// Pure: registers and graph in, operations out, each with its reason. Newest stamps spread over the edges that admit
+// them, each target reached along its cheapest path. The coordinator calls it for every unsettled message, groups the
+// operations, and applies additions before flags before deletions.
+#ifndef IMAPMESH_ENGINE_SYNC_PLAN_H_
+#define IMAPMESH_ENGINE_SYNC_PLAN_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/store/registers.h"
+#include "graph/graph.h"
+
+namespace imapmesh {
+
+// What planning needs to know of the mesh besides the registers. Vectors are indexed by ReplicaIndex or EdgeIndex.
+struct PlanContext {
+  const Graph* graph = nullptr;
+  std::vector<bool> replica_up;
+  std::vector<bool> edge_paused;
+  FlagId deleted_flag;
+};
+
+// A mailbox of the mesh: its copy on each replica, id 0 where there is none.
+struct MailboxView {
+  MailboxId id;
+  std::string name;
+  std::vector<MailboxCopyId> copies;  // by ReplicaIndex
+};
+
+// Which edges admit what for one mailbox: computed once a mailbox, asked for every message.
+class Admissions {
+ public:
+  Admissions(const Graph& graph, const std::string& mailbox);
+  bool Admits(EdgeIndex edge, bool from_a, ChangeKind kind) const {
+    return (bits_[static_cast<size_t>(edge.value)] >> (static_cast<int>(kind) * 2 + (from_a ? 1 : 0)) & 1) != 0;
+  }
+  // Whether a flag change at `from` may arrive at `to`.
+  bool FlagsReach(ReplicaIndex from, ReplicaIndex to) const;
+
+ private:
+  const Graph& graph_;
+  std::vector<uint8_t> bits_;
+};
+
+enum class Action {
+  kLevel,    // the values agree already: only the stamps are taken over
+  kAdd,      // append or copy
+  kFlags,    // store
+  kExpunge,  // expunge
+  kRestore   // a change won over a deletion: the copy stays, with a new stamp
+};
+
+// Why: the edge it flows along, the replica where it began, and the stamp.
+struct Because {
+  EdgeIndex edge;
+  ReplicaIndex origin;
+  Stamp stamp;
+  int depth = 0;  // edges from the origin
+};
+
+struct CopyPlan {
+  ReplicaIndex target;
+  MailboxCopyId mailbox_copy;  // 0: the mailbox does not exist there yet
+  Action action = Action::kLevel;
+  Presence presence = Presence::kPresent;
+  Stamp stamp;          // of presence afterwards
+  FlagRegisters flags;  // all registers of the copy afterwards
+  std::vector<FlagRegister> flag_changes;  // whose value changes
+  Because because;
+  bool conflict = false;  // kExpunge or kRestore against a change that the deleter had not seen
+};
+
+struct MessagePlan {
+  std::vector<CopyPlan> copies;
+  std::vector<ReplicaIndex> sources;  // holders whose body may be fetched, cheapest first
+};
+
+MessagePlan PlanMessage(const MessageRegisters& message, const MailboxView& mailbox, const Admissions& admissions,
+                        const PlanContext& context);
+
+}  // namespace imapmesh
+
+#endif  // IMAPMESH_ENGINE_SYNC_PLAN_H_

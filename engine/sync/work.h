@@ -1,0 +1,79 @@
+// Work: one batch of the plan as operations to carry out. Made by the store's thread from unsettled messages
+// (planning), carried out by apply.cc, printed by `imapmesh plan`. Values only.
+#ifndef IMAPMESH_ENGINE_SYNC_WORK_H_
+#define IMAPMESH_ENGINE_SYNC_WORK_H_
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/store/state.h"
+#include "engine/sync/plan.h"
+
+namespace imapmesh {
+
+struct MeshView;
+
+// A message and what is to be done to its copies.
+struct PlannedMessage {
+  MessageRegisters message;
+  MessagePlan plan;
+  // For an addition at a replica: where that replica holds the same content already, by replica index.
+  std::map<int32_t, MessageSource> copy_from;
+};
+
+struct Work {
+  std::vector<PlannedMessage> messages;
+  MessageId last;       // of the batch: the next begins behind it
+  bool more = false;    // the mailbox has more unsettled messages
+  int64_t settled = 0;  // messages found to need nothing
+};
+
+// Pending operations by edge, counting what cannot be done at present too (a replica down, an edge paused).
+using PendingByEdge = std::map<int32_t, PendingCounts>;
+
+// What planning leaves out.
+struct PlanExceptions {
+  std::set<std::pair<MessageId, MailboxCopyId>> refused;
+  std::set<std::pair<MessageId, MailboxCopyId>> no_copy;
+};
+
+// Loads, plans and levels the next batch of a mailbox. For StoreThread::Run.
+class PlanBatch {
+ public:
+  PlanBatch(const MeshView& view, const MeshView& ideal, const PlanExceptions& exceptions, MailboxId mailbox,
+            MessageId after, size_t limit, int64_t now_unix_ms)
+      : view_(view),
+        ideal_(ideal),
+        exceptions_(exceptions),
+        mailbox_(mailbox),
+        after_(after),
+        limit_(limit),
+        now_(now_unix_ms) {}
+  Work operator()(State& state);
+
+  PendingByEdge pending;
+
+ private:
+  void Level(State& state, MessageRegisters& message, CopyPlan& plan);
+  void Restore(State& state, MessageRegisters& message, const CopyPlan& plan);
+  void RecordConflict(State& state, const MessageRegisters& message, const CopyPlan& plan);
+  bool MovePending(State& state, const MessageRegisters& message, const CopyPlan& plan) const;
+  std::optional<MessageSource> FindContent(State& state, const MessageRegisters& message, ReplicaIndex replica) const;
+  void Count(const MessagePlan& plan);
+
+  const MeshView& view_;
+  const MeshView& ideal_;  // as if every replica were up and no edge paused
+  const PlanExceptions& exceptions_;
+  MailboxId mailbox_;
+  MessageId after_;
+  size_t limit_;
+  int64_t now_;
+};
+
+}  // namespace imapmesh
+
+#endif  // IMAPMESH_ENGINE_SYNC_WORK_H_
