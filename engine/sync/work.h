@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/store/state.h"
+#include "engine/sync/control.h"
 #include "engine/sync/plan.h"
 
 namespace imapmesh {

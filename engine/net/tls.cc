@@ -1,0 +1,228 @@
+#include "engine/net/tls.h"
+
+#include <arpa/inet.h>
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+
+#include <array>
+#include <cctype>
+#include <utility>
+
+#include "base/printable.h"
+
+namespace imapmesh {
+namespace {
+
+struct SslContextDeleter {
+  void operator()(SSL_CTX* context) const { SSL_CTX_free(context); }
+};
+struct SslDeleter {
+  void operator()(SSL* ssl) const { SSL_free(ssl); }
+};
+
+std::string LastError() {
+  const unsigned long code = ERR_get_error();
+  ERR_clear_error();
+  const char* reason = code == 0 ? nullptr : ERR_reason_error_string(code);
+  return reason != nullptr ? reason : "the handshake was refused";
+}
+
+// SHA-256 of the peer's public key (SPKI), 32 bytes.
+std::string PublicKeyHash(SSL* ssl) {
+  X509* certificate = SSL_get1_peer_certificate(ssl);
+  if (certificate == nullptr) return "";
+  unsigned char* der = nullptr;
+  const int length = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), &der);
+  unsigned char hash[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  if (length > 0) EVP_Digest(der, static_cast<size_t>(length), hash, &size, EVP_sha256(), nullptr);
+  OPENSSL_free(der);
+  X509_free(certificate);
+  return std::string(reinterpret_cast<char*>(hash), size);
+}
+
+std::string Hex(std::string_view bytes) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string text;
+  for (const char c : bytes) {
+    text += kDigits[static_cast<unsigned char>(c) >> 4];
+    text += kDigits[static_cast<unsigned char>(c) & 15];
+  }
+  return text;
+}
+
+std::string Base64(std::string_view bytes) {
+  std::string text(4 * ((bytes.size() + 2) / 3), '\0');
+  EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()), reinterpret_cast<const unsigned char*>(bytes.data()),
+                  static_cast<int>(bytes.size()));
+  return text;
+}
+
+bool PinMatches(const std::string& pin, std::string_view hash) {
+  std::string lower;
+  for (const char c : pin) {
+    if (c != ':') lower += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  }
+  return pin == Base64(hash) || lower == Hex(hash);
+}
+
+bool IsAddress(const std::string& name) {
+  unsigned char buffer[16];
+  return inet_pton(AF_INET, name.c_str(), buffer) == 1 || inet_pton(AF_INET6, name.c_str(), buffer) == 1;
+}
+
+class TlsStream : public ByteStream {
+ public:
+  TlsStream(std::unique_ptr<ByteStream> below, TlsOptions options)
+      : below_(std::move(below)), options_(std::move(options)) {}
+
+  absl::Status Prepare() {
+    context_.reset(SSL_CTX_new(TLS_client_method()));
+    SSL_CTX_set_min_proto_version(context_.get(), options_.min_version == "1.3" ? TLS1_3_VERSION : TLS1_2_VERSION);
+    SSL_CTX_set_mode(context_.get(), SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    if (options_.ca_file.empty()) {
+      SSL_CTX_set_default_verify_paths(context_.get());
+    } else if (SSL_CTX_load_verify_locations(context_.get(), options_.ca_file.c_str(), nullptr) != 1) {
+      return Error(absl::StatusCode::kInvalidArgument, "tls.ca_file %s cannot be read as PEM certificates: %s",
+                   options_.ca_file, LastError());
+    }
+    ssl_.reset(SSL_new(context_.get()));
+    SSL_set_connect_state(ssl_.get());
+    from_server_ = BIO_new(BIO_s_mem());
+    to_server_ = BIO_new(BIO_s_mem());
+    BIO_set_mem_eof_return(from_server_, -1);
+    SSL_set_bio(ssl_.get(), from_server_, to_server_);  // takes both
+    if (IsAddress(options_.server_name)) {
+      X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl_.get()), options_.server_name.c_str());
+    } else {
+      SSL_set_tlsext_host_name(ssl_.get(), options_.server_name.c_str());
+      SSL_set1_host(ssl_.get(), options_.server_name.c_str());
+    }
+    // The result is judged after the handshake (Judge), so that the error can tell the key's pin.
+    SSL_set_verify(ssl_.get(), SSL_VERIFY_NONE, nullptr);
+    return absl::OkStatus();
+  }
+
+  asio::awaitable<absl::Status> Handshake() {
+    while (true) {
+      ERR_clear_error();
+      const int result = SSL_do_handshake(ssl_.get());
+      const int reason = SSL_get_error(ssl_.get(), result);
+      CO_RETURN_IF_ERROR(co_await SendPending());
+      if (result == 1) co_return Judge();
+      if (reason != SSL_ERROR_WANT_READ) {
+        co_return Error(absl::StatusCode::kUnavailable,
+                        "TLS with %s failed: %s; check that the port speaks TLS (993) and not STARTTLS (143)",
+                        options_.server_name, LastError());
+      }
+      CO_ASSIGN_OR_RETURN(const bool more, co_await Receive());
+      if (!more) {
+        co_return Error(absl::StatusCode::kUnavailable,
+                        "the server closed the connection during the TLS handshake with %s", options_.server_name);
+      }
+    }
+  }
+
+  asio::awaitable<absl::StatusOr<size_t>> Read(std::span<char> into) override {
+    while (true) {
+      ERR_clear_error();
+      const int count = SSL_read(ssl_.get(), into.data(), static_cast<int>(std::min<size_t>(into.size(), 1 << 20)));
+      if (count > 0) {
+        received_ += static_cast<uint64_t>(count);
+        CO_RETURN_IF_ERROR(co_await SendPending());
+        co_return static_cast<size_t>(count);
+      }
+      const int reason = SSL_get_error(ssl_.get(), count);
+      CO_RETURN_IF_ERROR(co_await SendPending());
+      if (reason == SSL_ERROR_ZERO_RETURN) co_return size_t{0};
+      if (reason != SSL_ERROR_WANT_READ) {
+        co_return Error(absl::StatusCode::kDataLoss, "TLS with %s broke: %s", options_.server_name, LastError());
+      }
+      CO_ASSIGN_OR_RETURN(const bool more, co_await Receive());
+      if (!more) {
+        co_return Error(absl::StatusCode::kUnavailable, "%s closed the connection without ending TLS",
+                        options_.server_name);
+      }
+    }
+  }
+
+  asio::awaitable<absl::Status> Write(std::string_view bytes) override {
+    while (!bytes.empty()) {
+      ERR_clear_error();
+      const int count = SSL_write(ssl_.get(), bytes.data(), static_cast<int>(std::min<size_t>(bytes.size(), 1 << 16)));
+      if (count <= 0) {
+        co_return Error(absl::StatusCode::kUnavailable, "TLS with %s broke: %s", options_.server_name, LastError());
+      }
+      sent_ += static_cast<uint64_t>(count);
+      bytes.remove_prefix(static_cast<size_t>(count));
+      CO_RETURN_IF_ERROR(co_await SendPending());
+    }
+    co_return absl::OkStatus();
+  }
+
+  void Close() override { below_->Close(); }
+  uint64_t bytes_sent() const override { return sent_; }
+  uint64_t bytes_received() const override { return received_; }
+
+ private:
+  asio::awaitable<absl::Status> SendPending() {
+    std::string pending;
+    char chunk[16384];
+    for (int count = BIO_read(to_server_, chunk, sizeof chunk); count > 0;
+         count = BIO_read(to_server_, chunk, sizeof chunk)) {
+      pending.append(chunk, static_cast<size_t>(count));
+    }
+    if (pending.empty()) co_return absl::OkStatus();
+    co_return co_await below_->Write(pending);
+  }
+
+  asio::awaitable<absl::StatusOr<bool>> Receive() {
+    std::span<char> raw(raw_);
+    CO_ASSIGN_OR_RETURN(const size_t count, co_await below_->Read(raw));
+    if (count == 0) co_return false;
+    BIO_write(from_server_, raw_.data(), static_cast<int>(count));
+    co_return true;
+  }
+
+  absl::Status Judge() {
+    const std::string hash = PublicKeyHash(ssl_.get());
+    if (!options_.pin_sha256.empty()) {
+      if (PinMatches(options_.pin_sha256, hash)) return absl::OkStatus();
+      return Error(absl::StatusCode::kUnauthenticated,
+                   "the certificate of %s has another key than tls.pin_sha256 says: its pin is %s; if the server's key "
+                   "was changed on purpose, put that there",
+                   options_.server_name, Base64(hash));
+    }
+    const long result = SSL_get_verify_result(ssl_.get());
+    if (result == X509_V_OK) return absl::OkStatus();
+    return Error(absl::StatusCode::kUnauthenticated,
+                 "the certificate of %s does not verify: %s; set tls.ca_file to the authority that signed it, "
+                 "tls.server_name to the name in it, or tls.pin_sha256 to \"%s\" if this key is the right one",
+                 options_.server_name, X509_verify_cert_error_string(result), Base64(hash));
+  }
+
+  std::unique_ptr<ByteStream> below_;
+  TlsOptions options_;
+  std::unique_ptr<SSL_CTX, SslContextDeleter> context_;
+  std::unique_ptr<SSL, SslDeleter> ssl_;
+  BIO* from_server_ = nullptr;  // owned by ssl_
+  BIO* to_server_ = nullptr;
+  std::array<char, 16384> raw_;
+  uint64_t sent_ = 0;
+  uint64_t received_ = 0;
+};
+
+}  // namespace
+
+asio::awaitable<absl::StatusOr<std::unique_ptr<ByteStream>>> StartTls(std::unique_ptr<ByteStream> below,
+                                                                      TlsOptions options) {
+  auto stream = std::make_unique<TlsStream>(std::move(below), std::move(options));
+  CO_RETURN_IF_ERROR(stream->Prepare());
+  CO_RETURN_IF_ERROR(co_await stream->Handshake());
+  co_return stream;
+}
+
+}  // namespace imapmesh
