@@ -36,9 +36,11 @@ asio::awaitable<absl::Status> Login(Session& session, std::string username, std:
 asio::awaitable<absl::Status> LoginPlain(Session& session, std::string username, std::string password);
 // Those of `extensions` that the server has ("QRESYNC"). session.enabled() tells what is on.
 asio::awaitable<absl::Status> Enable(Session& session, std::vector<std::string> extensions);
-// COMPRESS DEFLATE (RFC 4978). After OK the caller puts the layer on with session.UpgradeStream.
+// COMPRESS DEFLATE (RFC 4978); kUnimplemented where the server lacks it. After OK the caller puts the layer on with
+// session.UpgradeStream.
 asio::awaitable<absl::Status> Compress(Session& session);
-// STARTTLS. After OK likewise; the capabilities told before it are forgotten.
+// STARTTLS; kUnimplemented where the server lacks it (ask Capability first). After OK likewise; the capabilities told
+// before it are forgotten.
 asio::awaitable<absl::Status> StartTls(Session& session);
 asio::awaitable<absl::Status> Noop(Session& session);
 // LOGOUT, then closes, whatever the server answers.
@@ -65,6 +67,11 @@ struct SelectRequest {
   ModSeq modseq;
   UidSet known_uids;  // optional (RFC 7162 section 3.2.5.1); left out when longer than 4 kB
 };
+struct MessageFlags {
+  Uid uid;
+  ModSeq modseq;                   // 0 where the server has none
+  std::vector<std::string> flags;  // without \Recent
+};
 struct SelectResult {
   UidValidity uid_validity;
   Uid uid_next;           // 0: the server did not tell
@@ -74,8 +81,8 @@ struct SelectResult {
   std::vector<std::string> permanent_flags;
   bool read_only = false;
   bool uid_not_sticky = false;
-  UidSet vanished;                     // since the asked modseq; only when the UIDVALIDITY is the asked one
-  std::vector<FetchResponse> changed;  // UID, FLAGS, MODSEQ; likewise
+  UidSet vanished;                    // since the asked modseq; only when the UIDVALIDITY is the asked one
+  std::vector<MessageFlags> changed;  // likewise
 };
 asio::awaitable<absl::StatusOr<SelectResult>> Select(Session& session, SelectRequest request);
 // UNSELECT, or where missing an EXAMINE of a name that cannot exist: never CLOSE, which expunges.
@@ -106,7 +113,7 @@ struct NewMessage {
 asio::awaitable<absl::Status> FetchNew(Session& session, UidSet uids, std::function<absl::Status(NewMessage)> take);
 // UID, FLAGS and MODSEQ of what is in `uids`; with `changed_since` only what changed (CHANGEDSINCE).
 asio::awaitable<absl::Status> FetchFlags(Session& session, UidSet uids, ModSeq changed_since,
-                                         std::function<absl::Status(FetchResponse)> take);
+                                         std::function<absl::Status(MessageFlags)> take);
 // BODY.PEEK[]; `take` gets each message that still exists.
 asio::awaitable<absl::Status> FetchBodies(Session& session, UidSet uids,
                                           std::function<absl::Status(Uid, std::shared_ptr<const Body>)> take);
@@ -130,7 +137,7 @@ struct CopyResult {
   UidValidity uid_validity;               // of the target; 0 where the server did not tell
   std::vector<std::pair<Uid, Uid>> uids;  // from, to; empty where the server did not tell
 };
-// kNotFound: the target does not exist.
+// kNotFound: the target does not exist. kUnimplemented: no MOVE. Refused after a part was done: kUnavailable.
 asio::awaitable<absl::StatusOr<CopyResult>> UidCopy(Session& session, UidSet uids, std::string target_raw);
 asio::awaitable<absl::StatusOr<CopyResult>> UidMove(Session& session, UidSet uids, std::string target_raw);
 
@@ -157,11 +164,10 @@ asio::awaitable<absl::StatusOr<AppendResult>> Append(Session& session, std::stri
 // One NOTIFY SET for the whole account (RFC 5465): once for each connection, see DESIGN.md section 7.
 asio::awaitable<absl::Status> NotifySet(Session& session);
 
-// IDLE until something happens, `limit` passes or the connection breaks: the untagged responses that came.
-asio::awaitable<absl::StatusOr<std::vector<Response>>> IdleOnce(Session& session, Duration limit);
-
-// Calls `due` with the raw names that may have changed (empty: any), until the connection breaks or NOTIFY overflows
-// (kResourceExhausted: fall back to IDLE and polling). With NOTIFY after NotifySet, else for the selected mailbox.
+// Stays in IDLE and calls `due` with the raw names that may have changed (empty: any), until the connection breaks or
+// is closed (its status) or NOTIFY overflows (kResourceExhausted: fall back to IDLE and polling). After NotifySet it
+// tells of every mailbox, else of the selected one. IDLE is renewed after `refresh` (below 29 minutes, RFC 2177; a few
+// minutes keep NAT and the server's patience). kUnimplemented without IDLE.
 asio::awaitable<absl::Status> WatchLoop(Session& session, Duration refresh,
                                         std::function<void(std::vector<std::string>)> due);
 

@@ -21,8 +21,8 @@
 namespace imapmesh::imap {
 
 struct ReaderLimits {
-  size_t line_bytes_max = 1 << 20;              // of one line, between literals
-  size_t response_bytes_max = 16 << 20;         // of a response's lines and inline literals together
+  size_t line_bytes_max = 8 << 20;              // of one line: SEARCH tells a million UIDs in one
+  size_t response_bytes_max = 16 << 20;         // of a response's lines together
   size_t inline_literal_bytes_max = 8 << 20;    // of a response's literals that are no message bodies, together
   size_t literals_max = 10'000;                 // of one response
   size_t bodies_max = 16;                       // message bodies in one response
@@ -59,22 +59,24 @@ class ResponseReader {
   bool HasBufferedInput() const { return position_ < buffer_.size() || in_response(); }
 
  private:
-  bool in_response() const { return !response_.texts.empty() || literal_left_ > 0; }
-  absl::Status ConsumeLine(std::string_view line, bool* complete);
-  absl::Status BeginLiteral(std::string_view text, uint64_t size, bool* complete);
-  absl::Status ConsumeLiteral();
+  bool in_response() const { return !response_.texts.empty(); }
+  absl::StatusOr<bool> Step();
+  absl::StatusOr<bool> TakeLine(std::string_view line);
+  absl::Status BeginLiteral(std::string_view before, uint64_t size);
+  absl::Status TakeLiteralBytes();
+  RawResponse Finish();
 
   const ReaderLimits limits_;
   std::string buffer_;
   size_t position_ = 0;   // of the first unconsumed byte in buffer_
   size_t searched_ = 0;   // up to where buffer_ is known to hold no line end
-  RawResponse response_;  // what has come of the current one
+  RawResponse response_;  // what has come of the current one; texts and literals of equal number inside a literal
   bool literals_allowed_ = false;
   bool is_fetch_ = false;
-  uint64_t literal_left_ = 0;
   bool in_literal_ = false;
-  size_t held_bytes_ = 0;
-  size_t inline_bytes_ = 0;
+  uint64_t literal_left_ = 0;
+  size_t text_bytes_ = 0;    // held in response_.texts
+  size_t inline_bytes_ = 0;  // held in response_.literals, bodies apart
   size_t bodies_ = 0;
   absl::Status error_;
 };

@@ -76,7 +76,7 @@ class Session {
   asio::awaitable<absl::Status> SendLine(std::string line);
 
   // The next untagged response, or nullopt once `limit` passed without one; the session stays usable. For IDLE.
-  // A tagged response met here is kept for Await.
+  // A tagged response ends the wait too (IDLE refused or ended): it is returned here, and kept for Await.
   asio::awaitable<absl::StatusOr<std::optional<Response>>> WaitForResponse(Duration limit);
 
   // Puts a layer (TLS, deflate) on the stream, between two commands. kDataLoss, and closed, when the server already
@@ -98,13 +98,17 @@ class Session {
 
   // The selected mailbox (raw name), "" for none; the commands in commands.h keep it.
   const std::string& selected() const { return selected_; }
-  void set_selected(std::string mailbox_raw) { selected_ = std::move(mailbox_raw); }
+  void set_selected(std::string mailbox_raw);
   // What the server said with BYE; "" if it did not.
   const std::string& bye_text() const { return bye_text_; }
   // The last HIGHESTMODSEQ of a tagged OK (RFC 7162 section 3.2.7) in the selected mailbox; 0 for none.
   ModSeq highest_modseq() const { return highest_modseq_; }
   // ID's fields, once commands.h Id has run.
   const std::map<std::string, std::string>& server_id() const { return server_id_; }
+
+  // Whether the session was closed because a command with a non-synchronising literal was refused: the same command
+  // with synchronising ones, on a new session, will tell why.
+  bool refused_behind_literal() const { return refused_behind_literal_; }
 
   uint64_t commands() const { return commands_; }
   uint64_t bytes_sent() const;
@@ -113,22 +117,33 @@ class Session {
 
  private:
   struct Connection;  // the stream, and the read that may be outstanding on it
-  struct Outgoing;    // a stretch of queued output
-  struct Pending;     // a command without its completion
 
-  asio::awaitable<absl::Status> FillReader();
+  // A stretch of queued output: `bytes`, then the body.
+  struct Outgoing {
+    std::string tag;
+    bool wait = false;  // only once the server has sent "+"
+    std::string bytes;
+    std::shared_ptr<const Body> body;
+  };
+  // A command that is not completed.
+  struct Pending {
+    std::string tag;
+    std::string name;
+    bool literal_unasked = false;  // a non-synchronising literal was used
+  };
+
+  static asio::awaitable<void> ReadOnce(std::shared_ptr<Connection> connection);
+  asio::awaitable<absl::StatusOr<bool>> ReadSome(Duration limit);
   asio::awaitable<absl::StatusOr<Response>> ReadResponse();
-  asio::awaitable<absl::Status> WriteAll(std::string_view bytes);
+  asio::awaitable<absl::Status> Write(std::string_view bytes);
   asio::awaitable<absl::Status> WriteBody(std::shared_ptr<const Body> body);
-  asio::awaitable<absl::Status> Pump();
-  asio::awaitable<absl::StatusOr<bool>> FinishRead(Duration limit);
   absl::StatusOr<std::optional<Response>> NextBuffered();
   absl::Status Consume(Response& response, const ResponseHandler& handler);
-  absl::Status Complete(StatusResponse response);
+  absl::Status Complete(const StatusResponse& response);
   void Track(const Response& response);
-  void DropQueued(std::string_view tag);
-  absl::Status Broken(absl::Status cause);
-  std::string LiteralMarker(const Command& command, uint64_t size, bool* synchronising) const;
+  absl::Status Fail(absl::Status reason);
+  absl::Status Lost(const absl::Status& cause);
+  bool MayUseUnaskedLiteral(const Command& command, uint64_t size) const;
 
   const std::shared_ptr<Connection> connection_;
   Clock& clock_;
@@ -138,7 +153,10 @@ class Session {
   std::deque<Outgoing> queue_;
   std::deque<Pending> pending_;                      // in the order of Send
   std::map<std::string, StatusResponse> completed_;  // not yet awaited
+  std::map<std::string, std::string> names_;         // of the commands in completed_
   std::optional<std::string> continuation_;          // a "+" nobody has consumed
+  bool wants_continuation_ = false;                  // AwaitContinuation is running
+  bool refused_behind_literal_ = false;
   absl::Status closed_;
   std::set<std::string, std::less<>> capabilities_;
   std::set<std::string, std::less<>> enabled_;
@@ -147,7 +165,6 @@ class Session {
   std::string bye_text_;
   ModSeq highest_modseq_;
   uint64_t commands_ = 0;
-  uint64_t next_tag_ = 1;
 };
 
 // What a NO or BAD means to the callers (base/status.h): by its response code, else kAborted for NO and

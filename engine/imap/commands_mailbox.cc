@@ -1,0 +1,263 @@
+// NAMESPACE, LIST with STATUS, SELECT, and the commands that make, rename and remove mailboxes.
+#include <deque>
+#include <unordered_map>
+#include <utility>
+
+#include "engine/imap/command_support.h"
+#include "engine/imap/commands.h"
+#include "engine/imap/response_parser.h"
+
+namespace imapmesh::imap {
+namespace {
+
+constexpr size_t kChangesMax = 2'000'000;
+
+// LIST and STATUS responses joined by name.
+class Listing {
+ public:
+  absl::Status Take(Response& response) {
+    if (auto* list = std::get_if<ListResponse>(&response)) return TakeList(std::move(*list));
+    if (auto* status = std::get_if<MailboxStatusResponse>(&response)) {
+      const auto found = places_.find(Key(status->mailbox));
+      if (found != places_.end()) mailboxes_[found->second].status = std::move(*status);
+    }
+    return absl::OkStatus();
+  }
+  std::vector<ListedMailbox>& mailboxes() { return mailboxes_; }
+
+ private:
+  // INBOX alone is the same in any case.
+  static std::string Key(const std::string& name) { return EqualsInAnyCase(name, "INBOX") ? "INBOX" : name; }
+
+  absl::Status TakeList(ListResponse list) {
+    const auto [place, added] = places_.try_emplace(Key(list.mailbox), mailboxes_.size());
+    if (list.subscriptions_only) {
+      // A name that is subscribed but not there came only by LSUB.
+      if (!added) mailboxes_[place->second].subscribed = true;
+      if (added) places_.erase(place);
+      return absl::OkStatus();
+    }
+    if (mailboxes_.size() >= kMailboxesMax) {
+      return Error(absl::StatusCode::kResourceExhausted, "LIST: the server has over %d mailboxes", kMailboxesMax);
+    }
+    if (added) mailboxes_.emplace_back();
+    ListedMailbox& mailbox = mailboxes_[place->second];
+    mailbox.subscribed |= list.HasAttribute("\\Subscribed");
+    mailbox.list = std::move(list);
+    return absl::OkStatus();
+  }
+
+  std::vector<ListedMailbox> mailboxes_;
+  std::unordered_map<std::string, size_t> places_;
+};
+
+std::string StatusItems(const Session& session) {
+  return HasModSeq(session) ? "(UIDVALIDITY UIDNEXT HIGHESTMODSEQ)" : "(UIDVALIDITY UIDNEXT)";
+}
+
+bool MaySelect(const ListResponse& list) {
+  return !list.HasAttribute("\\Noselect") && !list.HasAttribute("\\NonExistent");
+}
+
+// STATUS one by one, pipelined; one that is refused leaves its mailbox without a status.
+asio::awaitable<absl::Status> AskEachStatus(Session& session, Listing& listing) {
+  ResponseHandler handler = [&listing](Response& response) { return listing.Take(response); };
+  const std::string items = StatusItems(session);
+  std::vector<std::string> names;
+  for (const ListedMailbox& mailbox : listing.mailboxes()) {
+    if (MaySelect(mailbox.list)) names.push_back(mailbox.list.mailbox);
+  }
+  std::deque<std::string> tags;
+  for (size_t next = 0; next < names.size() || !tags.empty();) {
+    while (next < names.size() && tags.size() < kCommandsInFlight) {
+      Command command("STATUS");
+      command.Text(" ").String(names[next++]).Text(" ").Text(items);
+      absl::StatusOr<std::string> tag = session.Send(std::move(command));
+      if (!tag.ok()) co_return tag.status();
+      tags.push_back(*std::move(tag));
+    }
+    std::string tag = std::move(tags.front());
+    tags.pop_front();
+    const absl::StatusOr<StatusResponse> response = co_await session.AwaitCompletion(std::move(tag), handler);
+    if (!response.ok()) co_return Annotate(response.status(), "STATUS");
+  }
+  co_return absl::OkStatus();
+}
+
+// What SELECT tells, gathered.
+class Selection {
+ public:
+  absl::Status Take(Response& response) {
+    if (auto* status = std::get_if<StatusResponse>(&response)) {
+      TakeCode(status->code);
+    } else if (auto* flags = std::get_if<FlagsResponse>(&response)) {
+      result.flags = std::move(flags->flags);
+    } else if (auto* exists = std::get_if<ExistsResponse>(&response)) {
+      result.exists = exists->count;
+    } else if (std::holds_alternative<ExpungeResponse>(response)) {
+      if (result.exists > 0) --result.exists;
+    } else if (auto* vanished = std::get_if<VanishedResponse>(&response)) {
+      return TakeVanished(*vanished);
+    } else if (auto* fetch = std::get_if<FetchResponse>(&response)) {
+      return TakeChange(*fetch);
+    }
+    return absl::OkStatus();
+  }
+
+  SelectResult result;
+
+ private:
+  void TakeCode(const ResponseCode& code) {
+    if (code.name == "CLOSED") {
+      result = SelectResult();  // what came before was about the mailbox selected before (RFC 7162 section 3.2.11)
+    } else if (code.name == "UIDVALIDITY") {
+      result.uid_validity = UidValidity(static_cast<uint32_t>(code.number));
+    } else if (code.name == "UIDNEXT") {
+      result.uid_next = Uid(static_cast<uint32_t>(code.number));
+    } else if (code.name == "HIGHESTMODSEQ") {
+      result.highest_modseq = ModSeq(code.number);
+    } else if (code.name == "NOMODSEQ") {
+      result.highest_modseq = ModSeq();
+    } else if (code.name == "PERMANENTFLAGS") {
+      result.permanent_flags = code.words;
+    } else if (code.name == "UIDNOTSTICKY") {
+      result.uid_not_sticky = true;
+    }
+  }
+
+  absl::Status TakeVanished(const VanishedResponse& vanished) {
+    if (!vanished.earlier) {
+      result.exists -= static_cast<uint32_t>(std::min<uint64_t>(result.exists, vanished.uids.size()));
+    }
+    if (result.vanished.empty()) {
+      result.vanished = vanished.uids;
+      return absl::OkStatus();
+    }
+    if (result.vanished.ranges().size() + vanished.uids.ranges().size() > kChangesMax) return TooMany();
+    for (const UidRange& range : vanished.uids.ranges()) result.vanished.AddRange(range.first, range.last);
+    return absl::OkStatus();
+  }
+
+  absl::Status TakeChange(FetchResponse& fetch) {
+    if (!fetch.uid || !fetch.flags) return absl::OkStatus();
+    if (result.changed.size() >= kChangesMax) return TooMany();
+    MessageFlags flags;
+    flags.uid = *fetch.uid;
+    flags.modseq = fetch.modseq.value_or(ModSeq());
+    flags.flags = WithoutRecent(*std::move(fetch.flags));
+    result.changed.push_back(std::move(flags));
+    return absl::OkStatus();
+  }
+
+  static absl::Status TooMany() {
+    return Error(absl::StatusCode::kResourceExhausted, "SELECT: the server told of over %d changes", kChangesMax);
+  }
+};
+
+asio::awaitable<absl::Status> RunOnMailbox(Session& session, std::string name, std::string mailbox_raw) {
+  Command command(name);
+  command.Text(" ").String(mailbox_raw);
+  co_return co_await RunPlain(session, std::move(command));
+}
+
+}  // namespace
+
+asio::awaitable<absl::StatusOr<NamespaceResponse>> Namespace(Session& session) {
+  if (!session.HasCapability("NAMESPACE")) co_return Missing("NAMESPACE");
+  NamespaceResponse result;
+  ResponseHandler handler = [&result](Response& response) {
+    if (auto* namespaces = std::get_if<NamespaceResponse>(&response)) result = std::move(*namespaces);
+    return absl::OkStatus();
+  };
+  Command command("NAMESPACE");
+  const absl::StatusOr<StatusResponse> done = co_await session.Run(std::move(command), std::move(handler));
+  if (!done.ok()) co_return done.status();
+  co_return result;
+}
+
+asio::awaitable<absl::StatusOr<std::vector<ListedMailbox>>> ListStatus(Session& session, std::string pattern) {
+  Listing listing;
+  ResponseHandler handler = [&listing](Response& response) { return listing.Take(response); };
+  Command list("LIST");
+  list.Text(" \"\" ").String(pattern);
+  const bool one_exchange = session.HasCapability("LIST-STATUS");
+  if (one_exchange) list.Text(" RETURN (SUBSCRIBED STATUS ").Text(StatusItems(session)).Text(")");
+  const absl::StatusOr<StatusResponse> listed = co_await session.Run(std::move(list), handler);
+  if (!listed.ok()) co_return listed.status();
+  if (!one_exchange) {
+    Command subscriptions("LSUB");
+    subscriptions.Text(" \"\" ").String(pattern);
+    const absl::StatusOr<StatusResponse> done = co_await session.Run(std::move(subscriptions), handler);
+    if (!done.ok()) co_return done.status();
+    CO_RETURN_IF_ERROR(co_await AskEachStatus(session, listing));
+  }
+  co_return std::move(listing.mailboxes());
+}
+
+asio::awaitable<absl::StatusOr<SelectResult>> Select(Session& session, SelectRequest request) {
+  Command command(request.read_only ? "EXAMINE" : "SELECT");
+  command.Text(" ").String(request.mailbox_raw);
+  const bool resync =
+      session.enabled().contains("QRESYNC") && request.uid_validity != UidValidity() && request.modseq != ModSeq();
+  if (resync) {
+    std::string known = request.known_uids.ToString();
+    known = known.empty() || known.size() > kSetBytesMax ? "" : " " + known;
+    command.Text(absl::StrFormat(" (QRESYNC (%d %d%s))", request.uid_validity.value, request.modseq.value, known));
+  } else if (HasModSeq(session)) {
+    command.Text(" (CONDSTORE)");
+  }
+  Selection selection;
+  ResponseHandler handler = [&selection](Response& response) { return selection.Take(response); };
+  session.set_selected("");
+  const absl::StatusOr<StatusResponse> done = co_await session.Run(std::move(command), std::move(handler));
+  if (!done.ok()) co_return done.status();
+  session.set_selected(request.mailbox_raw);
+  SelectResult& result = selection.result;
+  result.read_only = request.read_only || done->code.name == "READ-ONLY";
+  if (!resync || result.uid_validity != request.uid_validity) {
+    result.vanished = UidSet();
+    result.changed.clear();
+  }
+  co_return std::move(result);
+}
+
+asio::awaitable<absl::Status> Unselect(Session& session) {
+  if (session.selected().empty()) co_return absl::OkStatus();
+  session.set_selected("");
+  if (session.HasCapability("UNSELECT")) {
+    Command command("UNSELECT");
+    co_return co_await RunPlain(session, std::move(command));
+  }
+  // A mailbox that cannot be opened leaves none selected (RFC 3501 section 6.3.1).
+  Command command("EXAMINE");
+  command.Text(" ").String("imapmesh-no-such-mailbox");
+  absl::StatusOr<std::string> tag = session.Send(std::move(command));
+  if (!tag.ok()) co_return tag.status();
+  ResponseHandler handler;
+  const absl::StatusOr<StatusResponse> done = co_await session.AwaitCompletion(*std::move(tag), std::move(handler));
+  co_return done.status();
+}
+
+asio::awaitable<absl::Status> Create(Session& session, std::string mailbox_raw) {
+  return RunOnMailbox(session, "CREATE", std::move(mailbox_raw));
+}
+
+asio::awaitable<absl::Status> Delete(Session& session, std::string mailbox_raw) {
+  return RunOnMailbox(session, "DELETE", std::move(mailbox_raw));
+}
+
+asio::awaitable<absl::Status> Rename(Session& session, std::string from_raw, std::string to_raw) {
+  Command command("RENAME");
+  command.Text(" ").String(from_raw).Text(" ").String(to_raw);
+  co_return co_await RunPlain(session, std::move(command));
+}
+
+asio::awaitable<absl::Status> Subscribe(Session& session, std::string mailbox_raw) {
+  return RunOnMailbox(session, "SUBSCRIBE", std::move(mailbox_raw));
+}
+
+asio::awaitable<absl::Status> Unsubscribe(Session& session, std::string mailbox_raw) {
+  return RunOnMailbox(session, "UNSUBSCRIBE", std::move(mailbox_raw));
+}
+
+}  // namespace imapmesh::imap

@@ -1,0 +1,238 @@
+// FETCH, SEARCH, STORE, EXPUNGE, COPY and MOVE in the selected mailbox.
+#include <algorithm>
+#include <utility>
+
+#include "engine/imap/command_support.h"
+#include "engine/imap/commands.h"
+#include "engine/imap/response_parser.h"
+
+namespace imapmesh::imap {
+namespace {
+
+constexpr uint64_t kHeaderBytesMax = 1 << 20;
+constexpr std::string_view kHeaderFields = "BODY.PEEK[HEADER.FIELDS (MESSAGE-ID DATE FROM TO CC SUBJECT CONTENT-TYPE)]";
+
+const BodySection* FindSection(const FetchResponse& fetch, bool whole) {
+  const auto found = std::find_if(fetch.sections.begin(), fetch.sections.end(), [&](const BodySection& section) {
+    return whole ? section.section.empty() && !section.origin : section.section.starts_with("HEADER.FIELDS");
+  });
+  return found == fetch.sections.end() ? nullptr : &*found;
+}
+
+absl::StatusOr<std::string> HeaderText(const BodySection& section) {
+  if (section.body == nullptr) return section.bytes.substr(0, kHeaderBytesMax);
+  std::string text(std::min<uint64_t>(section.body->size(), kHeaderBytesMax), '\0');
+  size_t filled = 0;
+  while (filled < text.size()) {
+    ASSIGN_OR_RETURN(const size_t count, section.body->ReadAt(filled, text.data() + filled, text.size() - filled));
+    if (count == 0) break;
+    filled += count;
+  }
+  text.resize(filled);
+  return text;
+}
+
+// Passes on what a fetch was asked for, once for each UID: other FETCH responses are changes somebody else made.
+class NewMessages {
+ public:
+  NewMessages(const UidSet& wanted, const std::function<absl::Status(NewMessage)>& take)
+      : wanted_(wanted), take_(take) {}
+
+  absl::Status Take(Response& response) {
+    auto* fetch = std::get_if<FetchResponse>(&response);
+    if (fetch == nullptr || !fetch->uid || !fetch->flags || !fetch->internal_date || !fetch->size) {
+      return absl::OkStatus();
+    }
+    const BodySection* section = FindSection(*fetch, /*whole=*/false);
+    if (section == nullptr || !wanted_.Contains(*fetch->uid) || taken_.Contains(*fetch->uid)) return absl::OkStatus();
+    taken_.Add(*fetch->uid);
+    NewMessage message;
+    ASSIGN_OR_RETURN(message.header, HeaderText(*section));
+    message.uid = *fetch->uid;
+    message.flags = WithoutRecent(*std::move(fetch->flags));
+    message.internal_date = *std::move(fetch->internal_date);
+    message.size = *fetch->size;
+    message.modseq = fetch->modseq.value_or(ModSeq());
+    message.guid = !fetch->guid.empty() ? fetch->guid : !fetch->email_id.empty() ? fetch->email_id : fetch->gmail_id;
+    return take_(std::move(message));
+  }
+
+ private:
+  const UidSet& wanted_;
+  const std::function<absl::Status(NewMessage)>& take_;
+  UidSet taken_;
+};
+
+class Bodies {
+ public:
+  Bodies(const UidSet& wanted, const std::function<absl::Status(Uid, std::shared_ptr<const Body>)>& take)
+      : wanted_(wanted), take_(take) {}
+
+  absl::Status Take(Response& response) {
+    auto* fetch = std::get_if<FetchResponse>(&response);
+    if (fetch == nullptr || !fetch->uid) return absl::OkStatus();
+    const BodySection* section = FindSection(*fetch, /*whole=*/true);
+    if (section == nullptr || !wanted_.Contains(*fetch->uid) || taken_.Contains(*fetch->uid)) return absl::OkStatus();
+    taken_.Add(*fetch->uid);
+    std::shared_ptr<Body> body = section->body;
+    if (body == nullptr) {
+      body = std::make_shared<Body>();
+      RETURN_IF_ERROR(body->Append(section->bytes));
+    }
+    return take_(*fetch->uid, std::move(body));
+  }
+
+ private:
+  const UidSet& wanted_;
+  const std::function<absl::Status(Uid, std::shared_ptr<const Body>)>& take_;
+  UidSet taken_;
+};
+
+// Gathers COPYUID from the untagged OK that MOVE sends and the tagged one that COPY sends.
+class Copies {
+ public:
+  explicit Copies(const UidSet& wanted) : wanted_(wanted) {}
+
+  void Take(const ResponseCode& code) {
+    if (code.name != "COPYUID") return;
+    const uint64_t count = CountUids(code.source_uids);
+    if (count != CountUids(code.target_uids) || count > wanted_.size() || count > kMessagesMax) return;
+    const std::vector<Uid> from = ExpandInOrder(code.source_uids, count);
+    const std::vector<Uid> to = ExpandInOrder(code.target_uids, count);
+    result.uid_validity = code.uid_validity;
+    for (size_t i = 0; i < from.size(); ++i) {
+      if (wanted_.Contains(from[i]) && result.uids.size() < wanted_.size()) result.uids.emplace_back(from[i], to[i]);
+    }
+  }
+
+  CopyResult result;
+
+ private:
+  const UidSet& wanted_;
+};
+
+asio::awaitable<absl::StatusOr<CopyResult>> CopyOrMove(Session& session, std::string name, UidSet uids,
+                                                       std::string target_raw) {
+  Copies copies(uids);
+  ResponseHandler handler = [&copies](Response& response) {
+    if (const auto* status = std::get_if<StatusResponse>(&response)) copies.Take(status->code);
+    return absl::OkStatus();
+  };
+  // One after the other: what follows a refusal is not even tried.
+  bool any_done = false;
+  for (const std::string& piece : uids.ToStrings(kSetBytesMax)) {
+    Command command(name);
+    command.Text(" ").Text(piece).Text(" ").String(target_raw);
+    const absl::StatusOr<StatusResponse> done = co_await session.Run(std::move(command), handler);
+    if (!done.ok() && any_done && session.closed().ok()) {
+      co_return Error(absl::StatusCode::kUnavailable, "%s (after a part was done)", Message(done.status()));
+    }
+    if (!done.ok()) co_return done.status();
+    copies.Take(done->code);
+    any_done = true;
+  }
+  co_return std::move(copies.result);
+}
+
+}  // namespace
+
+std::string IdentityItem(const Session& session) {
+  if (session.HasCapability("X-GM-EXT-1")) return "X-GM-MSGID";
+  const auto name = session.server_id().find("name");
+  if (name != session.server_id().end() && EqualsInAnyCase(name->second, "Dovecot")) return "X-GUID";
+  return session.HasCapability("OBJECTID") ? "EMAILID" : "";
+}
+
+asio::awaitable<absl::Status> FetchNew(Session& session, UidSet uids, std::function<absl::Status(NewMessage)> take) {
+  NewMessages messages(uids, take);
+  ResponseHandler handler = [&messages](Response& response) { return messages.Take(response); };
+  CompletionHandler completed;
+  std::string items = " (UID FLAGS INTERNALDATE RFC822.SIZE ";
+  if (HasModSeq(session)) items += "MODSEQ ";
+  if (const std::string identity = IdentityItem(session); !identity.empty()) items += identity + " ";
+  items += std::string(kHeaderFields) + ")";
+  co_return co_await RunForUids(session, "UID FETCH", uids, std::move(items), std::move(handler), std::move(completed));
+}
+
+asio::awaitable<absl::Status> FetchFlags(Session& session, UidSet uids, ModSeq changed_since,
+                                         std::function<absl::Status(MessageFlags)> take) {
+  ResponseHandler handler = [&uids, &take](Response& response) {
+    auto* fetch = std::get_if<FetchResponse>(&response);
+    if (fetch == nullptr || !fetch->uid || !fetch->flags || !uids.Contains(*fetch->uid)) return absl::OkStatus();
+    MessageFlags flags;
+    flags.uid = *fetch->uid;
+    flags.modseq = fetch->modseq.value_or(ModSeq());
+    flags.flags = WithoutRecent(*std::move(fetch->flags));
+    return take(std::move(flags));
+  };
+  CompletionHandler completed;
+  std::string items = HasModSeq(session) ? " (UID FLAGS MODSEQ)" : " (UID FLAGS)";
+  if (changed_since != ModSeq()) items += absl::StrFormat(" (CHANGEDSINCE %d)", changed_since.value);
+  co_return co_await RunForUids(session, "UID FETCH", uids, std::move(items), std::move(handler), std::move(completed));
+}
+
+asio::awaitable<absl::Status> FetchBodies(Session& session, UidSet uids,
+                                          std::function<absl::Status(Uid, std::shared_ptr<const Body>)> take) {
+  Bodies bodies(uids, take);
+  ResponseHandler handler = [&bodies](Response& response) { return bodies.Take(response); };
+  CompletionHandler completed;
+  co_return co_await RunForUids(session, "UID FETCH", uids, " (UID BODY.PEEK[])", std::move(handler),
+                                std::move(completed));
+}
+
+asio::awaitable<absl::StatusOr<UidSet>> UidSearchAll(Session& session) {
+  UidSet uids;
+  ResponseHandler handler = [&uids](Response& response) {
+    if (auto* search = std::get_if<SearchResponse>(&response)) {
+      if (uids.empty())
+        uids = std::move(search->numbers);
+      else
+        for (const UidRange& range : search->numbers.ranges()) uids.AddRange(range.first, range.last);
+    }
+    return absl::OkStatus();
+  };
+  Command command("UID SEARCH");
+  command.Text(session.HasCapability("ESEARCH") ? " RETURN (ALL) ALL" : " ALL");
+  const absl::StatusOr<StatusResponse> done = co_await session.Run(std::move(command), std::move(handler));
+  if (!done.ok()) co_return done.status();
+  co_return uids;
+}
+
+asio::awaitable<absl::StatusOr<UidSet>> StoreFlags(Session& session, StoreRequest request) {
+  UidSet modified;
+  if (request.flags.empty()) co_return modified;
+  CO_RETURN_IF_ERROR(CheckFlags("UID STORE", request.flags));
+  std::string suffix;
+  if (request.unchanged_since != ModSeq()) {
+    suffix = absl::StrFormat(" (UNCHANGEDSINCE %d)", request.unchanged_since.value);
+  }
+  suffix += (request.add ? " +FLAGS.SILENT " : " -FLAGS.SILENT ") + JoinFlags(request.flags);
+  ResponseHandler handler;
+  // RFC 7162 section 3.1.3: OK or NO, what matters is the set.
+  CompletionHandler completed = [&modified](const StatusResponse& response) {
+    for (const UidRange& range : response.code.modified.ranges()) modified.AddRange(range.first, range.last);
+    if (response.kind == StatusKind::kOk || response.code.name == "MODIFIED") return absl::OkStatus();
+    return RefusalStatus("UID STORE", response);
+  };
+  CO_RETURN_IF_ERROR(co_await RunForUids(session, "UID STORE", request.uids, std::move(suffix), std::move(handler),
+                                         std::move(completed)));
+  co_return modified;
+}
+
+asio::awaitable<absl::Status> UidExpunge(Session& session, UidSet uids) {
+  if (!session.HasCapability("UIDPLUS")) co_return Missing("UIDPLUS, so single messages cannot be expunged");
+  ResponseHandler handler;
+  CompletionHandler completed;
+  co_return co_await RunForUids(session, "UID EXPUNGE", std::move(uids), "", std::move(handler), std::move(completed));
+}
+
+asio::awaitable<absl::StatusOr<CopyResult>> UidCopy(Session& session, UidSet uids, std::string target_raw) {
+  return CopyOrMove(session, "UID COPY", std::move(uids), std::move(target_raw));
+}
+
+asio::awaitable<absl::StatusOr<CopyResult>> UidMove(Session& session, UidSet uids, std::string target_raw) {
+  if (!session.HasCapability("MOVE")) co_return Missing("MOVE");
+  co_return co_await CopyOrMove(session, "UID MOVE", std::move(uids), std::move(target_raw));
+}
+
+}  // namespace imapmesh::imap

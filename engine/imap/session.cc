@@ -1,0 +1,416 @@
+#include "engine/imap/session.h"
+
+#include <algorithm>
+#include <array>
+#include <asio/co_spawn.hpp>
+#include <asio/detached.hpp>
+#include <utility>
+
+#include "base/printable.h"
+#include "engine/imap/response_parser.h"
+#include "engine/net/signal.h"
+
+namespace imapmesh::imap {
+namespace {
+
+constexpr size_t kChunkBytes = 64 * 1024;
+constexpr uint64_t kLiteralMinusBytesMax = 4096;  // RFC 7888 section 5
+
+// The server's own words, for errors: "NO [CODE arguments] text".
+std::string AnswerText(const StatusResponse& response) {
+  std::string answer = response.kind == StatusKind::kBad ? "BAD" : response.kind == StatusKind::kNo ? "NO" : "OK";
+  if (!response.code.name.empty()) {
+    answer += " [" + response.code.name;
+    if (!response.code.arguments.empty()) answer += " " + response.code.arguments;
+    answer += "]";
+  }
+  if (!response.text.empty()) answer += " " + response.text;
+  return Printable(answer);
+}
+
+absl::StatusCode RefusalCode(const StatusResponse& response) {
+  const std::string& code = response.code.name;
+  if (code == "OVERQUOTA" || code == "LIMIT" || code == "TOOBIG") return absl::StatusCode::kResourceExhausted;
+  if (code == "NOPERM") return absl::StatusCode::kPermissionDenied;
+  if (code == "TRYCREATE" || code == "NONEXISTENT") return absl::StatusCode::kNotFound;
+  if (code == "AUTHENTICATIONFAILED" || code == "AUTHORIZATIONFAILED" || code == "EXPIRED" ||
+      code == "PRIVACYREQUIRED") {
+    return absl::StatusCode::kUnauthenticated;
+  }
+  if (code == "ALREADYEXISTS") return absl::StatusCode::kAlreadyExists;
+  if (code == "CANNOT" || code == "CLIENTBUG") return absl::StatusCode::kInvalidArgument;
+  return response.kind == StatusKind::kBad ? absl::StatusCode::kInvalidArgument : absl::StatusCode::kAborted;
+}
+
+}  // namespace
+
+absl::Status RefusalStatus(std::string_view command_name, const StatusResponse& response) {
+  return Error(RefusalCode(response), "%s: the server answered \"%s\"", command_name, AnswerText(response));
+}
+
+struct Session::Connection {
+  Connection(std::unique_ptr<ByteStream> bottom, asio::any_io_executor executor)
+      : stream(std::move(bottom)), arrived(executor) {}
+  std::unique_ptr<ByteStream> stream;
+  std::array<char, 16 * 1024> buffer;
+  bool reading = false;                          // a ReadOnce is outstanding
+  std::optional<absl::StatusOr<size_t>> result;  // of a ReadOnce, not yet taken
+  Signal arrived;
+};
+
+Session::Session(std::unique_ptr<ByteStream> stream, Clock& clock, asio::any_io_executor executor,
+                 SessionOptions options)
+    : connection_(std::make_shared<Connection>(std::move(stream), executor)),
+      clock_(clock),
+      executor_(executor),
+      options_(std::move(options)),
+      reader_(options_.limits) {}
+
+Session::~Session() {
+  connection_->stream->Close();
+}
+
+uint64_t Session::bytes_sent() const {
+  return connection_->stream->bytes_sent();
+}
+uint64_t Session::bytes_received() const {
+  return connection_->stream->bytes_received();
+}
+
+void Session::set_selected(std::string mailbox_raw) {
+  selected_ = std::move(mailbox_raw);
+  highest_modseq_ = ModSeq();
+}
+
+void Session::Close(absl::Status reason) {
+  if (closed_.ok()) closed_ = reason.ok() ? absl::UnavailableError("the connection was closed here") : reason;
+  queue_.clear();
+  connection_->stream->Close();
+}
+
+// Closes for good; the error every later call returns.
+absl::Status Session::Fail(absl::Status reason) {
+  Close(std::move(reason));
+  return closed_;
+}
+
+absl::Status Session::Lost(const absl::Status& cause) {
+  const std::string bye = bye_text_.empty() ? "" : "; the server said \"BYE " + Printable(bye_text_) + "\"";
+  const absl::StatusCode code = absl::IsDataLoss(cause) ? absl::StatusCode::kDataLoss : absl::StatusCode::kUnavailable;
+  return Fail(Error(code, "the connection was lost: %s%s", Message(cause), bye));
+}
+
+// ---- Reading -------------------------------------------------------------------------------------------------------
+
+// Outlives the session if need be: a wait may end without its read (WaitForResponse).
+asio::awaitable<void> Session::ReadOnce(std::shared_ptr<Connection> connection) {
+  absl::StatusOr<size_t> result = co_await connection->stream->Read(std::span<char>(connection->buffer));
+  connection->result = std::move(result);
+  connection->reading = false;
+  connection->arrived.Notify();
+}
+
+// Gives the reader what the next read brings. False when `limit` passed first.
+asio::awaitable<absl::StatusOr<bool>> Session::ReadSome(Duration limit) {
+  const std::shared_ptr<Connection> connection = connection_;
+  if (!closed_.ok()) co_return closed_;
+  if (!connection->reading && !connection->result) {
+    connection->reading = true;
+    asio::co_spawn(executor_, ReadOnce(connection), asio::detached);
+  }
+  const Duration end = clock_.Now() + limit;
+  while (!connection->result) {
+    const Duration left = end - clock_.Now();
+    if (left <= Duration::zero()) co_return false;
+    co_await connection->arrived.WaitFor(clock_, left);
+  }
+  const absl::StatusOr<size_t> result = *std::exchange(connection->result, std::nullopt);
+  if (!closed_.ok()) co_return closed_;
+  if (!result.ok()) co_return Lost(result.status());
+  if (*result == 0) co_return Lost(absl::UnavailableError("the server closed it"));
+  reader_.Feed(std::string_view(connection->buffer.data(), *result));
+  co_return true;
+}
+
+absl::StatusOr<std::optional<Response>> Session::NextBuffered() {
+  if (!closed_.ok()) return closed_;
+  absl::StatusOr<std::optional<RawResponse>> raw = reader_.Next();
+  if (!raw.ok()) return Fail(raw.status());
+  if (!raw->has_value()) return std::optional<Response>();
+  absl::StatusOr<Response> response = ParseResponse(**std::move(raw));
+  if (!response.ok()) return Fail(response.status());
+  return std::optional<Response>(*std::move(response));
+}
+
+asio::awaitable<absl::StatusOr<Response>> Session::ReadResponse() {
+  while (true) {
+    CO_ASSIGN_OR_RETURN(std::optional<Response> response, NextBuffered());
+    if (response) co_return *std::move(response);
+    CO_ASSIGN_OR_RETURN(const bool read, co_await ReadSome(options_.inactivity_limit));
+    if (!read) {
+      co_return Fail(Error(absl::StatusCode::kDeadlineExceeded, "the server sent nothing for %d s",
+                           std::chrono::duration_cast<std::chrono::seconds>(options_.inactivity_limit).count()));
+    }
+  }
+}
+
+asio::awaitable<absl::StatusOr<StatusResponse>> Session::ReadGreeting() {
+  CO_ASSIGN_OR_RETURN(Response response, co_await ReadResponse());
+  Track(response);
+  auto* status = std::get_if<StatusResponse>(&response);
+  if (status != nullptr && status->tag.empty() && status->kind == StatusKind::kBye) {
+    co_return Lost(absl::UnavailableError("the server does not serve us"));
+  }
+  if (status == nullptr || !status->tag.empty() ||
+      (status->kind != StatusKind::kOk && status->kind != StatusKind::kPreauth)) {
+    co_return Fail(absl::DataLossError("the server did not greet as an IMAP server does"));
+  }
+  co_return std::move(*status);
+}
+
+// ---- What responses mean to the session
+// ------------------------------------------------------------------------------
+
+void Session::Track(const Response& response) {
+  const auto learn = [&](const std::vector<std::string>& words) {
+    capabilities_.clear();
+    for (const std::string& word : words) capabilities_.insert(InCapitals(word));
+  };
+  if (const auto* status = std::get_if<StatusResponse>(&response)) {
+    if (status->kind == StatusKind::kBye) bye_text_ = status->text;
+    if (status->code.name == "CAPABILITY") learn(status->code.words);
+  } else if (const auto* capability = std::get_if<CapabilityResponse>(&response)) {
+    learn(capability->capabilities);
+  } else if (const auto* enabled = std::get_if<EnabledResponse>(&response)) {
+    enabled_.insert(enabled->extensions.begin(), enabled->extensions.end());
+  } else if (const auto* id = std::get_if<IdResponse>(&response)) {
+    server_id_ = id->fields;
+  }
+}
+
+absl::Status Session::Complete(const StatusResponse& response) {
+  const auto command =
+      std::find_if(pending_.begin(), pending_.end(), [&](const Pending& each) { return each.tag == response.tag; });
+  if (command == pending_.end()) {
+    return Fail(Error(absl::StatusCode::kDataLoss, "the server completed a command that was never sent: \"%s %s\"",
+                      Printable(response.tag, 40), AnswerText(response)));
+  }
+  if (response.kind != StatusKind::kOk && command->literal_unasked) {
+    refused_behind_literal_ = true;
+    return Fail(Error(absl::StatusCode::kUnavailable,
+                      "%s: the server answered \"%s\" behind a literal it had not asked for; its answers are untrusted",
+                      command->name, AnswerText(response)));
+  }
+  // Refused before it asked for a literal: the rest of the command must not be sent.
+  std::erase_if(queue_, [&](const Outgoing& outgoing) { return outgoing.tag == response.tag; });
+  continuation_.reset();
+  if (response.kind == StatusKind::kOk && response.code.name == "HIGHESTMODSEQ") {
+    highest_modseq_ = ModSeq(response.code.number);
+  }
+  completed_[response.tag] = response;
+  names_[response.tag] = command->name;
+  pending_.erase(command);
+  return absl::OkStatus();
+}
+
+absl::Status Session::Consume(Response& response, const ResponseHandler& handler) {
+  Track(response);
+  if (auto* continuation = std::get_if<ContinuationResponse>(&response)) {
+    // One that nobody waits for must not answer a later question.
+    if (wants_continuation_ || (!queue_.empty() && queue_.front().wait)) continuation_ = std::move(continuation->text);
+    return absl::OkStatus();
+  }
+  const auto* status = std::get_if<StatusResponse>(&response);
+  if (status != nullptr && !status->tag.empty()) return Complete(*status);
+  if (!handler) return absl::OkStatus();
+  if (absl::Status handled = handler(response); !handled.ok()) return Fail(handled);
+  return absl::OkStatus();
+}
+
+// ---- Writing
+// ---------------------------------------------------------------------------------------------------------
+
+bool Session::MayUseUnaskedLiteral(const Command& command, uint64_t size) const {
+  if (command.safety() != LiteralSafety::kCannotBeRefused) return false;
+  return HasCapability("LITERAL+") || (HasCapability("LITERAL-") && size <= kLiteralMinusBytesMax);
+}
+
+absl::StatusOr<std::string> Session::Send(Command command) {
+  if (!closed_.ok()) return closed_;
+  RETURN_IF_ERROR(command.status());
+  Pending pending;
+  pending.tag = "A" + std::to_string(++commands_);
+  pending.name = command.name();
+  Outgoing outgoing;
+  outgoing.tag = pending.tag;
+  outgoing.bytes = pending.tag + " ";
+  for (const Command::Piece& piece : command.pieces()) {
+    outgoing.bytes += piece.text;
+    if (!piece.has_literal) continue;
+    const uint64_t size = piece.body != nullptr ? piece.body->size() : piece.bytes.size();
+    const bool unasked = MayUseUnaskedLiteral(command, size);
+    outgoing.bytes += "{" + std::to_string(size) + (unasked ? "+}\r\n" : "}\r\n");
+    pending.literal_unasked |= unasked;
+    if (!unasked) {
+      queue_.push_back(std::exchange(outgoing, Outgoing()));
+      outgoing.tag = pending.tag;
+      outgoing.wait = true;
+    }
+    outgoing.bytes += piece.bytes;
+    if (piece.body != nullptr) {
+      outgoing.body = piece.body;
+      queue_.push_back(std::exchange(outgoing, Outgoing()));
+      outgoing.tag = pending.tag;
+    }
+  }
+  outgoing.bytes += "\r\n";
+  queue_.push_back(std::move(outgoing));
+  pending_.push_back(pending);
+  return pending.tag;
+}
+
+// REQUIRES: at most kChunkBytes or what one command's text holds, so that the deadline is one of inactivity.
+asio::awaitable<absl::Status> Session::Write(std::string_view bytes) {
+  if (!closed_.ok()) co_return closed_;
+  auto give_up = [this] { Close(absl::DeadlineExceededError("the server took no data in time")); };
+  const std::unique_ptr<Alarm> alarm = clock_.CallAfter(options_.inactivity_limit, give_up);
+  const absl::Status written = co_await connection_->stream->Write(bytes);
+  if (!closed_.ok()) co_return closed_;
+  if (!written.ok()) co_return Lost(written);
+  co_return absl::OkStatus();
+}
+
+asio::awaitable<absl::Status> Session::WriteBody(std::shared_ptr<const Body> body) {
+  std::string chunk;
+  for (uint64_t offset = 0; offset < body->size(); offset += chunk.size()) {
+    chunk.resize(static_cast<size_t>(std::min<uint64_t>(kChunkBytes, body->size() - offset)));
+    const absl::StatusOr<size_t> count = body->ReadAt(offset, chunk.data(), chunk.size());
+    // Half a literal is on the wire: nothing else can follow.
+    if (!count.ok()) co_return Fail(absl::UnavailableError(ToAbsl("a spilled message: " + Message(count.status()))));
+    if (*count == 0) co_return Fail(absl::UnavailableError("a spilled message is shorter than it was"));
+    chunk.resize(*count);
+    CO_RETURN_IF_ERROR(co_await Write(chunk));
+  }
+  co_return absl::OkStatus();
+}
+
+asio::awaitable<absl::Status> Session::Flush() {
+  if (!closed_.ok()) co_return closed_;
+  while (!queue_.empty()) {
+    if (queue_.front().wait) {
+      if (!continuation_) break;
+      continuation_.reset();
+      queue_.front().wait = false;
+    }
+    // What follows without a wait goes out in the same write.
+    Outgoing outgoing = std::move(queue_.front());
+    queue_.pop_front();
+    while (outgoing.body == nullptr && !queue_.empty() && !queue_.front().wait && outgoing.bytes.size() < kChunkBytes) {
+      outgoing.bytes += queue_.front().bytes;
+      outgoing.body = std::move(queue_.front().body);
+      queue_.pop_front();
+    }
+    if (!outgoing.bytes.empty()) CO_RETURN_IF_ERROR(co_await Write(outgoing.bytes));
+    if (outgoing.body != nullptr) CO_RETURN_IF_ERROR(co_await WriteBody(outgoing.body));
+  }
+  co_return absl::OkStatus();
+}
+
+asio::awaitable<absl::Status> Session::SendLine(std::string line) {
+  if (line.find_first_of("\r\n") != std::string::npos) co_return absl::InvalidArgumentError("a line end within a line");
+  line += "\r\n";
+  co_return co_await Write(line);
+}
+
+// ---- Waiting
+// ---------------------------------------------------------------------------------------------------------
+
+asio::awaitable<absl::StatusOr<StatusResponse>> Session::AwaitCompletion(std::string tag, ResponseHandler handler) {
+  while (true) {
+    if (const auto done = completed_.find(tag); done != completed_.end()) {
+      StatusResponse response = std::move(done->second);
+      completed_.erase(done);
+      names_.erase(tag);
+      co_return response;
+    }
+    CO_RETURN_IF_ERROR(co_await Flush());
+    CO_ASSIGN_OR_RETURN(Response response, co_await ReadResponse());
+    CO_RETURN_IF_ERROR(Consume(response, handler));
+  }
+}
+
+asio::awaitable<absl::StatusOr<StatusResponse>> Session::Await(std::string tag, ResponseHandler handler) {
+  const auto pending =
+      std::find_if(pending_.begin(), pending_.end(), [&](const Pending& each) { return each.tag == tag; });
+  const std::string name = pending != pending_.end() ? pending->name : names_[tag];
+  absl::StatusOr<StatusResponse> response = co_await AwaitCompletion(tag, std::move(handler));
+  if (!response.ok()) co_return Annotate(response.status(), name);
+  if (response->kind != StatusKind::kOk) co_return RefusalStatus(name, *response);
+  co_return response;
+}
+
+asio::awaitable<absl::StatusOr<StatusResponse>> Session::Run(Command command, ResponseHandler handler) {
+  absl::StatusOr<std::string> tag = Send(std::move(command));
+  if (!tag.ok()) co_return tag.status();
+  co_return co_await Await(*std::move(tag), std::move(handler));
+}
+
+asio::awaitable<absl::StatusOr<std::string>> Session::AwaitContinuation(std::string tag, ResponseHandler handler) {
+  CO_RETURN_IF_ERROR(co_await Flush());
+  wants_continuation_ = true;
+  absl::Status status;
+  while (status.ok() && !continuation_ && completed_.find(tag) == completed_.end()) {
+    absl::StatusOr<Response> response = co_await ReadResponse();
+    status = response.ok() ? Consume(*response, handler) : response.status();
+  }
+  wants_continuation_ = false;
+  if (!status.ok()) co_return status;
+  if (continuation_) co_return *std::exchange(continuation_, std::nullopt);
+  const StatusResponse response = std::move(completed_[tag]);
+  const std::string name = names_[tag];
+  completed_.erase(tag);
+  names_.erase(tag);
+  if (response.kind != StatusKind::kOk) co_return RefusalStatus(name, response);
+  co_return Error(absl::StatusCode::kInternal, "%s: the server answered \"%s\" without asking for more", name,
+                  AnswerText(response));
+}
+
+asio::awaitable<absl::StatusOr<std::optional<Response>>> Session::WaitForResponse(Duration limit) {
+  CO_RETURN_IF_ERROR(co_await Flush());
+  const Duration end = clock_.Now() + limit;
+  while (true) {
+    CO_ASSIGN_OR_RETURN(std::optional<Response> response, NextBuffered());
+    if (response) {
+      CO_RETURN_IF_ERROR(Consume(*response, nullptr));
+      if (!std::holds_alternative<ContinuationResponse>(*response)) co_return response;
+      continue;
+    }
+    const Duration left = end - clock_.Now();
+    if (left <= Duration::zero()) co_return std::optional<Response>();
+    CO_ASSIGN_OR_RETURN(const bool read, co_await ReadSome(left));
+    if (!read) co_return std::optional<Response>();
+  }
+}
+
+// ---- Layers
+// ----------------------------------------------------------------------------------------------------------
+
+bool Session::HasBufferedInput() const {
+  return reader_.HasBufferedInput() || connection_->result.has_value();
+}
+
+absl::Status Session::UpgradeStream(
+    const std::function<std::unique_ptr<ByteStream>(std::unique_ptr<ByteStream>)>& upgrade) {
+  if (!closed_.ok()) return closed_;
+  if (HasBufferedInput()) {
+    return Fail(absl::DataLossError(
+        "the server sent data ahead of the new layer (someone may be tampering with the connection)"));
+  }
+  if (connection_->reading || !queue_.empty() || !pending_.empty()) {
+    return Fail(absl::InternalError("a layer was put on the stream while a command was running"));
+  }
+  connection_->stream = upgrade(std::move(connection_->stream));
+  return absl::OkStatus();
+}
+
+}  // namespace imapmesh::imap
