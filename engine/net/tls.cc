@@ -106,13 +106,32 @@ class TlsStream : public ByteStream {
     return absl::OkStatus();
   }
 
+  asio::awaitable<absl::StatusOr<size_t>> Read(std::span<char> into) override {
+    CO_RETURN_IF_ERROR(co_await Handshake());
+    co_return co_await ReadPlain(into);
+  }
+
+  asio::awaitable<absl::Status> Write(std::string_view bytes) override {
+    CO_RETURN_IF_ERROR(co_await Handshake());
+    co_return co_await WritePlain(bytes);
+  }
+
+  void Close() override { below_->Close(); }
+  uint64_t bytes_sent() const override { return sent_; }
+  uint64_t bytes_received() const override { return received_; }
+
+ private:
   asio::awaitable<absl::Status> Handshake() {
-    while (true) {
+    while (!ready_) {
       ERR_clear_error();
       const int result = SSL_do_handshake(ssl_.get());
       const int reason = SSL_get_error(ssl_.get(), result);
       CO_RETURN_IF_ERROR(co_await SendPending());
-      if (result == 1) co_return Judge();
+      if (result == 1) {
+        CO_RETURN_IF_ERROR(Judge());
+        ready_ = true;
+        break;
+      }
       if (reason != SSL_ERROR_WANT_READ) {
         co_return Error(absl::StatusCode::kUnavailable,
                         "TLS with %s failed: %s; check that the port speaks TLS (993) and not STARTTLS (143)",
@@ -124,9 +143,10 @@ class TlsStream : public ByteStream {
                         "the server closed the connection during the TLS handshake with %s", options_.server_name);
       }
     }
+    co_return absl::OkStatus();
   }
 
-  asio::awaitable<absl::StatusOr<size_t>> Read(std::span<char> into) override {
+  asio::awaitable<absl::StatusOr<size_t>> ReadPlain(std::span<char> into) {
     while (true) {
       ERR_clear_error();
       const int count = SSL_read(ssl_.get(), into.data(), static_cast<int>(std::min<size_t>(into.size(), 1 << 20)));
@@ -149,7 +169,7 @@ class TlsStream : public ByteStream {
     }
   }
 
-  asio::awaitable<absl::Status> Write(std::string_view bytes) override {
+  asio::awaitable<absl::Status> WritePlain(std::string_view bytes) {
     while (!bytes.empty()) {
       ERR_clear_error();
       const int count = SSL_write(ssl_.get(), bytes.data(), static_cast<int>(std::min<size_t>(bytes.size(), 1 << 16)));
@@ -163,11 +183,6 @@ class TlsStream : public ByteStream {
     co_return absl::OkStatus();
   }
 
-  void Close() override { below_->Close(); }
-  uint64_t bytes_sent() const override { return sent_; }
-  uint64_t bytes_received() const override { return received_; }
-
- private:
   asio::awaitable<absl::Status> SendPending() {
     std::string pending;
     char chunk[16384];
@@ -211,18 +226,17 @@ class TlsStream : public ByteStream {
   BIO* from_server_ = nullptr;  // owned by ssl_
   BIO* to_server_ = nullptr;
   std::array<char, 16384> raw_;
+  bool ready_ = false;
   uint64_t sent_ = 0;
   uint64_t received_ = 0;
 };
 
 }  // namespace
 
-asio::awaitable<absl::StatusOr<std::unique_ptr<ByteStream>>> StartTls(std::unique_ptr<ByteStream> below,
-                                                                      TlsOptions options) {
+absl::StatusOr<std::unique_ptr<ByteStream>> MakeTlsStream(std::unique_ptr<ByteStream> below, TlsOptions options) {
   auto stream = std::make_unique<TlsStream>(std::move(below), std::move(options));
-  CO_RETURN_IF_ERROR(stream->Prepare());
-  CO_RETURN_IF_ERROR(co_await stream->Handshake());
-  co_return stream;
+  RETURN_IF_ERROR(stream->Prepare());
+  return stream;
 }
 
 }  // namespace imapmesh

@@ -20,10 +20,10 @@ struct TlsOptions {
   std::string min_version;  // "1.2" (default) or "1.3"
 };
 
-// Handshakes over `below`. kUnavailable: the connection broke; kUnauthenticated: the certificate is refused: the text
-// says which check failed, shows the key's pin and what to set; kInvalidArgument: ca_file or pin cannot be used.
-asio::awaitable<absl::StatusOr<std::unique_ptr<ByteStream>>> StartTls(std::unique_ptr<ByteStream> below,
-                                                                      TlsOptions options);
+// The layer; it handshakes with the first Read or Write, which then may fail with kUnavailable (the connection broke) or
+// kUnauthenticated (the certificate is refused: the text says which check failed, shows the key's pin and what to set).
+// kInvalidArgument when ca_file cannot be used.
+absl::StatusOr<std::unique_ptr<ByteStream>> MakeTlsStream(std::unique_ptr<ByteStream> below, TlsOptions options);
 
 }  // namespace imapmesh
 

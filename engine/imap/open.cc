@@ -1,0 +1,120 @@
+#include "engine/imap/open.h"
+
+#include <utility>
+#include <vector>
+
+#include "base/printable.h"
+#include "engine/imap/commands.h"
+#include "engine/net/deadline.h"
+#include "engine/net/deflate.h"
+
+namespace imapmesh::imap {
+namespace {
+
+asio::awaitable<absl::Status> UpgradeToTls(Session& session, TlsOptions tls) {
+  CO_RETURN_IF_ERROR(co_await Capability(session));
+  if (!session.HasCapability("STARTTLS")) {
+    co_return Error(absl::StatusCode::kUnimplemented,
+                    "the server does not offer STARTTLS; use security: TLS with its port (993)");
+  }
+  CO_RETURN_IF_ERROR(co_await imap::StartTls(session));
+  absl::Status made;
+  const std::function<std::unique_ptr<ByteStream>(std::unique_ptr<ByteStream>)> upgrade =
+      [&](std::unique_ptr<ByteStream> below) -> std::unique_ptr<ByteStream> {
+    auto stream = MakeTlsStream(std::move(below), tls);
+    if (stream.ok()) return *std::move(stream);
+    made = stream.status();
+    return nullptr;
+  };
+  CO_RETURN_IF_ERROR(session.UpgradeStream(upgrade));
+  co_return made;
+}
+
+asio::awaitable<absl::Status> LogIn(Session& session, const OpenOptions& options) {
+  CO_RETURN_IF_ERROR(co_await Capability(session));
+  if (options.username.empty() || !options.password) {
+    co_return Error(absl::StatusCode::kUnauthenticated,
+                    "the server asks for a login, but the topology has no auth for this replica; add auth { username: "
+                    "… password_command: … }");
+  }
+  const bool plain = session.HasCapability("AUTH=PLAIN");
+  if (!plain && session.HasCapability("LOGINDISABLED")) {
+    co_return Error(absl::StatusCode::kUnauthenticated,
+                    "the server permits no login on this connection (LOGINDISABLED, no AUTH=PLAIN); use security: TLS "
+                    "or STARTTLS");
+  }
+  absl::StatusOr<std::string> password = co_await options.password();
+  if (!password.ok()) co_return password.status();
+  absl::Status status;
+  if (options.mechanism == "LOGIN" || (options.mechanism.empty() && !plain)) {
+    status = co_await Login(session, options.username, *std::move(password));
+  } else {
+    status = co_await LoginPlain(session, options.username, *std::move(password));
+  }
+  const bool refused = !status.ok() && session.closed().ok();
+  if (refused || absl::IsUnauthenticated(status)) {
+    co_return Error(absl::StatusCode::kUnauthenticated,
+                    "login as %s was refused (%s); check auth.username and the password in the topology",
+                    Printable(options.username), Message(status));
+  }
+  co_return status;
+}
+
+// What a server must have until every tier is supported.
+absl::Status CheckRequirements(const Session& session) {
+  std::string missing;
+  for (const std::string_view needed : {"ENABLE", "QRESYNC", "UIDPLUS"}) {
+    if (!session.HasCapability(needed)) missing += (missing.empty() ? "" : ", ") + std::string(needed);
+  }
+  if (missing.empty()) return absl::OkStatus();
+  return Error(absl::StatusCode::kUnimplemented,
+               "the server lacks %s, which imapmesh needs; it offers no way to tell what changed or to name new messages",
+               missing);
+}
+
+asio::awaitable<absl::Status> TurnOnExtensions(Session& session, bool compress) {
+  CO_RETURN_IF_ERROR(co_await Capability(session));
+  CO_RETURN_IF_ERROR(CheckRequirements(session));
+  if (session.HasCapability("ID")) {
+    const auto id = co_await Id(session);
+    if (!id.ok() && !session.closed().ok()) co_return id.status();
+  }
+  std::vector<std::string> extensions(1, "QRESYNC");
+  CO_RETURN_IF_ERROR(co_await Enable(session, extensions));
+  if (!compress || !session.HasCapability("COMPRESS=DEFLATE")) co_return absl::OkStatus();
+  const absl::Status status = co_await Compress(session);
+  if (!status.ok()) co_return session.closed();  // refused: it goes on uncompressed
+  const std::function<std::unique_ptr<ByteStream>(std::unique_ptr<ByteStream>)> upgrade = MakeDeflateStream;
+  co_return session.UpgradeStream(upgrade);
+}
+
+}  // namespace
+
+asio::awaitable<absl::StatusOr<std::unique_ptr<Session>>> OpenSession(std::unique_ptr<ByteStream> stream, Clock& clock,
+                                                                      asio::any_io_executor executor,
+                                                                      OpenOptions options) {
+  if (options.security == Security::kTls) {
+    auto secured = MakeTlsStream(std::move(stream), options.tls);
+    if (!secured.ok()) co_return secured.status();
+    stream = *std::move(secured);
+  }
+  SessionOptions session_options;
+  session_options.inactivity_limit = std::chrono::seconds(30);
+  auto session = std::make_unique<Session>(std::move(stream), clock, executor, session_options);
+  const auto greeting = co_await session->ReadGreeting();
+  if (!greeting.ok()) co_return greeting.status();
+  bool logged_in = greeting->kind == StatusKind::kPreauth;
+  if (options.security == Security::kStartTls) {
+    if (logged_in) {
+      co_return Error(absl::StatusCode::kUnauthenticated,
+                      "the server greets with PREAUTH, so STARTTLS is no longer possible: somebody may be in between; use "
+                      "security: TLS");
+    }
+    CO_RETURN_IF_ERROR(co_await UpgradeToTls(*session, options.tls));
+  }
+  if (!logged_in) CO_RETURN_IF_ERROR(co_await LogIn(*session, options));
+  CO_RETURN_IF_ERROR(co_await TurnOnExtensions(*session, options.compress));
+  co_return session;
+}
+
+}  // namespace imapmesh::imap

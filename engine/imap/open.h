@@ -1,0 +1,37 @@
+// From a connected byte stream to a session that is logged in and ready: greeting, TLS, login, extensions.
+//
+// engine/replica calls it for every connection. Engine thread. Errors: kUnauthenticated for a refused login or
+// certificate, kUnimplemented for a server that lacks what is needed, kUnavailable for a connection that broke or a
+// peer that speaks no IMAP; each text says what the server answered and what to do.
+#ifndef IMAPMESH_ENGINE_IMAP_OPEN_H_
+#define IMAPMESH_ENGINE_IMAP_OPEN_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "engine/imap/session.h"
+#include "engine/net/tls.h"
+
+namespace imapmesh::imap {
+
+enum class Security { kNone, kTls, kStartTls };
+
+struct OpenOptions {
+  OpenOptions() {}
+  Security security = Security::kNone;
+  TlsOptions tls;
+  bool compress = false;
+  std::string username;
+  std::string mechanism;  // "": PLAIN where offered, else LOGIN
+  // Asked once, after the connection stands; may be empty for servers that greet with PREAUTH.
+  std::function<asio::awaitable<absl::StatusOr<std::string>>()> password;
+};
+
+asio::awaitable<absl::StatusOr<std::unique_ptr<Session>>> OpenSession(std::unique_ptr<ByteStream> stream, Clock& clock,
+                                                                      asio::any_io_executor executor,
+                                                                      OpenOptions options);
+
+}  // namespace imapmesh::imap
+
+#endif  // IMAPMESH_ENGINE_IMAP_OPEN_H_
