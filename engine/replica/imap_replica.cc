@@ -1,0 +1,484 @@
+#include "engine/replica/imap_replica.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/printable.h"
+#include "engine/imap/commands.h"
+#include "engine/imap/date_time.h"
+#include "engine/replica/header_digest.h"
+
+namespace imapmesh {
+namespace {
+
+constexpr size_t kMaxAppend = 100;
+constexpr Duration kIdleRefresh = std::chrono::minutes(5);
+
+UidSet Without(const UidSet& uids, const UidSet& excluded) {
+  if (excluded.empty()) return uids;
+  std::vector<Uid> rest;
+  for (const Uid uid : uids.Take(SIZE_MAX)) {
+    if (!excluded.Contains(uid)) rest.push_back(uid);
+  }
+  return UidSet(rest);
+}
+
+ArrivedMessage ToArrived(imap::NewMessage message) {
+  ArrivedMessage arrived;
+  arrived.uid = message.uid;
+  arrived.flags = std::move(message.flags);
+  arrived.size = message.size;
+  const auto date = imap::ParseDateTime(message.internal_date).value_or(imap::DateTime());
+  arrived.internal_date = date.unix_seconds;
+  arrived.zone_minutes = date.zone_minutes;
+  HeaderIdentity identity = IdentifyHeader(message.header);
+  arrived.header_digest = identity.digest;
+  arrived.has_message_id = identity.has_message_id;
+  arrived.message_id = std::move(identity.message_id);
+  arrived.server_guid = std::move(message.guid);
+  return arrived;
+}
+
+}  // namespace
+
+ImapReplica::ImapReplica(asio::any_io_executor executor, Clock& clock, Dialer& dialer, ImapReplicaOptions options)
+    : executor_(executor),
+      clock_(clock),
+      dialer_(dialer),
+      options_(std::move(options)),
+      pool_(executor, clock, options_.max_connections, [this] { return Open(); }) {}
+
+absl::Status ImapReplica::Explain(const absl::Status& status, std::string_view mailbox, std::string_view what) const {
+  if (status.ok()) return status;
+  std::string prefix = "replica " + options_.name + ": ";
+  if (!mailbox.empty()) prefix += "mailbox " + Printable(mailbox) + ": ";
+  return Annotate(status, prefix + std::string(what));
+}
+
+// ---- connections
+
+asio::awaitable<absl::StatusOr<std::unique_ptr<imap::Session>>> ImapReplica::Open() {
+  Endpoint endpoint = options_.endpoint;
+  auto stream = co_await dialer_.Dial(endpoint);
+  if (!stream.ok()) co_return stream.status();
+  imap::OpenOptions open = options_.open;
+  auto session = co_await imap::OpenSession(*std::move(stream), clock_, executor_, std::move(open));
+  if (!session.ok()) co_return Annotate(session.status(), Describe(options_.endpoint));
+  CO_RETURN_IF_ERROR(co_await LearnServer(**session));
+  co_return session;
+}
+
+asio::awaitable<absl::Status> ImapReplica::LearnServer(imap::Session& session) {
+  const auto& id = session.server_id();
+  if (const auto name = id.find("name"); name != id.end()) {
+    info_.software = Printable(name->second);
+    if (const auto version = id.find("version"); version != id.end()) info_.software += " " + Printable(version->second);
+  }
+  info_.tier = "QRESYNC";
+  info_.capabilities.assign(session.capabilities().begin(), session.capabilities().end());
+  info_.can_push = session.HasCapability("NOTIFY");
+  multi_append_ = session.HasCapability("MULTIAPPEND");
+  if (knows_names_) co_return absl::OkStatus();
+  std::string delimiter = "/", prefix;
+  std::vector<std::string> foreign;
+  if (session.HasCapability("NAMESPACE")) {
+    const auto namespaces = co_await imap::Namespace(session);
+    if (!namespaces.ok()) co_return namespaces.status();
+    if (!namespaces->personal.empty()) {
+      delimiter = namespaces->personal.front().delimiter;
+      prefix = namespaces->personal.front().prefix;
+    }
+    for (const auto& other : namespaces->other_users) foreign.push_back(other.prefix);
+    for (const auto& other : namespaces->shared) foreign.push_back(other.prefix);
+  }
+  names_ = MailboxNames(delimiter, prefix, foreign);
+  knows_names_ = true;
+  co_return absl::OkStatus();
+}
+
+asio::awaitable<absl::StatusOr<ImapReplica::Lease>> ImapReplica::Acquire(const std::string& mailbox) {
+  std::string raw = mailbox.empty() ? "" : names_.ToServer(mailbox);
+  co_return co_await pool_.Acquire(std::move(raw));
+}
+
+asio::awaitable<absl::Status> ImapReplica::EnsureSelected(imap::Session& session, MailboxReference mailbox) {
+  const std::string raw = names_.ToServer(mailbox.mailbox);
+  if (session.selected() == raw) co_return absl::OkStatus();
+  imap::SelectRequest request(raw);
+  ++counters_.mailboxes_selected;
+  const auto selected = co_await imap::Select(session, std::move(request));
+  if (!selected.ok()) co_return selected.status();
+  if (mailbox.uid_validity.value != 0 && selected->uid_validity != mailbox.uid_validity) {
+    co_return Error(absl::StatusCode::kFailedPrecondition, "its UIDVALIDITY changed from %u to %u; it is observed anew",
+                    mailbox.uid_validity.value, selected->uid_validity.value);
+  }
+  co_return absl::OkStatus();
+}
+
+// ---- looking
+
+asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> ImapReplica::Look() {
+  auto lease = co_await pool_.Acquire("");
+  if (!lease.ok()) co_return Explain(lease.status(), "", "connecting");
+  imap::Session& session = **lease;
+  // STATUS of the selected mailbox may be stale (RFC 3501 section 6.3.10): look from no mailbox.
+  if (!session.selected().empty()) {
+    const absl::Status unselected = co_await imap::Unselect(session);
+    if (!unselected.ok()) co_return Explain(unselected, "", "leaving the selected mailbox");
+  }
+  const auto listed = co_await imap::ListStatus(session, "*");
+  if (!listed.ok()) co_return Explain(listed.status(), "", "listing the mailboxes");
+  std::vector<MailboxStatus> statuses;
+  mailboxes_listed_.clear();
+  for (const imap::ListedMailbox& mailbox : *listed) {
+    const auto mesh = names_.ToMesh(mailbox.list.mailbox);
+    if (!mesh || !options_.selects(*mesh)) continue;
+    MailboxStatus status;
+    status.mailbox = *mesh;
+    status.name_here = mailbox.list.mailbox;
+    status.selectable = !mailbox.list.HasAttribute("\\Noselect") && !mailbox.list.HasAttribute("\\NonExistent");
+    status.subscribed = mailbox.subscribed;
+    if (mailbox.status && mailbox.status->uid_validity && mailbox.status->uid_next) {
+      status.status_known = true;
+      status.uid_validity = *mailbox.status->uid_validity;
+      status.uid_next = *mailbox.status->uid_next;
+      status.highest_modseq = mailbox.status->highest_modseq.value_or(ModSeq());
+    }
+    if (status.selectable) mailboxes_listed_.insert(*mesh);
+    statuses.push_back(std::move(status));
+  }
+  co_return statuses;
+}
+
+asio::awaitable<absl::StatusOr<Observation>> ImapReplica::Observe(std::string mailbox, MailboxCursor since,
+                                                                  size_t max_messages) {
+  auto lease = co_await Acquire(mailbox);
+  if (!lease.ok()) co_return Explain(lease.status(), mailbox, "connecting");
+  imap::Session& session = **lease;
+  imap::SelectRequest request(names_.ToServer(mailbox));
+  const bool incremental_wanted = since.uid_validity.value != 0 && since.highest_modseq.value != 0;
+  if (incremental_wanted) {
+    request.uid_validity = since.uid_validity;
+    request.modseq = since.highest_modseq;
+    if (since.uid_next.value > 1) request.known_uids.AddRange(1, since.uid_next.value - 1);
+  }
+  ++counters_.mailboxes_selected;
+  const auto selected = co_await imap::Select(session, std::move(request));
+  if (!selected.ok()) co_return Explain(selected.status(), mailbox, "selecting it");
+
+  Observation observation;
+  // Another UIDVALIDITY gives neither error nor VANISHED: compare before anything is believed (DESIGN.md section 7).
+  const bool incremental = incremental_wanted && selected->uid_validity == since.uid_validity &&
+                           selected->highest_modseq.value != 0 && since.uid_next.value != 0;
+  observation.complete = !incremental;
+  observation.exists = selected->exists;
+  observation.read_only = selected->read_only;
+  observation.permanent_flags = selected->permanent_flags;
+  const auto& permanent = selected->permanent_flags;
+  observation.new_keywords = std::find(permanent.begin(), permanent.end(), "\\*") != permanent.end();
+  observation.cursor = {selected->uid_validity, selected->uid_next, selected->highest_modseq};
+  if (incremental) {
+    observation.vanished = selected->vanished;
+    for (const imap::MessageFlags& changed : selected->changed) {
+      if (changed.uid < since.uid_next) observation.changed.push_back({changed.uid, changed.flags});
+    }
+  }
+  const Uid first = incremental ? since.uid_next : Uid(1);
+  const absl::Status fetched = co_await FetchArrivals(session, *selected, first, max_messages, observation);
+  if (!fetched.ok()) co_return Explain(fetched, mailbox, "fetching what is new");
+  co_return observation;
+}
+
+asio::awaitable<absl::Status> ImapReplica::FetchArrivals(imap::Session& session, const imap::SelectResult& selected,
+                                                         Uid first, size_t max_messages, Observation& observation) {
+  if (selected.exists == 0 || selected.uid_next <= first) co_return absl::OkStatus();
+  UidSet wanted;
+  wanted.AddRange(first.value, selected.uid_next.value - 1);
+  if (selected.exists > max_messages && wanted.size() > max_messages) {
+    const auto all = co_await imap::UidSearchAll(session);
+    if (!all.ok()) co_return all.status();
+    std::vector<Uid> present;
+    for (const UidRange& range : all->ranges()) {
+      for (uint64_t uid = std::max(range.first, first.value); uid <= range.last; ++uid) {
+        if (uid >= selected.uid_next.value || present.size() > max_messages) break;
+        present.emplace_back(static_cast<uint32_t>(uid));
+      }
+    }
+    if (present.size() > max_messages) {
+      present.resize(max_messages);
+      observation.more = true;
+      observation.cursor.uid_next = Uid(present.back().value + 1);
+    }
+    wanted = UidSet(present);
+  }
+  const std::function<absl::Status(imap::NewMessage)> take = [&](imap::NewMessage message) {
+    const bool expected = wanted.Contains(message.uid);  // `n:*` and other clients' doings bring more
+    if (expected) observation.arrived.push_back(ToArrived(std::move(message)));
+    return absl::OkStatus();
+  };
+  CO_RETURN_IF_ERROR(co_await imap::FetchNew(session, wanted, take));
+  std::sort(observation.arrived.begin(), observation.arrived.end(),
+            [](const ArrivedMessage& a, const ArrivedMessage& b) { return a.uid < b.uid; });
+  const auto same = [](const ArrivedMessage& a, const ArrivedMessage& b) { return a.uid == b.uid; };
+  observation.arrived.erase(std::unique(observation.arrived.begin(), observation.arrived.end(), same),
+                            observation.arrived.end());
+  co_return absl::OkStatus();
+}
+
+asio::awaitable<absl::Status> ImapReplica::FetchBodies(MailboxReference mailbox, UidSet uids,
+                                                       std::function<void(Uid, std::shared_ptr<const Body>)> take) {
+  auto lease = co_await Acquire(mailbox.mailbox);
+  if (!lease.ok()) co_return Explain(lease.status(), mailbox.mailbox, "connecting");
+  const absl::Status selected = co_await EnsureSelected(**lease, mailbox);
+  if (!selected.ok()) co_return Explain(selected, mailbox.mailbox, "selecting it");
+  const std::function<absl::Status(Uid, std::shared_ptr<const Body>)> count =
+      [&](Uid uid, std::shared_ptr<const Body> body) {
+        ++counters_.messages_fetched;
+        take(uid, std::move(body));
+        return absl::OkStatus();
+      };
+  const absl::Status fetched = co_await imap::FetchBodies(**lease, uids, count);
+  co_return Explain(fetched, mailbox.mailbox, "fetching messages");
+}
+
+// ---- changing
+
+size_t ImapReplica::max_append() const { return multi_append_ ? kMaxAppend : 1; }
+
+bool ImapReplica::CannotBeRefused(const MailboxReference& mailbox, const std::vector<AppendItem>& items) const {
+  if (!mailboxes_listed_.contains(mailbox.mailbox)) return false;
+  for (const AppendItem& item : items) {
+    for (const std::string& flag : item.flags) {
+      if (!flags_taken_.contains(flag)) return false;
+    }
+  }
+  return true;
+}
+
+asio::awaitable<absl::StatusOr<std::vector<Uid>>> ImapReplica::AppendOnce(const MailboxReference& mailbox,
+                                                                          const std::vector<AppendItem>& items,
+                                                                          imap::LiteralSafety safety,
+                                                                          bool& refused_unasked) {
+  auto lease = co_await pool_.Acquire("");
+  if (!lease.ok()) co_return lease.status();
+  std::vector<imap::AppendMessage> messages;
+  for (const AppendItem& item : items) {
+    imap::AppendMessage message;
+    message.body = item.body;
+    message.flags = item.flags;
+    imap::DateTime date;
+    date.unix_seconds = item.internal_date;
+    date.zone_minutes = item.zone_minutes;
+    message.internal_date = imap::FormatDateTime(date);
+    messages.push_back(std::move(message));
+  }
+  std::string raw = names_.ToServer(mailbox.mailbox);
+  const auto appended = co_await imap::Append(**lease, std::move(raw), std::move(messages), safety);
+  refused_unasked = !appended.ok() && (*lease)->refused_behind_literal();
+  if (!appended.ok()) co_return appended.status();
+  std::vector<Uid> uids = appended->uids;
+  const bool other = mailbox.uid_validity.value != 0 && appended->uid_validity.value != 0 &&
+                     appended->uid_validity != mailbox.uid_validity;
+  if (other || uids.size() != items.size()) uids.assign(items.size(), Uid());  // the next observation finds them
+  co_return uids;
+}
+
+asio::awaitable<absl::StatusOr<std::vector<Uid>>> ImapReplica::Append(MailboxReference mailbox,
+                                                                      std::vector<AppendItem> items) {
+  const bool unasked = CannotBeRefused(mailbox, items);
+  bool refused_unasked = false;
+  const auto safety = unasked ? imap::LiteralSafety::kCannotBeRefused : imap::LiteralSafety::kMayBeRefused;
+  auto uids = co_await AppendOnce(mailbox, items, safety, refused_unasked);
+  if (refused_unasked) {  // nothing was added; asked for the literal first, the server says why
+    flags_taken_.clear();
+    uids = co_await AppendOnce(mailbox, items, imap::LiteralSafety::kMayBeRefused, refused_unasked);
+  }
+  if (!uids.ok()) co_return Explain(uids.status(), mailbox.mailbox, "adding messages");
+  for (const AppendItem& item : items) flags_taken_.insert(item.flags.begin(), item.flags.end());
+  counters_.messages_appended += items.size();
+  co_return uids;
+}
+
+asio::awaitable<absl::StatusOr<imap::CopyResult>> ImapReplica::MoveByCopy(imap::Session& session, UidSet uids,
+                                                                          std::string target) {
+  auto copied = co_await imap::UidCopy(session, uids, std::move(target));
+  if (!copied.ok()) co_return copied.status();
+  imap::StoreRequest store;
+  store.uids = uids;
+  store.flags.push_back("\\Deleted");
+  const auto stored = co_await imap::StoreFlags(session, std::move(store));
+  if (!stored.ok()) co_return stored.status();
+  CO_RETURN_IF_ERROR(co_await imap::UidExpunge(session, uids));
+  co_return copied;
+}
+
+asio::awaitable<absl::StatusOr<std::vector<CopiedUid>>> ImapReplica::CopyMessages(MailboxReference from,
+                                                                                  MailboxReference to, UidSet uids,
+                                                                                  bool move) {
+  auto lease = co_await Acquire(from.mailbox);
+  if (!lease.ok()) co_return Explain(lease.status(), from.mailbox, "connecting");
+  const absl::Status selected = co_await EnsureSelected(**lease, from);
+  if (!selected.ok()) co_return Explain(selected, from.mailbox, "selecting it");
+  std::string target = names_.ToServer(to.mailbox);
+  absl::StatusOr<imap::CopyResult> result = absl::UnknownError("");
+  if (!move) {
+    result = co_await imap::UidCopy(**lease, uids, std::move(target));
+  } else if ((*lease)->HasCapability("MOVE")) {
+    result = co_await imap::UidMove(**lease, uids, std::move(target));
+  } else {
+    result = co_await MoveByCopy(**lease, uids, std::move(target));
+  }
+  if (!result.ok()) co_return Explain(result.status(), from.mailbox, "copying to " + Printable(to.mailbox));
+  std::vector<CopiedUid> copied;
+  for (const auto& [source, copy] : result->uids) copied.push_back({source, copy});
+  counters_.messages_copied_server_side += copied.size();
+  co_return copied;
+}
+
+asio::awaitable<absl::Status> ImapReplica::StoreFlags(MailboxReference mailbox, UidSet uids,
+                                                      std::vector<std::string> add, std::vector<std::string> remove) {
+  auto lease = co_await Acquire(mailbox.mailbox);
+  if (!lease.ok()) co_return Explain(lease.status(), mailbox.mailbox, "connecting");
+  const absl::Status selected = co_await EnsureSelected(**lease, mailbox);
+  if (!selected.ok()) co_return Explain(selected, mailbox.mailbox, "selecting it");
+  for (const bool adding : {true, false}) {
+    if ((adding ? add : remove).empty()) continue;
+    imap::StoreRequest store;
+    store.uids = uids;
+    store.add = adding;
+    store.flags = adding ? add : remove;
+    const auto stored = co_await imap::StoreFlags(**lease, std::move(store));
+    if (!stored.ok()) co_return Explain(stored.status(), mailbox.mailbox, "changing flags");
+  }
+  counters_.flags_changed += uids.size();
+  co_return absl::OkStatus();
+}
+
+asio::awaitable<absl::StatusOr<ExpungeResult>> ImapReplica::Expunge(MailboxReference mailbox, UidSet uids,
+                                                                    ModSeq unchanged_since) {
+  auto lease = co_await Acquire(mailbox.mailbox);
+  if (!lease.ok()) co_return Explain(lease.status(), mailbox.mailbox, "connecting");
+  const absl::Status selected = co_await EnsureSelected(**lease, mailbox);
+  if (!selected.ok()) co_return Explain(selected, mailbox.mailbox, "selecting it");
+  imap::StoreRequest store;
+  store.uids = uids;
+  store.flags.push_back("\\Deleted");
+  store.unchanged_since = unchanged_since;
+  const auto modified = co_await imap::StoreFlags(**lease, std::move(store));
+  if (!modified.ok()) co_return Explain(modified.status(), mailbox.mailbox, "marking messages as deleted");
+  const UidSet doomed = Without(uids, *modified);
+  if (!doomed.empty()) {
+    const absl::Status expunged = co_await imap::UidExpunge(**lease, doomed);
+    if (!expunged.ok()) co_return Explain(expunged, mailbox.mailbox, "expunging messages");
+  }
+  counters_.messages_expunged += doomed.size();
+  ExpungeResult result;
+  result.modified = *modified;
+  co_return result;
+}
+
+asio::awaitable<absl::Status> ImapReplica::CreateMailbox(std::string mailbox, bool subscribe) {
+  auto lease = co_await pool_.Acquire("");
+  if (!lease.ok()) co_return Explain(lease.status(), mailbox, "connecting");
+  const std::string raw = names_.ToServer(mailbox);
+  absl::Status created = co_await imap::Create(**lease, raw);
+  if (absl::IsAlreadyExists(created)) created = absl::OkStatus();
+  if (!created.ok()) co_return Explain(created, mailbox, "creating it");
+  mailboxes_listed_.insert(mailbox);
+  if (!subscribe) co_return absl::OkStatus();
+  const absl::Status subscribed = co_await imap::Subscribe(**lease, raw);
+  co_return Explain(subscribed, mailbox, "subscribing to it");
+}
+
+asio::awaitable<absl::Status> ImapReplica::Subscribe(std::string mailbox, bool subscribed) {
+  auto lease = co_await pool_.Acquire("");
+  if (!lease.ok()) co_return Explain(lease.status(), mailbox, "connecting");
+  const std::string raw = names_.ToServer(mailbox);
+  absl::Status status;
+  if (subscribed) {
+    status = co_await imap::Subscribe(**lease, raw);
+  } else {
+    status = co_await imap::Unsubscribe(**lease, raw);
+  }
+  co_return Explain(status, mailbox, "changing the subscription");
+}
+
+asio::awaitable<absl::Status> ImapReplica::DeleteMailbox(std::string mailbox) {
+  auto lease = co_await pool_.Acquire("");
+  if (!lease.ok()) co_return Explain(lease.status(), mailbox, "connecting");
+  const std::string raw = names_.ToServer(mailbox);
+  const absl::Status status = co_await imap::Delete(**lease, raw);
+  co_return Explain(status, mailbox, "deleting it");
+}
+
+asio::awaitable<absl::Status> ImapReplica::RenameMailbox(std::string from, std::string to) {
+  auto lease = co_await pool_.Acquire("");
+  if (!lease.ok()) co_return Explain(lease.status(), from, "connecting");
+  const std::string raw_from = names_.ToServer(from), raw_to = names_.ToServer(to);
+  const absl::Status status = co_await imap::Rename(**lease, raw_from, raw_to);
+  co_return Explain(status, from, "renaming it to " + Printable(to));
+}
+
+// ---- watching
+
+asio::awaitable<absl::Status> ImapReplica::Watch(std::function<void(std::vector<std::string>)> due) {
+  auto session = co_await Open();
+  if (!session.ok()) co_return Explain(session.status(), "", "connecting to watch");
+  watcher_ = session->get();
+  const absl::Status ended = co_await WatchOn(**session, std::move(due));
+  watcher_ = nullptr;
+  pool_.AddTraffic(**session);
+  // An overflow, or no way to push: whoever called polls instead.
+  const bool cannot = absl::IsResourceExhausted(ended) || absl::IsUnimplemented(ended);
+  if (cannot) co_return Explain(absl::UnimplementedError(ended.message()), "", "watching");
+  co_return Explain(ended, "", "watching");
+}
+
+asio::awaitable<absl::Status> ImapReplica::WatchOn(imap::Session& session,
+                                                   std::function<void(std::vector<std::string>)> due) {
+  if (session.HasCapability("NOTIFY")) {
+    CO_RETURN_IF_ERROR(co_await imap::NotifySet(session));
+  } else {
+    imap::SelectRequest inbox(std::string("INBOX"));
+    inbox.read_only = true;
+    const auto selected = co_await imap::Select(session, std::move(inbox));
+    if (!selected.ok()) co_return selected.status();
+  }
+  due({});  // what happened between the last look and now
+  const std::function<void(std::vector<std::string>)> translate = [&](std::vector<std::string> raw) {
+    std::vector<std::string> mailboxes;
+    for (const std::string& name : raw) {
+      const auto mesh = names_.ToMesh(name);
+      if (mesh && options_.selects(*mesh)) mailboxes.push_back(*mesh);
+    }
+    if (raw.empty() || !mailboxes.empty()) due(std::move(mailboxes));
+  };
+  co_return co_await imap::WatchLoop(session, kIdleRefresh, translate);
+}
+
+asio::awaitable<void> ImapReplica::KeepAlive() { co_return; }  // the pool drops what has been idle for minutes
+
+void ImapReplica::Close() {
+  pool_.Close();
+  if (watcher_ != nullptr) watcher_->Close();
+}
+
+asio::awaitable<void> ImapReplica::Logout() {
+  co_await pool_.Logout();
+  Close();
+}
+
+ReplicaCounters ImapReplica::counters() const {
+  const ConnectionPool::Traffic traffic = pool_.traffic();
+  counters_.commands = traffic.commands;
+  counters_.bytes_sent = traffic.bytes_sent;
+  counters_.bytes_received = traffic.bytes_received;
+  return counters_;
+}
+
+const ServerInfo& ImapReplica::info() const {
+  info_.connections = pool_.size() + (watcher_ != nullptr ? 1 : 0);
+  return info_;
+}
+
+}  // namespace imapmesh

@@ -1,0 +1,98 @@
+// A replica over IMAP: the engine's calls as commands on pooled connections.
+//
+// make_replica.h builds it from the topology; engine/sync sees only the Replica interface (replica.h), whose rules hold
+// here. Engine thread only.
+#ifndef IMAPMESH_ENGINE_REPLICA_IMAP_REPLICA_H_
+#define IMAPMESH_ENGINE_REPLICA_IMAP_REPLICA_H_
+
+#include <functional>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "engine/imap/commands.h"
+#include "engine/imap/open.h"
+#include "engine/net/dialer.h"
+#include "engine/replica/connection_pool.h"
+#include "engine/replica/mailbox_names.h"
+#include "engine/replica/replica.h"
+
+namespace imapmesh {
+
+struct ImapReplicaOptions {
+  std::string name;
+  Endpoint endpoint;
+  imap::OpenOptions open;
+  int max_connections = 4;
+  std::function<bool(std::string_view)> selects;  // whether a mailbox belongs to the mesh here
+};
+
+class ImapReplica : public Replica {
+ public:
+  // `clock` and `dialer` must outlive it.
+  ImapReplica(asio::any_io_executor executor, Clock& clock, Dialer& dialer, ImapReplicaOptions options);
+
+  const std::string& name() const override { return options_.name; }
+  asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> Look() override;
+  asio::awaitable<absl::StatusOr<Observation>> Observe(std::string mailbox, MailboxCursor since,
+                                                       size_t max_messages) override;
+  asio::awaitable<absl::Status> FetchBodies(MailboxReference mailbox, UidSet uids,
+                                            std::function<void(Uid, std::shared_ptr<const Body>)> take) override;
+  asio::awaitable<absl::StatusOr<std::vector<Uid>>> Append(MailboxReference mailbox,
+                                                           std::vector<AppendItem> items) override;
+  size_t max_append() const override;
+  asio::awaitable<absl::StatusOr<std::vector<CopiedUid>>> CopyMessages(MailboxReference from, MailboxReference to,
+                                                                       UidSet uids, bool move) override;
+  asio::awaitable<absl::Status> StoreFlags(MailboxReference mailbox, UidSet uids, std::vector<std::string> add,
+                                           std::vector<std::string> remove) override;
+  asio::awaitable<absl::StatusOr<ExpungeResult>> Expunge(MailboxReference mailbox, UidSet uids,
+                                                         ModSeq unchanged_since) override;
+  asio::awaitable<absl::Status> CreateMailbox(std::string mailbox, bool subscribe) override;
+  asio::awaitable<absl::Status> Subscribe(std::string mailbox, bool subscribed) override;
+  asio::awaitable<absl::Status> DeleteMailbox(std::string mailbox) override;
+  asio::awaitable<absl::Status> RenameMailbox(std::string from, std::string to) override;
+  asio::awaitable<absl::Status> Watch(std::function<void(std::vector<std::string>)> due) override;
+  asio::awaitable<void> KeepAlive() override;
+  void Close() override;
+  asio::awaitable<void> Logout() override;
+  ReplicaCounters counters() const override;
+  const ServerInfo& info() const override;
+
+ private:
+  using Lease = ConnectionPool::Lease;
+
+  asio::awaitable<absl::StatusOr<std::unique_ptr<imap::Session>>> Open();
+  asio::awaitable<absl::Status> LearnServer(imap::Session& session);
+  asio::awaitable<absl::StatusOr<Lease>> Acquire(const std::string& mailbox);
+  asio::awaitable<absl::Status> EnsureSelected(imap::Session& session, MailboxReference mailbox);
+  asio::awaitable<absl::Status> FetchArrivals(imap::Session& session, const imap::SelectResult& selected, Uid first,
+                                              size_t max_messages, Observation& observation);
+  asio::awaitable<absl::StatusOr<std::vector<Uid>>> AppendOnce(const MailboxReference& mailbox,
+                                                               const std::vector<AppendItem>& items,
+                                                               imap::LiteralSafety safety, bool& refused_unasked);
+  asio::awaitable<absl::StatusOr<imap::CopyResult>> MoveByCopy(imap::Session& session, UidSet uids, std::string target);
+  asio::awaitable<absl::Status> WatchOn(imap::Session& session, std::function<void(std::vector<std::string>)> due);
+  bool CannotBeRefused(const MailboxReference& mailbox, const std::vector<AppendItem>& items) const;
+
+  // "replica R: mailbox M: what: …"
+  absl::Status Explain(const absl::Status& status, std::string_view mailbox, std::string_view what) const;
+
+  asio::any_io_executor executor_;
+  Clock& clock_;
+  Dialer& dialer_;
+  ImapReplicaOptions options_;
+  ConnectionPool pool_;
+  imap::Session* watcher_ = nullptr;  // while Watch runs
+  MailboxNames names_;
+  bool knows_names_ = false;
+  bool multi_append_ = false;
+  std::set<std::string> flags_taken_;       // by an APPEND here before
+  std::set<std::string> mailboxes_listed_;  // names of the mesh
+  mutable ReplicaCounters counters_;
+  mutable ServerInfo info_;
+};
+
+}  // namespace imapmesh
+
+#endif  // IMAPMESH_ENGINE_REPLICA_IMAP_REPLICA_H_
