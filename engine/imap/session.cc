@@ -51,7 +51,7 @@ absl::Status RefusalStatus(std::string_view command_name, const StatusResponse& 
 struct Session::Connection {
   Connection(std::unique_ptr<ByteStream> bottom, asio::any_io_executor executor)
       : stream(std::move(bottom)), arrived(executor) {}
-  std::unique_ptr<ByteStream> stream;
+  std::unique_ptr<ByteStream> stream;  // null only where no layer could be made: the session is closed then
   std::array<char, 16 * 1024> buffer;
   bool reading = false;                          // a ReadOnce is outstanding
   std::optional<absl::StatusOr<size_t>> result;  // of a ReadOnce, not yet taken
@@ -85,7 +85,7 @@ void Session::set_selected(std::string mailbox_raw) {
 void Session::Close(absl::Status reason) {
   if (closed_.ok()) closed_ = reason.ok() ? absl::UnavailableError("the connection was closed here") : reason;
   queue_.clear();
-  connection_->stream->Close();
+  if (connection_->stream != nullptr) connection_->stream->Close();
 }
 
 // Closes for good; the error every later call returns.
@@ -410,6 +410,7 @@ absl::Status Session::UpgradeStream(
     return Fail(absl::InternalError("a layer was put on the stream while a command was running"));
   }
   connection_->stream = upgrade(std::move(connection_->stream));
+  if (connection_->stream == nullptr) return Fail(absl::UnavailableError("the layer could not be put on the stream"));
   return absl::OkStatus();
 }
 

@@ -80,7 +80,8 @@ class Session {
   asio::awaitable<absl::StatusOr<std::optional<Response>>> WaitForResponse(Duration limit);
 
   // Puts a layer (TLS, deflate) on the stream, between two commands. kDataLoss, and closed, when the server already
-  // sent something that would have to pass through it (injected before STARTTLS).
+  // sent something that would have to pass through it (injected before STARTTLS); kUnavailable, and closed, when
+  // `upgrade` returns null.
   absl::Status UpgradeStream(const std::function<std::unique_ptr<ByteStream>(std::unique_ptr<ByteStream>)>& upgrade);
   // Whether bytes were received that no response has consumed.
   bool HasBufferedInput() const;
