@@ -1,0 +1,279 @@
+#include "rpc/client_commands.h"
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <thread>
+
+#include "base/printable.h"
+#include "rpc/json.h"
+#include "rpc/paths.h"
+#include "rpc/print.h"
+#include "rpc/translate.h"
+
+namespace imapmesh {
+namespace {
+
+using std::chrono::seconds;
+using std::chrono::system_clock;
+
+constexpr int kMaxReplyBytes = 256 << 20;  // a plan of 100,000 items
+constexpr auto kConnectPatience = seconds(5);
+constexpr auto kReplyPatience = seconds(30);
+
+absl::Status NobodyAnswers(const std::string& address) {
+  return Error(absl::StatusCode::kUnavailable,
+               "no coordinator answers at %s: is imapmeshd running there? Start it with imapmeshd --topology FILE",
+               address);
+}
+
+absl::StatusOr<std::string> ReadPem(const std::string& option, const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  if (text.find("-----BEGIN ") == std::string::npos) {
+    return Error(absl::StatusCode::kInvalidArgument, "%s: %s cannot be read or is no PEM file", option, path);
+  }
+  return text;
+}
+
+absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> Credentials(const ClientOptions& options,
+                                                                      const std::string& address) {
+  const bool any = !options.tls_ca.empty() || !options.tls_cert.empty() || !options.tls_key.empty();
+  if (address.rfind("unix:", 0) == 0 || !any) return grpc::InsecureChannelCredentials();
+  if (options.tls_ca.empty() || options.tls_cert.empty() || options.tls_key.empty()) {
+    return absl::InvalidArgumentError("--tls-ca, --tls-cert and --tls-key go together");
+  }
+  grpc::SslCredentialsOptions tls;
+  ASSIGN_OR_RETURN(tls.pem_root_certs, ReadPem("--tls-ca", options.tls_ca));
+  ASSIGN_OR_RETURN(tls.pem_cert_chain, ReadPem("--tls-cert", options.tls_cert));
+  ASSIGN_OR_RETURN(tls.pem_private_key, ReadPem("--tls-key", options.tls_key));
+  return grpc::SslCredentials(tls);
+}
+
+void SetPatience(grpc::ClientContext& context) {
+  context.set_deadline(system_clock::now() + kReplyPatience);
+}
+
+}  // namespace
+
+Client::Client(std::shared_ptr<grpc::Channel> channel, bool json, std::ostream& out, std::ostream& error)
+    : stub_(v1::Coordinator::NewStub(channel)), json_(json), out_(out), error_(error) {}
+
+absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const ClientOptions& options, std::ostream& out,
+                                                        std::ostream& error) {
+  std::string address = options.address;
+  if (address.empty()) {
+    ASSIGN_OR_RETURN(address, FindDaemonAddress());
+  }
+  if (address.rfind("unix:", 0) == 0) {
+    std::error_code ignored;
+    if (!std::filesystem::exists(address.substr(5), ignored)) return NobodyAnswers(address);
+  } else if (address.find(':') == std::string::npos) {
+    return Error(absl::StatusCode::kInvalidArgument, "--address %s: an address is unix:PATH or HOST:PORT", address);
+  }
+  ASSIGN_OR_RETURN(const auto credentials, Credentials(options, address));
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(kMaxReplyBytes);
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  // Over unix sockets and tunnels the name of the peer means nothing; HTTP/2 wants one all the same.
+  if (address.rfind("unix:", 0) == 0) arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, "localhost");
+  const auto channel = grpc::CreateCustomChannel(address, credentials, arguments);
+  const auto deadline = system_clock::now() + kConnectPatience;
+  grpc_connectivity_state state = channel->GetState(true);
+  while (state != GRPC_CHANNEL_READY) {
+    const bool hopeless = state == GRPC_CHANNEL_TRANSIENT_FAILURE || state == GRPC_CHANNEL_SHUTDOWN;
+    if (hopeless || !channel->WaitForStateChange(state, deadline)) return NobodyAnswers(address);
+    state = channel->GetState(true);
+  }
+  return std::unique_ptr<Client>(new Client(channel, options.json, out, error));
+}
+
+void Client::PrintJson(const google::protobuf::Message& message) {
+  out_ << ToJson(message, JsonLayout::kOneLine) << std::endl;
+}
+
+int Client::Fail(const std::string& tried, const grpc::Status& status) {
+  error_ << "imapmesh: " << tried << ": ";
+  switch (status.error_code()) {
+    case grpc::StatusCode::UNAVAILABLE:
+      error_ << "the coordinator is stopping or went away (" << Printable(status.error_message()) << ")\n";
+      return kExitFailed;
+    case grpc::StatusCode::DEADLINE_EXCEEDED:
+      error_ << "the coordinator did not answer in time\n";
+      return kExitFailed;
+    default:
+      break;
+  }
+  std::string_view text = status.error_message();
+  while (true) {  // the errors of a topology stand on lines of their own
+    const size_t end = text.find('\n');
+    error_ << Printable(text.substr(0, end), 4000) << "\n";
+    if (end == std::string_view::npos) break;
+    text.remove_prefix(end + 1);
+  }
+  const bool usage =
+      status.error_code() == grpc::StatusCode::INVALID_ARGUMENT || status.error_code() == grpc::StatusCode::NOT_FOUND;
+  return usage ? kExitUsage : kExitFailed;
+}
+
+int Client::Status(bool watch) {
+  const bool redraw = watch && !json_ && isatty(STDOUT_FILENO) != 0;
+  while (true) {
+    grpc::ClientContext context;
+    SetPatience(context);
+    v1::GetStatusRequest request;
+    request.set_omit_mailboxes(watch && !json_);
+    v1::GetStatusReply reply;
+    const grpc::Status status = stub_->GetStatus(&context, request, &reply);
+    if (!status.ok()) return Fail("status", status);
+    if (json_) {
+      PrintJson(reply);
+    } else {
+      if (redraw) out_ << "\x1b[H\x1b[J";
+      out_ << StatusText(reply) << std::flush;
+    }
+    if (!watch) return kExitDone;
+    if (!out_) return kExitDone;  // whoever read is gone
+    if (!redraw && !json_) out_ << "\n";
+    std::this_thread::sleep_for(seconds(1));
+  }
+}
+
+int Client::Topology() {
+  grpc::ClientContext context;
+  SetPatience(context);
+  v1::GetTopologyReply reply;
+  const grpc::Status status = stub_->GetTopology(&context, v1::GetTopologyRequest(), &reply);
+  if (!status.ok()) return Fail("topology", status);
+  if (json_) {
+    PrintJson(reply);
+  } else {
+    out_ << TopologyText(reply);
+  }
+  return kExitDone;
+}
+
+int Client::Sync(const v1::SyncRequest& scope) {
+  grpc::ClientContext context;
+  const auto stream = stub_->Sync(&context, scope);
+  ProgressDisplay display(stderr, isatty(STDERR_FILENO) != 0);
+  v1::SyncReply reply;
+  v1::SyncReport report;
+  bool reported = false;
+  while (stream->Read(&reply)) {
+    if (reply.has_progress() && !json_) display.Show(reply.progress());
+    if (reply.has_report()) {
+      report = reply.report();
+      reported = true;
+    }
+  }
+  display.Clear();
+  const grpc::Status status = stream->Finish();
+  if (!status.ok()) return Fail("sync", status);
+  if (!reported) return Fail("sync", grpc::Status(grpc::StatusCode::INTERNAL, "the coordinator sent no report"));
+  if (json_) {
+    PrintJson(report);
+  } else {
+    out_ << ReportText(report);
+  }
+  return ExitCode(report);
+}
+
+int Client::Plan() {
+  grpc::ClientContext context;
+  v1::PlanReply reply;
+  const grpc::Status status = stub_->Plan(&context, v1::PlanRequest(), &reply);
+  if (!status.ok()) return Fail("plan", status);
+  if (json_) {
+    PrintJson(reply);
+  } else {
+    out_ << PlanText(reply);
+  }
+  return kExitDone;
+}
+
+int Client::Events() {
+  grpc::ClientContext context;
+  const auto stream = stub_->WatchEvents(&context, v1::WatchEventsRequest());
+  v1::Event event;
+  int64_t last = 0;
+  while (out_ && stream->Read(&event)) {
+    if (json_) {
+      PrintJson(event);
+    } else {
+      if (last != 0 && event.id() > last + 1) out_ << "(" << event.id() - last - 1 << " events missed)\n";
+      out_ << EventLine(event) << std::endl;
+    }
+    last = event.id();
+  }
+  if (!out_) context.TryCancel();
+  const grpc::Status status = stream->Finish();
+  if (!out_ || status.ok()) return kExitDone;
+  return Fail("events", status);
+}
+
+int Client::Conflicts(bool open_only) {
+  grpc::ClientContext context;
+  v1::ListConflictsRequest request;
+  request.set_open_only(open_only);
+  v1::ListConflictsReply reply;
+  const grpc::Status status = stub_->ListConflicts(&context, request, &reply);
+  if (!status.ok()) return Fail("conflicts", status);
+  if (json_) {
+    PrintJson(reply);
+  } else {
+    out_ << ConflictsText(reply);
+  }
+  return kExitDone;
+}
+
+int Client::Pause(const std::string& edge) {
+  grpc::ClientContext context;
+  v1::PauseEdgeRequest request;
+  request.set_edge(edge);
+  v1::PauseEdgeReply reply;
+  const grpc::Status status = stub_->PauseEdge(&context, request, &reply);
+  if (!status.ok()) return Fail("pause " + edge, status);
+  if (json_) {
+    PrintJson(reply);
+  } else {
+    out_ << reply.edge() << " is paused.\n";
+  }
+  return kExitDone;
+}
+
+int Client::Resume(const std::string& edge) {
+  grpc::ClientContext context;
+  v1::ResumeEdgeRequest request;
+  request.set_edge(edge);
+  v1::ResumeEdgeReply reply;
+  const grpc::Status status = stub_->ResumeEdge(&context, request, &reply);
+  if (!status.ok()) return Fail("resume " + edge, status);
+  if (json_) {
+    PrintJson(reply);
+  } else {
+    out_ << reply.edge() << " is resumed.\n";
+  }
+  return kExitDone;
+}
+
+int Client::Reload() {
+  grpc::ClientContext context;
+  v1::ReloadTopologyReply reply;
+  const grpc::Status status = stub_->ReloadTopology(&context, v1::ReloadTopologyRequest(), &reply);
+  if (!status.ok()) return Fail("reload", status);
+  if (json_) {
+    PrintJson(reply);
+    return kExitDone;
+  }
+  for (const std::string& warning : reply.warnings()) error_ << "warning: " << Printable(warning, 2000) << "\n";
+  out_ << "Reloaded " << reply.name() << ": " << reply.replicas() << " replicas, " << reply.edges() << " edges.\n";
+  return kExitDone;
+}
+
+}  // namespace imapmesh
