@@ -163,7 +163,9 @@ asio::awaitable<absl::StatusOr<StatusResponse>> Session::ReadGreeting() {
   }
   if (status == nullptr || !status->tag.empty() ||
       (status->kind != StatusKind::kOk && status->kind != StatusKind::kPreauth)) {
-    co_return Fail(absl::DataLossError("the server did not greet as an IMAP server does"));
+    const std::string said = status != nullptr ? ": it said \"" + Printable(status->text) + "\"" : "";
+    co_return Fail(absl::DataLossError(
+        ToAbsl("what answers there did not greet as an IMAP server does" + said + "; check host, port and command")));
   }
   co_return std::move(*status);
 }

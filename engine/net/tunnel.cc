@@ -3,11 +3,10 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <asio/local/stream_protocol.hpp>
+#include <asio/posix/stream_descriptor.hpp>
 #include <cerrno>
 #include <cstring>
 #include <thread>
@@ -22,12 +21,16 @@ namespace {
 
 constexpr size_t kErrorBytes = 2048;
 
-using UnixSocket = asio::local::stream_protocol::socket;
+using asio::posix::stream_descriptor;
 
 class TunnelStream : public ByteStream {
  public:
-  TunnelStream(UnixSocket socket, pid_t child, int error_pipe, std::string what)
-      : socket_(std::move(socket), what), child_(child), error_pipe_(error_pipe), what_(std::move(what)) {}
+  TunnelStream(stream_descriptor from_child, stream_descriptor to_child, pid_t child, int error_pipe, std::string what)
+      : output_(std::move(from_child), what),
+        input_(std::move(to_child), what),
+        child_(child),
+        error_pipe_(error_pipe),
+        what_(std::move(what)) {}
 
   ~TunnelStream() override {
     Close();
@@ -35,7 +38,7 @@ class TunnelStream : public ByteStream {
   }
 
   asio::awaitable<absl::StatusOr<size_t>> Read(std::span<char> into) override {
-    absl::StatusOr<size_t> count = co_await socket_.Read(into);
+    absl::StatusOr<size_t> count = co_await output_.Read(into);
     const bool ended = !closed_ && (!count.ok() || *count == 0);
     if (!ended) co_return count;
     const std::string cause = Ending();
@@ -44,7 +47,7 @@ class TunnelStream : public ByteStream {
   }
 
   asio::awaitable<absl::Status> Write(std::string_view bytes) override {
-    absl::Status status = co_await socket_.Write(bytes);
+    absl::Status status = co_await input_.Write(bytes);
     if (status.ok() || closed_) co_return status;
     co_return Error(absl::StatusCode::kUnavailable, "%s ended%s", what_, Ending());
   }
@@ -52,15 +55,16 @@ class TunnelStream : public ByteStream {
   void Close() override {
     if (closed_) return;
     closed_ = true;
-    socket_.Close();
+    output_.Close();
+    input_.Close();
     if (reaped_) return;
     // The end of its input makes an IMAP server go by itself; a thread makes sure without holding up the engine.
     std::thread(&TunnelStream::End, child_).detach();
     reaped_ = true;
   }
 
-  uint64_t bytes_sent() const override { return socket_.bytes_sent(); }
-  uint64_t bytes_received() const override { return socket_.bytes_received(); }
+  uint64_t bytes_sent() const override { return input_.bytes_sent(); }
+  uint64_t bytes_received() const override { return output_.bytes_received(); }
 
  private:
   static void End(pid_t child) {
@@ -100,7 +104,8 @@ class TunnelStream : public ByteStream {
     return cause;
   }
 
-  SocketStream<UnixSocket> socket_;
+  SocketStream<stream_descriptor> output_;  // of the child
+  SocketStream<stream_descriptor> input_;
   pid_t child_;
   int error_pipe_;  // non-blocking read end
   std::string what_;
@@ -112,15 +117,16 @@ class TunnelStream : public ByteStream {
 
 absl::StatusOr<std::unique_ptr<ByteStream>> StartTunnel(asio::any_io_executor executor, const std::string& command,
                                                         const std::string& folder, const std::string& what) {
-  int ends[2], errors[2];
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0 || pipe2(errors, O_CLOEXEC) != 0) {
+  // Pipes, not a socket: Dovecot takes a socket on its standard input for inetd and refuses to serve.
+  int input[2], output[2], errors[2];
+  if (pipe2(input, O_CLOEXEC) != 0 || pipe2(output, O_CLOEXEC) != 0 || pipe2(errors, O_CLOEXEC) != 0) {
     return Error(absl::StatusCode::kUnavailable, "%s cannot be started: %s", what, std::strerror(errno));
   }
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   if (!folder.empty()) posix_spawn_file_actions_addchdir_np(&actions, folder.c_str());
-  posix_spawn_file_actions_adddup2(&actions, ends[1], STDIN_FILENO);
-  posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, input[0], STDIN_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, output[1], STDOUT_FILENO);
   posix_spawn_file_actions_adddup2(&actions, errors[1], STDERR_FILENO);
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
@@ -137,16 +143,18 @@ absl::StatusOr<std::unique_ptr<ByteStream>> StartTunnel(asio::any_io_executor ex
   const int failed = posix_spawn(&child, shell.c_str(), &actions, &attributes, const_cast<char**>(arguments), environ);
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
-  close(ends[1]);
+  close(input[0]);
+  close(output[1]);
   close(errors[1]);
   if (failed != 0) {
-    close(ends[0]);
+    close(input[1]);
+    close(output[0]);
     close(errors[0]);
     return Error(absl::StatusCode::kUnavailable, "%s cannot be started in %s: %s", what, folder, std::strerror(failed));
   }
   fcntl(errors[0], F_SETFL, O_NONBLOCK);
-  UnixSocket socket(executor, asio::local::stream_protocol(), ends[0]);
-  return std::make_unique<TunnelStream>(std::move(socket), child, errors[0], what);
+  return std::make_unique<TunnelStream>(stream_descriptor(executor, output[0]), stream_descriptor(executor, input[1]),
+                                        child, errors[0], what);
 }
 
 }  // namespace imapmesh

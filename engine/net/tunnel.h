@@ -1,4 +1,4 @@
-// A command as a ByteStream: its standard input and output are one socket, its standard error is kept for the error.
+// A command as a ByteStream: its standard input and output, its standard error kept for the error.
 //
 // Called by dialer.cc, and by engine/replica/credentials.cc for password commands. The command runs by /bin/sh -c in a
 // process group of its own, which is ended when the stream is closed. Engine thread only.
