@@ -8,6 +8,7 @@ import getpass
 import os
 import pathlib
 import pwd
+import re
 import shlex
 import shutil
 import signal
@@ -79,7 +80,8 @@ class Dovecot:
     """One server with any number of accounts; `username` is the one that tests use unless they name another."""
 
     def __init__(self, name, folder, storage="maildir", separator="/", username=None, compress=True, tls=False,
-                 capability="", max_connections=50, settings="", prefix="", start=True):
+                 capability="", max_connections=50, settings="", prefix="", detached=False):
+        """detached: outlives the program that starts it."""
         self.name = name
         self.folder = pathlib.Path(folder).resolve()
         self.storage, self.separator, self.compress, self.tls = storage, separator, compress, tls
@@ -96,8 +98,8 @@ class Dovecot:
         self.log = self.folder / "dovecot.log"
         self._make_folders()
         self._write_config()
-        if start:
-            self.start()
+        self.detached = detached
+        self.start()
 
     @property
     def home(self):
@@ -189,12 +191,15 @@ protocol imap {{
 """)
 
     def start(self):
-        self.process = subprocess.Popen([find_program("dovecot"), "-F", "-c", str(self.config)],
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        error_path = self.folder / "stderr"
+        with open(error_path, "wb") as error:
+            self.process = subprocess.Popen([find_program("dovecot"), "-F", "-c", str(self.config)],
+                                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=error,
+                                            start_new_session=self.detached)
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                raise RuntimeError(f"dovecot {self.name} ended at once: {self.process.stderr.read()}\n{self.log_text()}")
+                raise RuntimeError(f"dovecot {self.name} ended at once: {error_path.read_text()}\n{self.log_text()}")
             try:
                 with socket.create_connection(("127.0.0.1", self.port), 2) as probe:
                     if probe.recv(4) == b"* OK":
@@ -214,7 +219,6 @@ protocol imap {{
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self.process.stderr.close()
         self.process = None
 
     def pause(self):
@@ -253,3 +257,18 @@ protocol imap {{
 def quote(text):
     """A string of protobuf's text format."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def substitute_endpoints(text, server_of):
+    """An example of topologies/ with its replicas replaced by running servers; server_of(name) gives a Dovecot.
+
+    A replica's block begins with `replica {` and ends with `}`, each at the start of its line. What is no endpoint and
+    no way to log in stays.
+    """
+    def replace(match):
+        block = match.group(0)
+        name = re.search(r'^\s+name:\s*"([^"]+)"', block, re.MULTILINE).group(1)
+        kept = re.findall(r"^\s+(?:namespace_prefix|name_map|link_cost|max_connections)\b.*$", block, re.MULTILINE)
+        return "\n".join(["replica {", f'  name: "{name}"', server_of(name).endpoint().rstrip(), *kept, "}"])
+
+    return re.sub(r"^replica \{.*?^\}", replace, text, flags=re.MULTILINE | re.DOTALL)

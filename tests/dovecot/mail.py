@@ -266,6 +266,16 @@ def broken(seed=0):
     ]
 
 
+def carried_by_mbox(contents):
+    """Those that Dovecot's mbox keeps byte for byte: it adds line ends after a header or last line without, and takes a
+    first line "From " for its own."""
+    def carried(content):
+        _, separator, body = content.partition(b"\r\n\r\n")
+        return separator and body.endswith(b"\r\n") and not content.startswith(b"From ")
+
+    return [content for content in contents if carried(content)]
+
+
 def corpus():
     """The real mail beside the project, when that folder is there, as servers keep it (CRLF)."""
     if not CORPUS.is_dir():

@@ -3,6 +3,7 @@
 import importlib
 import json
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,9 +32,9 @@ class DaemonTest(MeshTest):
         """A client made from the .proto alone, as anybody in any language would make one."""
         generated = self.scratch / "generated"
         generated.mkdir()
-        plugin = subprocess.run(["which", "grpc_python_plugin"], check=True, capture_output=True, text=True).stdout
+        plugin = shutil.which("grpc_python_plugin")
         subprocess.run(["protoc", f"-I{REPOSITORY}/rpc", f"--python_out={generated}", f"--grpc_python_out={generated}",
-                        f"--plugin=protoc-gen-grpc_python={plugin.strip()}", f"{REPOSITORY}/rpc/control.proto"],
+                        f"--plugin=protoc-gen-grpc_python={plugin}", f"{REPOSITORY}/rpc/control.proto"],
                        check=True)
         sys.path.insert(0, str(generated))
         self.proto = importlib.import_module("control_pb2")

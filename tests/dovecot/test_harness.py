@@ -16,7 +16,10 @@ class Harness(MeshTest):
             for separator in "/.":
                 with self.subTest(storage=storage, separator=separator):
                     server = self.server(f"{storage}{ord(separator)}", storage=storage, separator=separator)
-                    messages = mail.with_flags_and_dates(mail.broken() + [mail.ordinary(1)])
+                    contents = mail.broken() + [mail.ordinary(1)]
+                    if storage == "mbox":
+                        contents = mail.carried_by_mbox(contents)
+                    messages = mail.with_flags_and_dates(contents)
                     with mail.Account(server) as account:
                         mail.spread(account, messages, ["INBOX"] + NAMES)
                     found = mail.snapshot(server)

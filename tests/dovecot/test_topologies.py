@@ -2,6 +2,7 @@
 
 import re
 
+import dovecot
 import mail
 from mesh import REPOSITORY, MeshTest
 
@@ -12,17 +13,7 @@ class Topologies(MeshTest):
     def load(self, name):
         """Starts a server for each replica of the example and puts its endpoint in; names in the file's order."""
         text = (FOLDER / f"{name}.textproto").read_text()
-
-        def replace(match):
-            block = match.group(0)
-            replica = re.search(r'^\s+name:\s*"([^"]+)"', block, re.MULTILINE).group(1)
-            server = self.server(replica)
-            if "tls {" in server.endpoint():
-                raise AssertionError("plain endpoints only")
-            kept = re.findall(r"^\s+(?:namespace_prefix|name_map|link_cost|max_connections)\b.*$", block, re.MULTILINE)
-            return "\n".join(["replica {", f'  name: "{replica}"', server.endpoint().rstrip(), *kept, "}"])
-
-        self.write_text(re.sub(r"^replica \{$.*?^\}$", replace, text, flags=re.MULTILINE | re.DOTALL))
+        self.write_text(dovecot.substitute_endpoints(text, self.server))
         self.assertTrue(self.servers, f"{name} has no replica block that begins and ends at the line start")
         return list(self.servers)
 
