@@ -209,11 +209,16 @@ protocol imap {{
             time.sleep(0.05)
         raise RuntimeError(f"dovecot {self.name} does not answer: {self.log_text()}")
 
+    def tell_to_stop(self):
+        """stop() without waiting: Dovecot takes a second, and several may take it together."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGTERM)
+
     def stop(self):
         """Ends the master, which ends its children; nothing listens on the port afterwards."""
         if self.process is None:
             return
-        self.process.send_signal(signal.SIGTERM)
+        self.tell_to_stop()
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:

@@ -92,9 +92,16 @@ class MeshTest(unittest.TestCase):
 
     def server(self, name, **options):
         server = dovecot.Dovecot(name, self.scratch / name, **options)
-        self.addCleanup(server.stop)
+        if not self.servers:
+            self.addCleanup(self._stop_servers)
         self.servers[name] = server
         return server
+
+    def _stop_servers(self):
+        for server in self.servers.values():
+            server.tell_to_stop()
+        for server in self.servers.values():
+            server.stop()
 
     def triangle(self, laptop=None, desktop=None, server=None, kinds=None):
         """Three Dovecots and a topology of all three edges; kinds: how each is reached ("tunnel", "tls"…)."""

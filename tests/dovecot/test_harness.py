@@ -68,6 +68,24 @@ class Harness(MeshTest):
         with mail.Account(server) as account:
             self.assertNotIn(b"QRESYNC", account.client.capability()[1][0])
 
+    def test_the_checker_sees_what_differs(self):
+        messages = mail.with_flags_and_dates(mail.broken())
+        for name in ("laptop", "server"):
+            with mail.Account(self.server(name)) as account:
+                account.append_many("INBOX", messages)
+        expected = mail.snapshot(self.servers["laptop"])
+        self.check(expected)
+        self.check()
+        with self.account("server") as account:
+            account.append_many("INBOX", messages[:1])
+            with self.assertRaisesRegex(AssertionError, "no duplicates: server: INBOX"):
+                self.check(expected)
+            account.expunge("INBOX", account.uids("INBOX")[-2:])
+            with self.assertRaisesRegex(AssertionError, "no loss: server: INBOX"):
+                self.check(expected)
+        with self.assertRaisesRegex(AssertionError, "convergence: server: INBOX"):
+            self.check()
+
 
 class Corpus(unittest.TestCase):
     def test_the_corpus_is_whole_when_it_is_there(self):
