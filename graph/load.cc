@@ -1,146 +1,202 @@
 #include "graph/load.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <google/protobuf/descriptor.h>
 #include <google/protobuf/io/tokenizer.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <google/protobuf/text_format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-#include <cerrno>
+#include <algorithm>
 #include <cstring>
-#include <fstream>
-#include <sstream>
+#include <filesystem>
+#include <optional>
 
 #include "base/printable.h"
+#include "graph/findings.h"
 #include "graph/validate.h"
 
 namespace imapmesh {
 namespace {
 
+using google::protobuf::Descriptor;
+using google::protobuf::FieldDescriptor;
 using google::protobuf::TextFormat;
 
-constexpr size_t kMaxFile = 1024 * 1024;
+constexpr int kNestingMax = 10;
 
-std::string Place(const std::string& file, int line, int column) {
-  return file + ":" + std::to_string(line) + ":" + std::to_string(column) + ": ";
+absl::Status Unreadable(std::string_view file_name, int error) {
+  const absl::StatusCode code = error == EACCES ? absl::StatusCode::kPermissionDenied : absl::StatusCode::kNotFound;
+  return Error(code, "topology file %s cannot be read: %s", Printable(file_name), std::strerror(error));
 }
 
-class Collector : public google::protobuf::io::ErrorCollector {
+absl::Status Refused(std::string_view file_name, std::string_view what) {
+  return Error(absl::StatusCode::kInvalidArgument, "%s: %s", Printable(file_name), what);
+}
+
+// The text between the first two quotation marks at or after `from`; moves `from` behind them.
+std::string Quoted(const std::string& text, size_t& from) {
+  const size_t open = text.find('"', from);
+  if (open == std::string::npos) return "";
+  const size_t close = text.find('"', open + 1);
+  if (close == std::string::npos) return "";
+  from = close + 1;
+  return text.substr(open + 1, close - open - 1);
+}
+
+std::string FieldNames(const Descriptor& message) {
+  std::string names;
+  for (int i = 0; i < message.field_count(); ++i) names += (i > 0 ? ", " : "") + message.field(i)->name();
+  return names;
+}
+
+// The names of the enum that a field `name` of some message below `message` has.
+std::string EnumNames(const Descriptor& message, const std::string& name) {
+  for (int i = 0; i < message.field_count(); ++i) {
+    const FieldDescriptor& field = *message.field(i);
+    std::string names;
+    if (field.name() == name && field.enum_type() != nullptr) {
+      for (int v = 0; v < field.enum_type()->value_count(); ++v) {
+        names += (v > 0 ? ", " : "") + field.enum_type()->value(v)->name();
+      }
+    } else if (field.message_type() != nullptr) {
+      names = EnumNames(*field.message_type(), name);
+    }
+    if (!names.empty()) return names;
+  }
+  return "";
+}
+
+// Turns the parser's messages into findings: adds the remedy, keeps passwords out.
+class SyntaxErrors : public google::protobuf::io::ErrorCollector {
  public:
-  explicit Collector(std::string file) : file_(std::move(file)) {}
-  void AddError(int line, google::protobuf::io::ColumnNumber column, const std::string& message) override {
-    errors.push_back(Place(file_, line + 1, column + 1) + Printable(message) +
-                     "; the fields are described in graph/topology.proto");
+  SyntaxErrors(std::string_view text, Findings& findings) : text_(text), findings_(findings) {}
+
+  void AddError(int line, int column, const std::string& message) override {
+    findings_.ErrorAt(line, column, "", Explain(line, column, message));
   }
-  void AddWarning(int line, google::protobuf::io::ColumnNumber column, const std::string& message) override {
-    warnings.push_back(Place(file_, line + 1, column + 1) + Printable(message));
-  }
-  std::vector<std::string> errors;
-  std::vector<std::string> warnings;
+  // Unknown fields: the parser is told to go on behind them, so that the rest of the file is checked too.
+  void AddWarning(int line, int column, const std::string& message) override { AddError(line, column, message); }
 
  private:
-  std::string file_;
+  std::string Explain(int line, int column, const std::string& message) const {
+    size_t from = 0;
+    const std::string first = Quoted(message, from);
+    const std::string second = Quoted(message, from);
+    if (message.find("has no field named") != std::string::npos) {
+      const Descriptor* type = google::protobuf::DescriptorPool::generated_pool()->FindMessageTypeByName(first);
+      const std::string shown = MayShowSecret(line, column) ? "" : absl::StrFormat(" \"%s\"", Printable(second, 80));
+      return absl::StrFormat("there is no field%s here; use one of %s", shown, type ? FieldNames(*type) : "the schema");
+    }
+    if (message.find("Unknown enumeration value") != std::string::npos) {
+      return absl::StrFormat("%s: there is no value \"%s\"; use one of %s", second, Printable(first, 80),
+                             EnumNames(*v1::Topology::descriptor(), second));
+    }
+    if (message.find("is specified multiple times") != std::string::npos) {
+      return absl::StrFormat("%s: is given twice; keep one of them", first);
+    }
+    if (message.find("another member of oneof") != std::string::npos) {
+      return absl::StrFormat("%s: stands beside %s; only one of the two is possible, remove the other", first, second);
+    }
+    if (MayShowSecret(line, column)) return "cannot be read; write the value as \"text in double quotes\"";
+    return absl::StrFormat("cannot be read (%s); see graph/topology.proto for what may stand here",
+                           Printable(message, 200));
+  }
+
+  // The parser quotes what it stumbles over. Shortly behind `password` or `proxy`, that may be a secret.
+  bool MayShowSecret(int line, int column) const {
+    size_t end = 0;
+    for (int i = 0; i < line && end != std::string_view::npos; ++i) end = text_.find('\n', end + (i > 0 ? 1 : 0));
+    end = end == std::string_view::npos ? text_.size() : std::min(text_.size(), end + static_cast<size_t>(column) + 1);
+    const std::string_view before = text_.substr(end > kSecretNear ? end - kSecretNear : 0, std::min(end, kSecretNear));
+    for (const std::string_view word : {"password", "proxy"}) {
+      for (size_t at = before.find(word); at != std::string_view::npos; at = before.find(word, at + 1)) {
+        const size_t next = at + word.size();
+        if (next >= before.size() || before[next] != '_') return true;
+      }
+    }
+    return false;
+  }
+
+  static constexpr size_t kSecretNear = 1024;
+  std::string_view text_;
+  Findings& findings_;
 };
 
-std::string Dotted(const FieldPath& path) {
+struct FileContent {
   std::string text;
-  for (const FieldStep& step : path) {
-    if (!text.empty()) text += '.';
-    text += step.field;
-    if (step.index >= 0) text += "[" + std::to_string(step.index) + "]";
+  mode_t mode;
+};
+
+absl::StatusOr<FileContent> ReadFile(const std::string& path) {
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (file < 0) return Unreadable(path, errno);
+  struct Closer {
+    int file;
+    ~Closer() { ::close(file); }
+  } closer{file};
+  struct stat about {};
+  if (::fstat(file, &about) != 0) return Unreadable(path, errno);
+  if (S_ISDIR(about.st_mode)) return Unreadable(path, EISDIR);
+  FileContent content{"", about.st_mode};
+  char buffer[16384];
+  while (content.text.size() <= kTopologyBytesMax) {
+    const ssize_t count = ::read(file, buffer, sizeof(buffer));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return Unreadable(path, errno);
+    if (count == 0) break;
+    content.text.append(buffer, static_cast<size_t>(count));
   }
-  return text;
+  return content;
 }
 
-// Where the field of a path stands, or else the innermost message around it that the file has.
-TextFormat::ParseLocation Locate(const FieldPath& path, const TextFormat::ParseInfoTree& root) {
-  const google::protobuf::Descriptor* descriptor = v1::Topology::descriptor();
-  const TextFormat::ParseInfoTree* tree = &root;
-  TextFormat::ParseLocation location;
-  for (const FieldStep& step : path) {
-    const auto* field = descriptor == nullptr ? nullptr : descriptor->FindFieldByName(step.field);
-    if (field == nullptr || tree == nullptr) break;
-    const int index = field->is_repeated() ? std::max(step.index, 0) : -1;
-    const TextFormat::ParseLocation here = tree->GetLocation(field, index);
-    if (here.line < 0) break;
-    location = here;
-    descriptor = field->message_type();
-    tree = descriptor == nullptr ? nullptr : tree->GetTreeForNested(field, index);
-  }
-  return location;
-}
-
-void FillDefaults(v1::Topology& topology) {
-  for (v1::Replica& replica : *topology.mutable_replica()) {
-    if (!replica.has_link_cost()) replica.set_link_cost(1);
-    if (!replica.has_max_connections()) replica.set_max_connections(4);
-    if (!replica.has_compress()) replica.set_compress(replica.has_imap());
-    if (replica.has_imap() && !replica.imap().has_port()) {
-      replica.mutable_imap()->set_port(replica.imap().security() == v1::Imap::TLS ? 993 : 143);
-    }
-  }
-  v1::Policy& policy = *topology.mutable_policy();
-  if (!policy.brake().has_fraction()) policy.mutable_brake()->set_fraction(0.5);
-  if (!policy.brake().has_min_messages()) policy.mutable_brake()->set_min_messages(50);
-  if (!policy.has_poll_interval_s()) policy.set_poll_interval_s(60);
-}
-
-absl::Status Joined(const std::vector<std::string>& errors) {
-  std::string text;
-  for (const std::string& error : errors) text += (text.empty() ? "" : "\n") + error;
-  return absl::InvalidArgumentError(ToAbsl(text));
+bool HoldsPassword(const v1::Topology& topology) {
+  return std::any_of(topology.replica().begin(), topology.replica().end(),
+                     [](const v1::Replica& replica) { return replica.auth().secret_case() == v1::Auth::kPassword; });
 }
 
 }  // namespace
 
-absl::StatusOr<LoadedTopology> LoadTopologyText(std::string_view text, const std::string& file_name,
-                                                const std::string& folder) {
-  if (text.size() > kMaxFile) {
-    return Error(absl::StatusCode::kInvalidArgument, "%s: larger than 1 MiB; this is no topology file", file_name);
+absl::StatusOr<LoadedTopology> LoadTopologyText(std::string_view text, std::string_view file_name,
+                                                std::string_view folder) {
+  if (text.size() > kTopologyBytesMax) {
+    return Refused(file_name, absl::StrFormat("is larger than %d bytes; this is no topology file", kTopologyBytesMax));
   }
-  v1::Topology topology;
+  Findings findings{Printable(file_name)};
+  SyntaxErrors syntax_errors(text, findings);
   TextFormat::ParseInfoTree tree;
-  Collector collector(file_name);
   TextFormat::Parser parser;
-  parser.RecordErrorsTo(&collector);
+  parser.RecordErrorsTo(&syntax_errors);
   parser.WriteLocationsTo(&tree);
-  parser.SetRecursionLimit(20);
-  const bool parsed = parser.ParseFromString(std::string(text), &topology);
-  if (!parsed && collector.errors.empty()) collector.errors.push_back(file_name + ":1:1: this is no topology");
+  parser.AllowUnknownField(true);  // SyntaxErrors::AddWarning
+  parser.SetRecursionLimit(kNestingMax);
+  v1::Topology topology;
+  google::protobuf::io::ArrayInputStream input(text.data(), static_cast<int>(text.size()));
+  const bool complete = parser.Parse(&input, &topology);
+  // Behind a syntax error, what is missing may only be unread.
+  const Place root{&tree, v1::Topology::descriptor(), "", TextFormat::ParseLocation(0, 0)};
+  if (complete) ValidateTopology(topology, root, findings);
+  if (!complete && findings.ok()) findings.ErrorAt(0, 0, "", "cannot be read; see graph/topology.proto");
+  if (!findings.ok()) return absl::InvalidArgumentError(findings.Errors());
+  FillInDefaults(topology);
   LoadedTopology loaded;
-  loaded.warnings = collector.warnings;
-  std::vector<std::string> errors = collector.errors;
-  if (!parsed) return Joined(errors);
-  for (const Finding& finding : Validate(topology)) {
-    const TextFormat::ParseLocation where = Locate(finding.path, tree);
-    const std::string line =
-        Place(file_name, where.line + 1 > 0 ? where.line + 1 : 1, where.column + 1 > 0 ? where.column + 1 : 1) +
-        Dotted(finding.path) + ": " + finding.text;
-    (finding.warning ? loaded.warnings : errors).push_back(line);
-  }
-  if (!errors.empty()) return Joined(errors);
-  FillDefaults(topology);
-  loaded.graph = std::make_shared<const Graph>(std::move(topology), folder);
+  loaded.graph = std::make_shared<const Graph>(std::move(topology), std::string(folder));
+  loaded.warnings = findings.warnings();
   return loaded;
 }
 
 absl::StatusOr<LoadedTopology> LoadTopologyFile(const std::string& path) {
-  struct stat status;
-  std::ifstream file(path);
-  if (!file || stat(path.c_str(), &status) != 0 || S_ISDIR(status.st_mode)) {
-    const int error = S_ISDIR(status.st_mode) ? EISDIR : errno;
-    return Error(error == EACCES ? absl::StatusCode::kPermissionDenied : absl::StatusCode::kNotFound,
-                 "topology file %s cannot be read: %s", path, std::strerror(error));
-  }
-  std::string text(kMaxFile + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<size_t>(file.gcount()));
-  const size_t slash = path.rfind('/');
-  const std::string folder = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
-  ASSIGN_OR_RETURN(LoadedTopology loaded, LoadTopologyText(text, path, folder));
-  for (const v1::Replica& replica : loaded.graph->topology().replica()) {
-    if (replica.auth().secret_case() != v1::Auth::kPassword || (status.st_mode & (S_IRGRP | S_IROTH)) == 0) continue;
-    loaded.warnings.push_back(path + ":1:1: the file holds a password and others can read it; run chmod 600 " + path +
-                              ", or use password_command");
-    break;
+  ASSIGN_OR_RETURN(const FileContent content, ReadFile(path));
+  std::error_code error;
+  const std::filesystem::path absolute = std::filesystem::absolute(path, error);
+  if (error) return Refused(path, error.message());
+  ASSIGN_OR_RETURN(auto loaded, LoadTopologyText(content.text, path, absolute.parent_path().string()));
+  if ((content.mode & (S_IRGRP | S_IROTH)) != 0 && HoldsPassword(loaded.graph->topology())) {
+    loaded.warnings.push_back(absl::StrFormat(
+        "%s:1:1: auth.password: holds a password and others can read it; chmod 600 the file, or use password_command",
+        Printable(path)));
   }
   return loaded;
 }

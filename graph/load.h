@@ -1,6 +1,8 @@
-// Reads and validates topology files. Called by the daemon and the client; any thread.
+// Reads and checks a topology file (protobuf text format, topology.proto).
 //
-// All errors of a file are reported at once, each as "file:line:column: field: what is wrong; what would be right".
+// Called by the daemon at start and on reload, and by `imapmesh check` and `imapmesh graph`. What it returns has passed
+// every check and has its defaults filled in: imap.port, compress, link_cost, max_connections, poll_interval_s and the
+// brake are always set, so nobody else needs to know them. Reads no other file and runs no command. Any thread.
 #ifndef IMAPMESH_GRAPH_LOAD_H_
 #define IMAPMESH_GRAPH_LOAD_H_
 
@@ -15,15 +17,21 @@
 namespace imapmesh {
 
 struct LoadedTopology {
-  std::shared_ptr<const Graph> graph;  // with the defaults of topology.proto filled in
-  std::vector<std::string> warnings;   // in the form of errors
+  std::shared_ptr<const Graph> graph;
+  std::vector<std::string> warnings;  // same form as the errors, one each
 };
 
-// kInvalidArgument with every error, one a line; kNotFound or kPermissionDenied when the file cannot be read. No error
-// holds a password. Relative paths in the file are relative to its folder, which the graph keeps.
+inline constexpr size_t kTopologyBytesMax = 1 << 20;
+inline constexpr int kTopologyReplicasMax = 1000;
+inline constexpr int kTopologyEdgesMax = 10000;
+
+// kInvalidArgument with all errors of the file, one a line: "file:line:column: field: what is wrong; what would be
+// right". Passwords never appear in it. kNotFound or kPermissionDenied when the file cannot be read.
 absl::StatusOr<LoadedTopology> LoadTopologyFile(const std::string& path);
-absl::StatusOr<LoadedTopology> LoadTopologyText(std::string_view text, const std::string& file_name,
-                                                const std::string& folder);
+
+// The same for text at hand; `file_name` is only named in errors, `folder` is where relative paths start.
+absl::StatusOr<LoadedTopology> LoadTopologyText(std::string_view text, std::string_view file_name,
+                                                std::string_view folder);
 
 }  // namespace imapmesh
 

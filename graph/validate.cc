@@ -1,264 +1,282 @@
 #include "graph/validate.h"
 
-#include <google/protobuf/message.h>
-
 #include <algorithm>
 #include <map>
-#include <numeric>
 #include <set>
 
 #include "base/printable.h"
+#include "base/status.h"
+#include "graph/load.h"
 
 namespace imapmesh {
 namespace {
 
-constexpr int kMaxReplicas = 1000;
-constexpr int kMaxEdges = 10'000;
+constexpr int kIntervalMaxS = 7 * 24 * 3600;
+constexpr int kPatternsMax = 1000;
 
-bool IsName(const std::string& name) {
-  return !name.empty() && name.size() <= 64 &&
-         name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_-") == std::string::npos;
+std::string ReplicaLabel(const v1::Topology& topology, int index) {
+  const std::string& name = topology.replica(index).name();
+  return IsName(name) ? name : absl::StrFormat("%d", index + 1);
 }
 
-bool IsLoopback(const std::string& host) {
-  return host == "localhost" || host == "::1" || host == "[::1]" || host.starts_with("127.");
+std::string EdgeLabel(const v1::Edge& edge, int index) {
+  return IsName(edge.a()) && IsName(edge.b()) ? edge.a() + ":" + edge.b() : absl::StrFormat("%d", index + 1);
 }
 
-class Validator {
- public:
-  explicit Validator(const v1::Topology& topology) : topology_(topology) {}
+Place PlaceOfReplica(const v1::Topology& topology, const Place& root, int index) {
+  return root.Nested("replica", index, ReplicaLabel(topology, index));
+}
 
-  std::vector<Finding> Run() {
-    if (topology_.replica().empty()) {
-      Add({{"replica"}}, "the graph is empty; declare at least two replicas and an edge between them");
+// What makes two replicas the same mail: where it is, whose it is, and which part of it.
+std::string AccountKey(const v1::Replica& replica, const std::string& user) {
+  std::string where;
+  switch (replica.endpoint_case()) {
+    case v1::Replica::kImap: {
+      std::string host = replica.imap().host();
+      std::transform(host.begin(), host.end(), host.begin(), [](unsigned char c) { return std::tolower(c); });
+      where = absl::StrFormat("imap %s:%d", host, PortOf(replica.imap()));
+      break;
     }
-    if (!IsName(topology_.name())) Add({{"name"}}, NameError("the mesh", topology_.name()));
-    if (topology_.replica_size() > kMaxReplicas) Add({{"replica"}}, "more than 1000 replicas; split the mesh");
-    if (topology_.edge_size() > kMaxEdges) Add({{"edge"}}, "more than 10000 edges; split the mesh");
-    for (int i = 0; i < topology_.replica_size(); ++i) CheckReplica(i);
-    CheckAccounts();
-    for (int i = 0; i < topology_.edge_size(); ++i) CheckEdge(i);
-    CheckIslands();
+    case v1::Replica::kTunnel:
+      where = "tunnel " + replica.tunnel().command();
+      break;
+    case v1::Replica::kUnixSocket:
+      where = "unix_socket " + replica.unix_socket().path();
+      break;
+    case v1::Replica::ENDPOINT_NOT_SET:
+      return "";
+  }
+  return where + std::string(1, '\0') + user + std::string(1, '\0') + replica.namespace_prefix();
+}
+
+class TopologyValidator {
+ public:
+  TopologyValidator(const v1::Topology& topology, const Place& root, Findings& findings)
+      : topology_(topology), root_(root), findings_(findings) {}
+
+  void Run() {
+    if (!IsName(topology_.name())) {
+      const bool missing = topology_.name().empty();
+      findings_.Error(root_, "name",
+                      missing ? "the mesh has no name; add name: \"home\""
+                              : absl::StrFormat("\"%s\" is no name; use a to z, 0 to 9, _ and -, at most 64 characters",
+                                                Printable(topology_.name(), 80)));
+    }
+    if (!CheckCounts()) return;
+    CheckReplicas();
+    CheckEdges();
     CheckPolicy();
-    return std::move(findings_);
+    if (findings_.ok()) WarnOfIslands();
   }
 
  private:
-  void Add(FieldPath path, std::string text, bool warning = false) {
-    findings_.push_back({std::move(path), std::move(text), warning});
+  bool CheckCounts() {
+    if (topology_.replica_size() == 0) {
+      findings_.Error(root_, "replica", "the graph is empty; declare at least two replicas and an edge between them");
+      return false;
+    }
+    if (topology_.edge_size() == 0) {
+      findings_.Error(root_, "edge",
+                      "the graph has no edge, so nothing would be synced; add edge { a: \"…\" b: \"…\" }");
+    }
+    if (topology_.replica_size() > kTopologyReplicasMax) {
+      findings_.Error(root_, "replica",
+                      absl::StrFormat("%d replicas; at most %d", topology_.replica_size(), kTopologyReplicasMax),
+                      kTopologyReplicasMax);
+      return false;
+    }
+    if (topology_.edge_size() > kTopologyEdgesMax) {
+      findings_.Error(root_, "edge", absl::StrFormat("%d edges; at most %d", topology_.edge_size(), kTopologyEdgesMax),
+                      kTopologyEdgesMax);
+      return false;
+    }
+    return true;
   }
 
-  static std::string NameError(const std::string& of, const std::string& name) {
-    return "the name of " + of + ", \"" + Printable(name, 80) +
-           "\", must be 1 to 64 characters of a to z, 0 to 9, _ and -; for example \"laptop\"";
-  }
-
-  FieldPath In(int replica, const char* field, const char* inner = nullptr) const {
-    FieldPath path{{"replica", replica}, {field, -1}};
-    if (inner != nullptr) path.push_back({inner, -1});
-    return path;
-  }
-
-  void CheckReplica(int i) {
-    const v1::Replica& replica = topology_.replica(i);
-    if (!IsName(replica.name())) Add(In(i, "name"), NameError("a replica", replica.name()));
-    if (!names_.emplace(replica.name(), i).second) {
-      Add(In(i, "name"), "the name \"" + Printable(replica.name(), 80) +
-                             "\" is given twice; give each replica a name of its own");
-    }
-    CheckEndpoint(i, replica);
-    CheckAuth(i, replica);
-    CheckTls(i, replica);
-    if (!replica.proxy().empty()) Add(In(i, "proxy"), "not supported yet; remove it and connect directly");
-    if (!replica.namespace_prefix().empty()) Add(In(i, "namespace_prefix"), "not supported yet; remove it");
-    if (replica.name_map_size() > 0) Add(In(i, "name_map"), "not supported yet; remove it");
-    if (replica.has_link_cost() && replica.link_cost() < 0) {
-      Add(In(i, "link_cost"), "must not be negative; 1 is the default, 10 means ten times as dear");
-    }
-    if (replica.has_max_connections() && (replica.max_connections() < 1 || replica.max_connections() > 64)) {
-      Add(In(i, "max_connections"), "must be 1 to 64; the default is 4");
-    }
-  }
-
-  void CheckEndpoint(int i, const v1::Replica& replica) {
-    switch (replica.endpoint_case()) {
-      case v1::Replica::ENDPOINT_NOT_SET:
-        Add({{"replica", i}}, "replica \"" + Printable(replica.name(), 80) +
-                                  "\" has no endpoint; add one of imap { host: … }, tunnel { command: … }, "
-                                  "unix_socket { path: … }");
-        return;
-      case v1::Replica::kTunnel:
-        if (replica.tunnel().command().empty()) {
-          Add(In(i, "tunnel"), "no command; add command: \"doveadm exec imap\" or another that speaks IMAP");
-        }
-        return;
-      case v1::Replica::kUnixSocket:
-        if (replica.unix_socket().path().empty()) Add(In(i, "unix_socket"), "no path; add path: \"/run/…\"");
-        return;
-      case v1::Replica::kImap:
-        CheckImap(i, replica.imap());
-    }
-  }
-
-  void CheckImap(int i, const v1::Imap& imap) {
-    if (imap.host().empty()) Add(In(i, "imap"), "no host; add host: \"mail.example.org\"");
-    if (imap.has_port() && (imap.port() < 1 || imap.port() > 65535)) {
-      Add(In(i, "imap", "port"), "port " + std::to_string(imap.port()) +
-                                     " is out of range; it must be 1 to 65535, 993 for TLS, 143 for STARTTLS");
-    }
-    const bool exposed =
-        imap.security() == v1::Imap::PLAINTEXT && !imap.allow_plaintext() && !IsLoopback(imap.host());
-    if (exposed) {
-      Add(In(i, "imap", "security"),
-          "PLAINTEXT would send the password and the mail in clear to " + Printable(imap.host(), 80) +
-              "; use TLS or STARTTLS, or allow_plaintext: true if that is meant");
-    }
-  }
-
-  void CheckAuth(int i, const v1::Replica& replica) {
-    const v1::Auth& auth = replica.auth();
-    const bool needed = replica.has_imap();
-    if (needed && auth.username().empty()) {
-      Add(In(i, "auth"), "no username for an imap endpoint; add auth { username: \"…\" password_command: \"…\" }");
-    }
-    const bool secretless = auth.secret_case() == v1::Auth::SECRET_NOT_SET && auth.token_command().empty();
-    if (!auth.username().empty() && secretless) {
-      Add(In(i, "auth"), "no password; add one of password_command, password_file, password_env");
-    }
-    if (!auth.token_command().empty()) Add(In(i, "auth", "token_command"), "not supported yet; use a password");
-    const std::string& mechanism = auth.mechanism();
-    if (!mechanism.empty() && mechanism != "PLAIN" && mechanism != "LOGIN") {
-      Add(In(i, "auth", "mechanism"), "\"" + Printable(mechanism, 40) +
-                                          "\" is not supported yet; leave it out, or use PLAIN or LOGIN");
-    }
-  }
-
-  void CheckTls(int i, const v1::Replica& replica) {
-    const v1::Tls& tls = replica.tls();
-    const bool used = replica.has_imap() && replica.imap().security() != v1::Imap::PLAINTEXT;
-    if (replica.has_tls() && !used) {
-      Add(In(i, "tls"), "has no meaning without imap { security: TLS or STARTTLS }; remove it");
-    }
-    const std::string& version = tls.min_version();
-    if (!version.empty() && version != "1.2" && version != "1.3") {
-      Add(In(i, "tls", "min_version"), "must be \"1.2\" or \"1.3\"");
-    }
-    if (!tls.client_cert().empty()) Add(In(i, "tls", "client_cert"), "not supported yet; log in by password");
-    if (!tls.client_key().empty()) Add(In(i, "tls", "client_key"), "not supported yet; log in by password");
-    const size_t pin = tls.pin_sha256().size() - static_cast<size_t>(std::count(
-                                                     tls.pin_sha256().begin(), tls.pin_sha256().end(), ':'));
-    if (pin != 0 && pin != 44 && pin != 64) {
-      Add(In(i, "tls", "pin_sha256"), "must be a SHA-256 in base64 (44 characters) or hexadecimal (64)");
-    }
-  }
-
-  // The same account twice would make every message a duplicate of itself.
-  void CheckAccounts() {
-    std::map<std::string, int> accounts;
+  void CheckReplicas() {
+    std::map<std::string, std::string> accounts;  // key to replica
     for (int i = 0; i < topology_.replica_size(); ++i) {
       const v1::Replica& replica = topology_.replica(i);
-      std::string account = replica.namespace_prefix() + "\n" + replica.auth().username() + "\n";
-      switch (replica.endpoint_case()) {
-        case v1::Replica::kImap:
-          account += "imap\n" + replica.imap().host();
-          account += ":" + std::to_string(replica.imap().has_port() ? replica.imap().port() : 0);
-          break;
-        case v1::Replica::kTunnel:
-          account += "tunnel\n" + replica.tunnel().command();
-          break;
-        case v1::Replica::kUnixSocket:
-          account += "unix\n" + replica.unix_socket().path();
-          break;
-        case v1::Replica::ENDPOINT_NOT_SET:
-          continue;
+      const Place place = PlaceOfReplica(topology_, root_, i);
+      ValidateReplica(replica, place, findings_);
+      if (!replica.name().empty() && !indexes_.emplace(replica.name(), i).second) {
+        findings_.Error(place, "name",
+                        absl::StrFormat("the name \"%s\" is given twice; give each replica its own",
+                                        Printable(replica.name(), 80)));
       }
-      const auto [first, added] = accounts.emplace(account, i);
-      if (added) continue;
-      Add({{"replica", i}}, "replicas \"" + Printable(topology_.replica(first->second).name(), 80) + "\" and \"" +
-                                Printable(replica.name(), 80) +
-                                "\" are the same account and namespace; remove one, or give one a namespace_prefix");
+      const std::string key = AccountKey(replica, replica.auth().username());
+      if (key.empty()) continue;
+      const auto [known, is_new] = accounts.emplace(key, ReplicaLabel(topology_, i));
+      if (is_new) continue;
+      findings_.Error(
+          place, "",
+          absl::StrFormat("is the same account and namespace as replica \"%s\"; declare it once", known->second));
     }
   }
 
-  void CheckEdge(int i) {
-    const v1::Edge& edge = topology_.edge(i);
-    for (const auto& [field, name] : {std::pair<const char*, std::string>("a", edge.a()), {"b", edge.b()}}) {
-      if (names_.contains(name)) continue;
-      Add({{"edge", i}, {field, -1}},
-          "there is no replica \"" + Printable(name, 80) + "\"; declare it, or use one of " + KnownNames());
-    }
-    if (edge.a() == edge.b()) {
-      Add({{"edge", i}}, "the edge leads from \"" + Printable(edge.a(), 80) +
-                             "\" to itself; an edge joins two different replicas");
-    } else if (!pairs_.insert(std::minmax(edge.a(), edge.b())).second) {
-      Add({{"edge", i}}, "\"" + Printable(edge.a(), 80) + "\" and \"" + Printable(edge.b(), 80) +
-                             "\" are joined twice; say all in one edge");
-    }
-    if (edge.interval_s() < 0) Add({{"edge", i}, {"interval_s", -1}}, "must not be negative; 0 means pushed");
-    if (edge.interval_s() > 0) Add({{"edge", i}, {"interval_s", -1}}, "not supported yet; leave it out: it is pushed");
-    for (int p = 0; p < edge.mailboxes().include_size(); ++p) {
-      if (edge.mailboxes().include(p).empty()) {
-        Add({{"edge", i}, {"mailboxes", -1}, {"include", p}}, "an empty pattern matches nothing; use \"*\" for all");
-      }
-    }
-    for (int p = 0; p < edge.mailboxes().exclude_size(); ++p) {
-      if (edge.mailboxes().exclude(p).empty()) {
-        Add({{"edge", i}, {"mailboxes", -1}, {"exclude", p}}, "an empty pattern matches nothing; remove it");
-      }
+  void CheckEnd(const Place& place, std::string_view field, const std::string& name) {
+    if (name.empty()) {
+      findings_.Error(place, field, "is missing; name a replica");
+    } else if (indexes_.count(name) == 0) {
+      std::string names;
+      for (const auto& [known, index] : indexes_) names += (names.empty() ? "" : ", ") + known;
+      findings_.Error(place, field,
+                      absl::StrFormat("there is no replica \"%s\"; the replicas are %s", Printable(name, 80),
+                                      Printable(names, 200)));
     }
   }
 
-  std::string KnownNames() const {
-    std::string text;
-    for (const auto& [name, index] : names_) text += (text.empty() ? "" : ", ") + Printable(name, 80);
-    return text.empty() ? "those you declare" : text;
+  void CheckEdges() {
+    std::map<std::pair<std::string, std::string>, int> pairs;
+    for (int i = 0; i < topology_.edge_size(); ++i) {
+      const v1::Edge& edge = topology_.edge(i);
+      const Place place = root_.Nested("edge", i, EdgeLabel(edge, i));
+      CheckEnd(place, "a", edge.a());
+      CheckEnd(place, "b", edge.b());
+      if (!edge.a().empty() && edge.a() == edge.b()) {
+        findings_.Error(
+            place, "b",
+            absl::StrFormat("joins replica \"%s\" with itself; name two different replicas", Printable(edge.a(), 80)));
+      }
+      const auto [known, is_new] = pairs.emplace(std::minmax(edge.a(), edge.b()), i);
+      if (!is_new && edge.a() != edge.b()) {
+        const v1::Edge& other = topology_.edge(known->second);
+        findings_.Error(
+            place, "",
+            absl::StrFormat("joins the same two replicas as edge %s:%s (joined twice); declare the pair once, "
+                            "direction: BOTH goes both ways",
+                            Printable(other.a(), 80), Printable(other.b(), 80)));
+      }
+      CheckEnum(place, "direction", v1::Edge::Direction_IsValid(edge.direction()));
+      CheckEnum(place, "flags", v1::Edge::Flags_IsValid(edge.flags()));
+      CheckEnum(place, "deletes", v1::Edge::Deletes_IsValid(edge.deletes()));
+      if (edge.interval_s() < 0 || edge.interval_s() > kIntervalMaxS) {
+        findings_.Error(place, "interval_s", absl::StrFormat("%d seconds; use 0, which is at once", edge.interval_s()));
+      } else if (edge.interval_s() > 0) {
+        findings_.Error(place, "interval_s", "is not supported yet; remove it, changes are passed on at once");
+      }
+      CheckPatterns(place, edge);
+    }
   }
 
-  void CheckIslands() {
-    std::vector<int> group(static_cast<size_t>(topology_.replica_size()));
-    std::iota(group.begin(), group.end(), 0);
-    for (const v1::Edge& edge : topology_.edge()) {
-      const auto a = names_.find(edge.a()), b = names_.find(edge.b());
-      if (a == names_.end() || b == names_.end()) continue;
-      const int from = group[static_cast<size_t>(a->second)], to = group[static_cast<size_t>(b->second)];
-      std::replace(group.begin(), group.end(), from, to);
-    }
-    for (size_t i = 1; i < group.size(); ++i) {
-      if (group[i] == group[0]) continue;
-      Add({{"replica", static_cast<int>(i)}},
-          "no path of edges joins \"" + Printable(topology_.replica(static_cast<int>(i)).name(), 80) + "\" with \"" +
-              Printable(topology_.replica(0).name(), 80) + "\"; add an edge if they are to agree",
-          true);
-    }
+  void CheckPatterns(const Place& edge_place, const v1::Edge& edge) {
+    if (!edge.has_mailboxes()) return;
+    const Place place = edge_place.Nested("mailboxes");
+    const auto check = [&](std::string_view field, const auto& patterns) {
+      if (patterns.size() > kPatternsMax) {
+        findings_.Error(place, field, absl::StrFormat("%d patterns; at most %d", patterns.size(), kPatternsMax),
+                        kPatternsMax);
+      }
+      for (int i = 0; i < patterns.size(); ++i) {
+        if (patterns.Get(i).empty()) {
+          findings_.Error(place, field, "the pattern is empty and matches no mailbox; use \"*\" for every mailbox", i);
+        } else if (Printable(patterns.Get(i), patterns.Get(i).size() + 1) != patterns.Get(i)) {
+          findings_.Error(place, field, "the pattern is no printable UTF-8, as mailbox names are; write it so", i);
+        }
+      }
+    };
+    check("include", edge.mailboxes().include());
+    check("exclude", edge.mailboxes().exclude());
+  }
+
+  void CheckEnum(const Place& place, std::string_view field, bool valid) {
+    if (!valid) findings_.Error(place, field, "is a number without meaning; use a name from graph/topology.proto");
   }
 
   void CheckPolicy() {
+    if (!topology_.has_policy()) return;
     const v1::Policy& policy = topology_.policy();
+    const Place place = root_.Nested("policy");
+    CheckEnum(place, "delete_vs_change", v1::Policy::DeleteVsChange_IsValid(policy.delete_vs_change()));
+    CheckEnum(place, "mailbox_deletes", v1::MailboxDeletePolicy::Value_IsValid(policy.mailbox_deletes()));
     if (policy.delete_vs_change() == v1::Policy::ASK) {
-      Add({{"policy"}, {"delete_vs_change"}}, "ASK is not supported yet; use DELETE_WINS or CHANGE_WINS");
+      findings_.Error(place, "delete_vs_change", "ASK is not supported yet; use DELETE_WINS or CHANGE_WINS");
     }
     if (policy.mailbox_deletes() == v1::MailboxDeletePolicy::ASK) {
-      Add({{"policy"}, {"mailbox_deletes"}}, "ASK is not supported yet; leave it out, or use KEEP");
+      findings_.Error(place, "mailbox_deletes", "ASK is not supported yet; use PROPAGATE or KEEP");
     }
-    const bool bad_fraction = policy.brake().has_fraction() &&
-                              !(policy.brake().fraction() >= 0 && policy.brake().fraction() <= 1);
-    if (bad_fraction) Add({{"policy"}, {"brake"}, {"fraction"}}, "must be 0 to 1; the default is 0.5");
-    if (policy.brake().has_min_messages() && policy.brake().min_messages() < 0) {
-      Add({{"policy"}, {"brake"}, {"min_messages"}}, "must not be negative; the default is 50");
+    if (policy.has_poll_interval_s() && (policy.poll_interval_s() < 1 || policy.poll_interval_s() > kIntervalMaxS)) {
+      findings_.Error(place, "poll_interval_s",
+                      absl::StrFormat("%d seconds; use 1 to %d", policy.poll_interval_s(), kIntervalMaxS));
     }
-    if (policy.has_poll_interval_s() && policy.poll_interval_s() < 1) {
-      Add({{"policy"}, {"poll_interval_s"}}, "must be at least 1 second; the default is 60");
+    const Place brake = place.Nested("brake");
+    const double fraction = policy.brake().fraction();
+    if (!(fraction >= 0 && fraction <= 1)) {
+      findings_.Error(brake, "fraction",
+                      absl::StrFormat("%g is no part of a mailbox; use 0 to 1, such as 0.5", fraction));
+    }
+    if (policy.brake().min_messages() < 0) {
+      findings_.Error(brake, "min_messages",
+                      absl::StrFormat("%d is negative; use 0 or more", policy.brake().min_messages()));
     }
   }
 
+  // Names the parts of the graph that no edge joins with the part of the first replica.
+  void WarnOfIslands() {
+    std::vector<std::vector<int>> neighbours(static_cast<size_t>(topology_.replica_size()));
+    for (const v1::Edge& edge : topology_.edge()) {
+      const int a = indexes_.at(edge.a()), b = indexes_.at(edge.b());
+      neighbours[static_cast<size_t>(a)].push_back(b);
+      neighbours[static_cast<size_t>(b)].push_back(a);
+    }
+    std::vector<bool> seen(neighbours.size(), false);
+    for (int start = 0; start < topology_.replica_size(); ++start) {
+      if (seen[static_cast<size_t>(start)]) continue;
+      std::vector<int> island{start};
+      seen[static_cast<size_t>(start)] = true;
+      for (size_t next = 0; next < island.size(); ++next) {
+        for (const int other : neighbours[static_cast<size_t>(island[next])]) {
+          if (!seen[static_cast<size_t>(other)]) island.push_back(other);
+          seen[static_cast<size_t>(other)] = true;
+        }
+      }
+      if (start > 0) WarnOfIsland(island);
+    }
+  }
+
+  void WarnOfIsland(const std::vector<int>& island) {
+    std::string names;
+    for (const int index : island) names += (names.empty() ? "" : ", ") + topology_.replica(index).name();
+    findings_.Warning(
+        PlaceOfReplica(topology_, root_, island.front()), "",
+        absl::StrFormat("no path of edges leads from replica \"%s\" to: %s; add an edge if they belong together",
+                        topology_.replica(0).name(), Printable(names, 400)));
+  }
+
   const v1::Topology& topology_;
-  std::vector<Finding> findings_;
-  std::map<std::string, int> names_;
-  std::set<std::pair<std::string, std::string>> pairs_;
+  const Place& root_;
+  Findings& findings_;
+  std::map<std::string, int> indexes_;  // of the first replica of each name
 };
 
 }  // namespace
 
-std::vector<Finding> Validate(const v1::Topology& topology) { return Validator(topology).Run(); }
+bool IsName(std::string_view text) {
+  return !text.empty() && text.size() <= 64 && std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+  });
+}
+
+void ValidateTopology(const v1::Topology& topology, const Place& root, Findings& findings) {
+  TopologyValidator(topology, root, findings).Run();
+}
+
+int32_t PortOf(const v1::Imap& imap) {
+  if (imap.has_port()) return imap.port();
+  return imap.security() == v1::Imap::TLS ? 993 : 143;
+}
+
+void FillInDefaults(v1::Topology& topology) {
+  for (v1::Replica& replica : *topology.mutable_replica()) {
+    if (replica.has_imap()) replica.mutable_imap()->set_port(PortOf(replica.imap()));
+    if (!replica.has_compress()) replica.set_compress(replica.has_imap());
+    if (!replica.has_link_cost()) replica.set_link_cost(1);
+    if (!replica.has_max_connections()) replica.set_max_connections(4);
+  }
+  v1::Policy& policy = *topology.mutable_policy();
+  if (!policy.has_poll_interval_s()) policy.set_poll_interval_s(60);
+  if (!policy.brake().has_fraction()) policy.mutable_brake()->set_fraction(0.5);
+  if (!policy.brake().has_min_messages()) policy.mutable_brake()->set_min_messages(50);
+}
 
 }  // namespace imapmesh

@@ -1,0 +1,272 @@
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+
+#include "base/printable.h"
+#include "base/status.h"
+#include "graph/validate.h"
+
+namespace imapmesh {
+namespace {
+
+constexpr int kConnectionsMax = 100;
+constexpr int kLinkCostMax = 1000000;
+
+bool IsLoopback(std::string_view host) {
+  if (host == "localhost" || host == "::1") return true;
+  // 127.0.0.0/8 in figures; a name such as 127.example.org is not.
+  const bool figures = std::all_of(host.begin(), host.end(), [](char c) { return (c >= '0' && c <= '9') || c == '.'; });
+  return figures && host.starts_with("127.") && std::count(host.begin(), host.end(), '.') == 3;
+}
+
+bool IsHost(std::string_view host) {
+  return host.size() <= 255 && std::none_of(host.begin(), host.end(), [](unsigned char c) {
+           return c <= ' ' || c == 0x7f || c == '/' || c == '@' || c == '[' || c == ']';
+         });
+}
+
+// socks5://[user[:password]@]host:port
+bool IsProxy(std::string_view proxy) {
+  for (const std::string_view scheme : {"socks5://", "socks5h://"}) {
+    if (!proxy.starts_with(scheme)) continue;
+    std::string_view rest = proxy.substr(scheme.size());
+    if (const size_t at = rest.rfind('@'); at != std::string_view::npos) rest = rest.substr(at + 1);
+    const size_t colon = rest.rfind(':');
+    if (colon == std::string_view::npos || colon == 0) return false;
+    int port = 0;
+    const char* end = rest.data() + rest.size();
+    const auto [stop, error] = std::from_chars(rest.data() + colon + 1, end, port);
+    return error == std::errc() && stop == end && port >= 1 && port <= 65535;
+  }
+  return false;
+}
+
+// 32 bytes: 64 hexadecimal figures (colons allowed), or base64.
+bool IsPin(std::string_view pin) {
+  std::string hexadecimal(pin);
+  std::erase(hexadecimal, ':');
+  if (hexadecimal.size() == 64 &&
+      std::all_of(hexadecimal.begin(), hexadecimal.end(), [](unsigned char c) { return std::isxdigit(c); })) {
+    return true;
+  }
+  return pin.size() == 44 && pin.back() == '=' && std::all_of(pin.begin(), pin.end() - 1, [](unsigned char c) {
+           return std::isalnum(c) || c == '+' || c == '/';
+         });
+}
+
+bool IsEnvironmentName(std::string_view name) {
+  return !name.empty() && !std::isdigit(static_cast<unsigned char>(name[0])) &&
+         std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) || c == '_'; });
+}
+
+class ReplicaValidator {
+ public:
+  ReplicaValidator(const v1::Replica& replica, const Place& place, Findings& findings)
+      : replica_(replica), place_(place), findings_(findings) {}
+
+  void Run() {
+    CheckName();
+    CheckEndpoint();
+    if (replica_.has_auth()) CheckAuth(place_.Nested("auth"));
+    if (replica_.has_imap() && replica_.auth().username().empty()) {
+      const Place auth = replica_.has_auth() ? place_.Nested("auth") : place_;
+      findings_.Error(auth, replica_.has_auth() ? "username" : "auth",
+                      "an imap server needs a login; add auth { username: \"…\" password_command: \"…\" }");
+    }
+    if (replica_.has_tls()) CheckTls(place_.Nested("tls"));
+    CheckRefused();
+    CheckNumbers();
+  }
+
+ private:
+  void CheckName() {
+    if (replica_.name().empty()) {
+      findings_.Error(place_, "name", "the replica has no name; add name: \"laptop\"");
+    } else if (!IsName(replica_.name())) {
+      findings_.Error(place_, "name",
+                      absl::StrFormat("\"%s\" is no name; use a to z, 0 to 9, _ and -, at most 64 characters",
+                                      Printable(replica_.name(), 80)));
+    }
+  }
+
+  void CheckEndpoint() {
+    switch (replica_.endpoint_case()) {
+      case v1::Replica::ENDPOINT_NOT_SET:
+        findings_.Error(place_, "",
+                        "has no endpoint; add imap { host: \"…\" }, tunnel { command: \"…\" } or "
+                        "unix_socket { path: \"…\" }");
+        break;
+      case v1::Replica::kImap:
+        CheckImap(place_.Nested("imap"));
+        break;
+      case v1::Replica::kTunnel:
+        CheckText(place_.Nested("tunnel"), "command", replica_.tunnel().command(), "\"doveadm exec imap\"");
+        break;
+      case v1::Replica::kUnixSocket:
+        CheckText(place_.Nested("unix_socket"), "path", replica_.unix_socket().path(), "\"/run/user/1000/imap.sock\"");
+        break;
+    }
+  }
+
+  void CheckText(const Place& place, std::string_view field, const std::string& text, std::string_view example) {
+    if (text.find_first_not_of(" \t\n") == std::string::npos) {
+      findings_.Error(place, field, absl::StrFormat("is empty; set it, such as %s: %s", field, example));
+    } else if (text.find('\0') != std::string::npos) {
+      findings_.Error(place, field, "holds a NUL byte; remove it");
+    }
+  }
+
+  void CheckImap(const Place& place) {
+    const v1::Imap& imap = replica_.imap();
+    if (imap.host().empty()) {
+      findings_.Error(place, "host", "is empty; set it, such as host: \"mail.example.org\"");
+    } else if (!IsHost(imap.host())) {
+      findings_.Error(place, "host",
+                      absl::StrFormat("\"%s\" is no host; write the bare name or address, such as "
+                                      "\"mail.example.org\" or \"2001:db8::1\"",
+                                      Printable(imap.host(), 80)));
+    } else if (std::count(imap.host().begin(), imap.host().end(), ':') == 1) {
+      findings_.Error(place, "host",
+                      absl::StrFormat("\"%s\" has a port in it; write it as port: …", Printable(imap.host(), 80)));
+    }
+    if (imap.has_port() && (imap.port() < 1 || imap.port() > 65535)) {
+      findings_.Error(place, "port", absl::StrFormat("%d is out of range; use 1 to 65535, usually 993", imap.port()));
+    }
+    if (!v1::Imap::Security_IsValid(imap.security())) {
+      findings_.Error(place, "security", "is a number without meaning; use one of TLS, STARTTLS, PLAINTEXT");
+    }
+    if (imap.security() == v1::Imap::PLAINTEXT && !IsLoopback(imap.host()) && !imap.allow_plaintext()) {
+      findings_.Error(
+          place, "security",
+          absl::StrFormat("PLAINTEXT would send the password to \"%s\" in clear; use TLS or STARTTLS, or set "
+                          "allow_plaintext: true",
+                          Printable(imap.host(), 80)));
+    }
+  }
+
+  void CheckAuth(const Place& place) {
+    const v1::Auth& auth = replica_.auth();
+    const bool secret = auth.secret_case() != v1::Auth::SECRET_NOT_SET;
+    CheckLogin(place, auth, secret);
+    CheckMechanism(place, auth, secret);
+    if (auth.secret_case() == v1::Auth::kPasswordCommand) {
+      CheckText(place, "password_command", auth.password_command(), "\"pass show mail\"");
+    } else if (auth.secret_case() == v1::Auth::kPasswordFile) {
+      CheckText(place, "password_file", auth.password_file(), "\"mail.secret\"");
+    } else if (auth.secret_case() == v1::Auth::kPasswordEnv && !IsEnvironmentName(auth.password_env())) {
+      findings_.Error(place, "password_env", "is no name of an environment variable; use such as \"MAIL_PASSWORD\"");
+    } else if (auth.secret_case() == v1::Auth::kPassword && auth.password().empty()) {
+      findings_.Error(place, "password", "is empty; set it, or use password_command");
+    } else if (auth.secret_case() == v1::Auth::kPassword && auth.password().find('\0') != std::string::npos) {
+      findings_.Error(place, "password", "holds a NUL byte; no login can carry it");
+    }
+  }
+
+  void CheckLogin(const Place& place, const v1::Auth& auth, bool secret) {
+    if (auth.username().find('\0') != std::string::npos) {
+      findings_.Error(place, "username", "holds a NUL byte; remove it");
+    }
+    if (auth.username().empty() && secret && !replica_.has_imap()) {
+      findings_.Error(place, "username", "a password without a username; set username");
+    }
+    if (!auth.username().empty() && !secret && auth.token_command().empty() && auth.mechanism() != "EXTERNAL") {
+      findings_.Error(place, "username",
+                      "a username without a password; add one of password_command, password_file, "
+                      "password_env, password");
+    }
+  }
+
+  void CheckMechanism(const Place& place, const v1::Auth& auth, bool secret) {
+    const std::string& mechanism = auth.mechanism();
+    const bool token = mechanism == "XOAUTH2" || mechanism == "OAUTHBEARER";
+    const bool known = token || mechanism == "EXTERNAL" || mechanism == "SCRAM-SHA-256" || mechanism == "SCRAM-SHA-1";
+    if (secret && !auth.token_command().empty()) {
+      findings_.Error(place, "token_command",
+                      "stands beside a password; only one of the two is possible, remove the other");
+    } else if (secret && (token || mechanism == "EXTERNAL")) {
+      findings_.Error(place, "mechanism",
+                      absl::StrFormat("%s uses no password; remove the password or the mechanism", mechanism));
+    }
+    if (!auth.token_command().empty()) {
+      findings_.Error(place, "token_command", "is not supported yet; use a password");
+    }
+    if (mechanism.empty() || mechanism == "PLAIN" || mechanism == "LOGIN") return;
+    findings_.Error(place, "mechanism",
+                    known ? absl::StrFormat("%s is not supported yet; use PLAIN or LOGIN, or leave it out", mechanism)
+                          : absl::StrFormat("\"%s\" is no mechanism; use PLAIN or LOGIN, or leave it out",
+                                            Printable(mechanism, 40)));
+  }
+
+  void CheckTls(const Place& place) {
+    const v1::Tls& tls = replica_.tls();
+    const bool no_endpoint = replica_.endpoint_case() == v1::Replica::ENDPOINT_NOT_SET;
+    if (!no_endpoint && (!replica_.has_imap() || replica_.imap().security() == v1::Imap::PLAINTEXT)) {
+      findings_.Error(place, "",
+                      "there is no TLS to this endpoint; remove tls, or use imap with security: TLS or STARTTLS");
+    }
+    if (!tls.min_version().empty() && tls.min_version() != "1.2" && tls.min_version() != "1.3") {
+      findings_.Error(
+          place, "min_version",
+          absl::StrFormat("\"%s\" is no version; use \"1.2\" or \"1.3\"", Printable(tls.min_version(), 40)));
+    }
+    if (!tls.pin_sha256().empty() && !IsPin(tls.pin_sha256())) {
+      findings_.Error(place, "pin_sha256", "is no SHA-256; write 64 hexadecimal figures or 44 characters of base64");
+    }
+    if (!IsHost(tls.server_name())) {
+      findings_.Error(place, "server_name", "is no host name; write the name in the server's certificate");
+    }
+    if (tls.client_cert().empty() != tls.client_key().empty()) {
+      const bool key_missing = tls.client_key().empty();
+      findings_.Error(place, key_missing ? "client_cert" : "client_key",
+                      absl::StrFormat("stands alone; client_cert and client_key go together, add %s",
+                                      key_missing ? "client_key" : "client_cert"));
+    }
+    for (const char* field : {"client_cert", "client_key"}) {
+      const std::string& value = field == std::string_view("client_cert") ? tls.client_cert() : tls.client_key();
+      if (!value.empty()) findings_.Error(place, field, "is not supported yet; remove it and log in with a password");
+    }
+  }
+
+  void CheckRefused() {
+    if (!replica_.proxy().empty()) {
+      // The value may hold a password: it is not shown.
+      findings_.Error(place_, "proxy",
+                      IsProxy(replica_.proxy())
+                          ? "is not supported yet; remove it, or use a tunnel command that goes through it"
+                          : "is no proxy; write socks5://host:port or socks5h://user:password@host:port");
+      if (!replica_.has_imap() && replica_.endpoint_case() != v1::Replica::ENDPOINT_NOT_SET) {
+        findings_.Error(place_, "proxy", "there is no network connection to this endpoint; remove proxy");
+      }
+    }
+    if (!replica_.namespace_prefix().empty()) {
+      findings_.Error(place_, "namespace_prefix", "is not supported yet; remove it");
+    }
+    if (replica_.name_map_size() > 0) {
+      findings_.Error(place_, "name_map", "is not supported yet; remove it", 0);
+    }
+  }
+
+  void CheckNumbers() {
+    if (replica_.has_link_cost() && (replica_.link_cost() < 0 || replica_.link_cost() > kLinkCostMax)) {
+      findings_.Error(place_, "link_cost",
+                      absl::StrFormat("%d is out of range; use 0 to %d", replica_.link_cost(), kLinkCostMax));
+    }
+    if (replica_.has_max_connections() &&
+        (replica_.max_connections() < 1 || replica_.max_connections() > kConnectionsMax)) {
+      findings_.Error(place_, "max_connections",
+                      absl::StrFormat("%d is out of range; use 1 to %d", replica_.max_connections(), kConnectionsMax));
+    }
+  }
+
+  const v1::Replica& replica_;
+  const Place& place_;
+  Findings& findings_;
+};
+
+}  // namespace
+
+void ValidateReplica(const v1::Replica& replica, const Place& place, Findings& findings) {
+  ReplicaValidator(replica, place, findings).Run();
+}
+
+}  // namespace imapmesh
