@@ -8,21 +8,15 @@
 
 #include <functional>
 #include <memory>
-#include <string>
-#include <vector>
 
 #include "base/status.h"
 #include "engine/sync/control.h"
+#include "graph/load.h"
 #include "rpc/control.grpc.pb.h"
 
 namespace imapmesh {
 
-struct LoadedTopology {
-  std::shared_ptr<const Graph> graph;
-  std::vector<std::string> warnings;
-};
-
-// Reads and validates the topology file again; kInvalidArgument with all errors. Called on gRPC's threads.
+// Reads and validates the topology file again; errors as those of ReloadTopology. Called on gRPC's threads.
 using TopologyLoader = std::function<absl::StatusOr<LoadedTopology>()>;
 
 class CoordinatorService final : public v1::Coordinator::CallbackService {
