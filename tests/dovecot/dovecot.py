@@ -4,7 +4,7 @@ Works as root (mail then belongs to `nobody`) and as an ordinary user. `Dovecot(
 it answers; `stop()` ends exactly the master process that was started.
 """
 
-import getpass
+import grp
 import os
 import pathlib
 import pwd
@@ -17,8 +17,8 @@ import subprocess
 import time
 
 ROOT = os.geteuid() == 0
-MAIL_USER = "nobody" if ROOT else getpass.getuser()
-MAIL_GROUP = "nogroup" if ROOT else pwd.getpwuid(os.geteuid()).pw_gid
+MAIL_USER = "nobody" if ROOT else pwd.getpwuid(os.geteuid()).pw_name
+MAIL_GROUP = "nogroup" if ROOT else grp.getgrgid(os.getegid()).gr_name
 PASSWORD = "correct-horse"
 
 # What Dovecot 2.3.19 announces after login; tests take words away from it to play poorer servers.
