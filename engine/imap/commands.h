@@ -24,7 +24,7 @@
 
 namespace imapmesh::imap {
 
-// ---- The connection ------------------------------------------------------------------------------------------------
+// ---- The connection
 
 // Asks unless the server told already (session.capabilities()).
 asio::awaitable<absl::Status> Capability(Session& session);
@@ -46,7 +46,7 @@ asio::awaitable<absl::Status> Noop(Session& session);
 // LOGOUT, then closes, whatever the server answers.
 asio::awaitable<void> Logout(Session& session);
 
-// ---- Mailboxes -----------------------------------------------------------------------------------------------------
+// ---- Mailboxes
 
 asio::awaitable<absl::StatusOr<NamespaceResponse>> Namespace(Session& session);
 
@@ -95,7 +95,6 @@ asio::awaitable<absl::Status> Subscribe(Session& session, std::string mailbox_ra
 asio::awaitable<absl::Status> Unsubscribe(Session& session, std::string mailbox_raw);
 
 // ---- Messages of the selected mailbox
-// --------------------------------------------------------------------------------
 
 // X-GUID, EMAILID or X-GM-MSGID: what this server can tell of a message's identity within the account; "" for none.
 std::string IdentityItem(const Session& session);
@@ -142,7 +141,6 @@ asio::awaitable<absl::StatusOr<CopyResult>> UidCopy(Session& session, UidSet uid
 asio::awaitable<absl::StatusOr<CopyResult>> UidMove(Session& session, UidSet uids, std::string target_raw);
 
 // ---- Adding messages
-// -------------------------------------------------------------------------------------------------
 
 struct AppendMessage {
   std::shared_ptr<const Body> body;
@@ -159,7 +157,7 @@ struct AppendResult {
 asio::awaitable<absl::StatusOr<AppendResult>> Append(Session& session, std::string mailbox_raw,
                                                      std::vector<AppendMessage> messages, LiteralSafety safety);
 
-// ---- Being told -----------------------------------------------------------------------------------------------------
+// ---- Being told
 
 // One NOTIFY SET for the whole account (RFC 5465): once for each connection, see DESIGN.md section 7.
 asio::awaitable<absl::Status> NotifySet(Session& session);

@@ -100,7 +100,7 @@ absl::Status Session::Lost(const absl::Status& cause) {
   return Fail(Error(code, "the connection was lost: %s%s", Message(cause), bye));
 }
 
-// ---- Reading -------------------------------------------------------------------------------------------------------
+// ---- Reading
 
 // Outlives the session if need be: a wait may end without its read (WaitForResponse).
 asio::awaitable<void> Session::ReadOnce(std::shared_ptr<Connection> connection) {
@@ -171,7 +171,6 @@ asio::awaitable<absl::StatusOr<StatusResponse>> Session::ReadGreeting() {
 }
 
 // ---- What responses mean to the session
-// ------------------------------------------------------------------------------
 
 void Session::Track(const Response& response) {
   const auto learn = [&](const std::vector<std::string>& words) {
@@ -230,7 +229,6 @@ absl::Status Session::Consume(Response& response, const ResponseHandler& handler
 }
 
 // ---- Writing
-// ---------------------------------------------------------------------------------------------------------
 
 bool Session::MayUseUnaskedLiteral(const Command& command, uint64_t size) const {
   if (command.safety() != LiteralSafety::kCannotBeRefused) return false;
@@ -325,7 +323,6 @@ asio::awaitable<absl::Status> Session::SendLine(std::string line) {
 }
 
 // ---- Waiting
-// ---------------------------------------------------------------------------------------------------------
 
 asio::awaitable<absl::StatusOr<StatusResponse>> Session::AwaitCompletion(std::string tag, ResponseHandler handler) {
   while (true) {
@@ -395,7 +392,6 @@ asio::awaitable<absl::StatusOr<std::optional<Response>>> Session::WaitForRespons
 }
 
 // ---- Layers
-// ----------------------------------------------------------------------------------------------------------
 
 bool Session::HasBufferedInput() const {
   return reader_.HasBufferedInput() || connection_->result.has_value();
