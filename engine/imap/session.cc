@@ -52,7 +52,7 @@ struct Session::Connection {
   Connection(std::unique_ptr<ByteStream> bottom, asio::any_io_executor executor)
       : stream(std::move(bottom)), arrived(executor) {}
   std::unique_ptr<ByteStream> stream;  // null only where no layer could be made: the session is closed then
-  std::array<char, 16 * 1024> buffer;
+  std::array<char, 64 * 1024> buffer;
   bool reading = false;                          // a ReadOnce is outstanding
   std::optional<absl::StatusOr<size_t>> result;  // of a ReadOnce, not yet taken
   Signal arrived;
