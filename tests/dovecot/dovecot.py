@@ -72,7 +72,8 @@ def mail_location(storage, separator):
     return {
         "maildir": "maildir:~/Maildir" + layout,
         "sdbox": "sdbox:~/sdbox",
-        "mbox": "mbox:~/mail:INBOX=~/inbox:DIRNAME=mBoX-MeSsAgEs",
+        # DIRNAME lets an mbox have children, but the index must then lie elsewhere or it is not kept (NOMODSEQ).
+        "mbox": "mbox:~/mail:INBOX=~/inbox:DIRNAME=mBoX-MeSsAgEs:INDEX=~/index",
     }[storage]
 
 

@@ -7,6 +7,7 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -23,6 +24,25 @@ RUN_TIMEOUT_S = 120
 CONVERGED, FAILED, BAD_USAGE, CONFLICTS, PARTIAL = 0, 1, 2, 3, 4  # exit codes of both programs
 
 TRIANGLE = [("laptop", "server"), ("laptop", "desktop"), ("desktop", "server")]
+
+
+def memory_peak_kb(pid):
+    """The most memory that a running process ever held; 0 when it has just ended."""
+    try:
+        found = re.search(r"VmHWM:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        return 0
+    return int(found.group(1)) if found else 0
+
+
+def answers(path):
+    """Somebody listens on a unix socket; its file alone is there a moment earlier."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+    return True
 
 
 class Run:
@@ -52,8 +72,7 @@ class Daemon:
 
     def memory_kb(self):
         """The most memory it ever held."""
-        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmHWM:\s+(\d+)", status).group(1))
+        return memory_peak_kb(self.process.pid)
 
     def kill(self):
         self.process.kill()
@@ -145,24 +164,23 @@ class MeshTest(unittest.TestCase):
         return run
 
     def run_command(self, command, timeout_s=60, preexec=None, environment=None):
-        """Runs a program; the most memory it held is measured from its resource usage."""
+        """Runs a program and watches the most memory that it held."""
         output_path = self.scratch / "output"
         with open(output_path, "wb") as output:
             process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL,
                                        preexec_fn=preexec, env={**os.environ, **(environment or {})})
             deadline = time.monotonic() + timeout_s
-            while True:
-                pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-                if pid:
-                    process.returncode = os.waitstatus_to_exitcode(status)
-                    break
+            memory_kb = 0
+            while process.poll() is None:
+                # Not the child's resource usage: that counts what its parent held when it forked.
+                memory_kb = max(memory_kb, memory_peak_kb(process.pid))
                 if time.monotonic() > deadline:
                     process.kill()
                     process.wait()
                     self.fail(f"{command[0]} ran longer than {timeout_s} s:\n"
                               + output_path.read_text(errors="replace")[-6000:])
                 time.sleep(0.01)
-        return Run(process.returncode, output_path.read_text(errors="replace")[-12000:], None, usage.ru_maxrss)
+        return Run(process.returncode, output_path.read_text(errors="replace")[-12000:], None, memory_kb)
 
     def client(self, *arguments, expect=0, address=None, timeout_s=60):
         """imapmesh against the running daemon; with --json among the arguments the parsed object is returned."""
@@ -187,8 +205,8 @@ class MeshTest(unittest.TestCase):
 
         self.addCleanup(end)
         if wait:
-            socket_path = pathlib.Path(self.socket.removeprefix("unix:"))
-            self.wait_for(lambda: socket_path.exists() or daemon.process.poll() is not None, "the daemon's socket")
+            socket_path = self.socket.removeprefix("unix:")
+            self.wait_for(lambda: answers(socket_path) or daemon.process.poll() is not None, "the daemon's socket")
             self.assertIsNone(daemon.process.poll(), daemon.log())
         return daemon
 

@@ -225,10 +225,36 @@ class Changes(MeshTest):
         self.assertEqual((len(found["INBOX"]), len(found["Work"])), (10, 3))
         self.assert_quiet()
 
-    def test_a_flag_set_and_the_message_moved_on_another_replica(self):
+    def test_a_message_flagged_on_one_replica_and_moved_on_another(self):
         self.laptop.move("INBOX", self.uid(self.laptop, 7), "Work")
-        self.desktop.store("INBOX", self.uid(self.desktop, 8), "+FLAGS", "\\Seen")
-        self.assertEqual(self.flags_now(8), {"\\seen"})
+        self.desktop.store("INBOX", self.uid(self.desktop, 7), "+FLAGS", "\\Seen")
+        self.run_once(expect=None)
+        found = self.check(deleted=[("INBOX", self.digests[7])])
+        self.assertEqual((len(found["INBOX"]), len(found["Work"])), (11, 1))
+        self.run_once(expect=None)
+        self.check()
+
+    def test_flags_set_on_a_message_that_was_moved_are_kept(self):
+        self.laptop.move("INBOX", self.uid(self.laptop, 7), "Work")
+        self.laptop.store("Work", self.uid(self.laptop, 7, "Work"), "+FLAGS", "\\Seen Later")
+        self.assertEqual(self.flags_now(7, "Work"), {"\\seen", "later"})
+
+    def test_one_message_moved_to_the_same_mailbox_on_two_replicas(self):
+        for account in (self.laptop, self.server_):
+            account.move("INBOX", self.uid(account, 7), "Work")
+        self.run_once(expect=None)
+        found = self.check(deleted=[("INBOX", self.digests[7])])
+        self.assertEqual((len(found["INBOX"]), len(found["Work"])), (11, 1))
+        self.assert_quiet()
+
+    def test_one_message_flagged_apart_and_moved_on_two_replicas(self):
+        for account, flag in ((self.laptop, "\\Seen"), (self.server_, "\\Flagged")):
+            account.store("INBOX", self.uid(account, 7), "+FLAGS", flag)
+            account.move("INBOX", self.uid(account, 7), "Work")
+        self.run_once(expect=None)
+        found = self.check()
+        self.assertEqual((len(found["INBOX"]), len(found["Work"])), (11, 1))
+        self.assert_quiet()
 
     def test_a_replica_that_is_down_does_not_stop_the_rest_and_catches_up(self):
         self.servers["desktop"].stop()
