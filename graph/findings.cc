@@ -29,7 +29,9 @@ Place Place::Nested(std::string_view name, int index, std::string_view label) co
   if (!label.empty()) nested.path += absl::StrFormat("[%s]", label);
   if (tree == nullptr) return nested;
   nested.tree = tree->GetTreeForNested(field, index);
-  const TextFormat::ParseLocation location = tree->GetLocation(field, index);
+  TextFormat::ParseLocation location = tree->GetLocation(field, index);
+  // A list in brackets has one place for all its members.
+  if (location.line < 0 && index > 0) location = tree->GetLocation(field, 0);
   if (location.line >= 0) nested.start = location;
   return nested;
 }
@@ -72,8 +74,11 @@ Findings::Entry Findings::Locate(const Place& place, std::string_view field, std
   TextFormat::ParseLocation location = place.start;
   if (!field.empty() && place.tree != nullptr) {
     const FieldDescriptor* descriptor = place.descriptor->FindFieldByName(std::string(field));
-    const TextFormat::ParseLocation exact = place.tree->GetLocation(descriptor, index);
-    if (exact.line >= 0) location = exact;
+    // A repeated field has places only one by one.
+    if (!descriptor->is_repeated() || index >= 0) {
+      const TextFormat::ParseLocation exact = place.tree->GetLocation(descriptor, index);
+      if (exact.line >= 0) location = exact;
+    }
   }
   return MakeEntry(location.line, location.column, Join(place.path, field), text);
 }

@@ -69,48 +69,80 @@ std::string EnumNames(const Descriptor& message, const std::string& name) {
   return "";
 }
 
+// Where the tokenizer is in a text: lines and columns from 0, a tab leads to the next multiple of 8.
+struct Cursor {
+  size_t offset = 0;
+  int line = 0;
+  int column = 0;
+
+  void Pass(char c) {
+    ++offset;
+    column = c == '\n' ? 0 : c == '\t' ? (column / 8 + 1) * 8 : column + 1;
+    if (c == '\n') ++line;
+  }
+};
+
 // Turns the parser's messages into findings: adds the remedy, keeps passwords out.
 class SyntaxErrors : public google::protobuf::io::ErrorCollector {
  public:
   SyntaxErrors(std::string_view text, Findings& findings) : text_(text), findings_(findings) {}
 
   void AddError(int line, int column, const std::string& message) override {
-    findings_.ErrorAt(line, column, "", Explain(line, column, message));
+    if (++count_ > kSyntaxErrorsMax) return;
+    size_t offset = 0;
+    for (Cursor cursor;
+         offset < text_.size() && (cursor.line < line || (cursor.line == line && cursor.column < column));
+         offset = cursor.offset) {
+      cursor.Pass(text_[offset]);
+    }
+    Explain(line, column, offset, message);
   }
   // Unknown fields: the parser is told to go on behind them, so that the rest of the file is checked too.
   void AddWarning(int line, int column, const std::string& message) override { AddError(line, column, message); }
 
  private:
-  std::string Explain(int line, int column, const std::string& message) const {
+  void Explain(int line, int column, size_t offset, const std::string& message) {
     size_t from = 0;
     const std::string first = Quoted(message, from);
     const std::string second = Quoted(message, from);
-    if (message.find("has no field named") != std::string::npos) {
+    const auto says = [&](const char* words) { return message.find(words) != std::string::npos; };
+    if (says("has no field named")) {
       const Descriptor* type = google::protobuf::DescriptorPool::generated_pool()->FindMessageTypeByName(first);
-      const std::string shown = MayShowSecret(line, column) ? "" : absl::StrFormat(" \"%s\"", Printable(second, 80));
-      return absl::StrFormat("there is no field%s here; use one of %s", shown, type ? FieldNames(*type) : "the schema");
+      const std::string shown = MayShowSecret(offset) ? "" : absl::StrFormat(" \"%s\"", Printable(second, 80));
+      Report(
+          second, offset, "",
+          absl::StrFormat("there is no field%s here; use one of %s", shown, type ? FieldNames(*type) : "the schema"));
+    } else if (says("Unknown enumeration value")) {
+      Report(first, offset, second,
+             absl::StrFormat("there is no value \"%s\"; use one of %s", Printable(first, 80),
+                             EnumNames(*v1::Topology::descriptor(), second)));
+    } else if (says("is specified multiple times")) {
+      Report(first, offset, first, "is given twice; keep one of them");
+    } else if (says("another member of oneof")) {
+      Report(first, offset, first,
+             absl::StrFormat("stands beside %s; only one of the two is possible, remove the other", second));
+    } else if (MayShowSecret(offset)) {
+      findings_.ErrorAt(line, column, "", "cannot be read; write the value as \"text in double quotes\"");
+    } else {
+      findings_.ErrorAt(line, column, "",
+                        absl::StrFormat("cannot be read (%s); see graph/topology.proto for what may stand here",
+                                        Printable(message, 200)));
     }
-    if (message.find("Unknown enumeration value") != std::string::npos) {
-      return absl::StrFormat("%s: there is no value \"%s\"; use one of %s", second, Printable(first, 80),
-                             EnumNames(*v1::Topology::descriptor(), second));
-    }
-    if (message.find("is specified multiple times") != std::string::npos) {
-      return absl::StrFormat("%s: is given twice; keep one of them", first);
-    }
-    if (message.find("another member of oneof") != std::string::npos) {
-      return absl::StrFormat("%s: stands beside %s; only one of the two is possible, remove the other", first, second);
-    }
-    if (MayShowSecret(line, column)) return "cannot be read; write the value as \"text in double quotes\"";
-    return absl::StrFormat("cannot be read (%s); see graph/topology.proto for what may stand here",
-                           Printable(message, 200));
+  }
+
+  // The parser complains behind the word it means; this reports at the word.
+  void Report(const std::string& word, size_t offset, std::string_view field, std::string_view text) {
+    const size_t found = text_.substr(0, offset).rfind(word);
+    Cursor cursor;
+    while (cursor.offset < (found == std::string_view::npos ? offset : found)) cursor.Pass(text_[cursor.offset]);
+    findings_.ErrorAt(cursor.line, cursor.column, field, text);
   }
 
   // The parser quotes what it stumbles over. Shortly behind `password` or `proxy`, that may be a secret.
-  bool MayShowSecret(int line, int column) const {
-    size_t end = 0;
-    for (int i = 0; i < line && end != std::string_view::npos; ++i) end = text_.find('\n', end + (i > 0 ? 1 : 0));
-    end = end == std::string_view::npos ? text_.size() : std::min(text_.size(), end + static_cast<size_t>(column) + 1);
-    const std::string_view before = text_.substr(end > kSecretNear ? end - kSecretNear : 0, std::min(end, kSecretNear));
+  bool MayShowSecret(size_t offset) const {
+    const size_t end = std::min(offset + 1, text_.size());
+    const size_t begin = end - std::min(end, kSecretNear);
+    const std::string_view before = text_.substr(begin, end - begin);
     for (const std::string_view word : {"password", "proxy"}) {
       for (size_t at = before.find(word); at != std::string_view::npos; at = before.find(word, at + 1)) {
         const size_t next = at + word.size();
@@ -121,8 +153,10 @@ class SyntaxErrors : public google::protobuf::io::ErrorCollector {
   }
 
   static constexpr size_t kSecretNear = 1024;
+  static constexpr int kSyntaxErrorsMax = 100;
   std::string_view text_;
   Findings& findings_;
+  int count_ = 0;
 };
 
 struct FileContent {
