@@ -109,7 +109,8 @@ int Client::Fail(const std::string& tried, const grpc::Status& status) {
     default:
       break;
   }
-  std::string_view text = status.error_message();
+  const std::string message = status.error_message();
+  std::string_view text = message;
   while (true) {  // the errors of a topology stand on lines of their own
     const size_t end = text.find('\n');
     error_ << Printable(text.substr(0, end), 4000) << "\n";

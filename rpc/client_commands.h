@@ -11,10 +11,9 @@
 
 #include "base/status.h"
 #include "rpc/control.grpc.pb.h"
+#include "rpc/exit_codes.h"
 
 namespace imapmesh {
-
-enum ExitCodes { kExitDone = 0, kExitFailed = 1, kExitUsage = 2, kExitConflicts = 3, kExitIncomplete = 4 };
 
 struct ClientOptions {
   std::string address;  // "" : the only daemon of this user

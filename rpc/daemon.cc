@@ -17,6 +17,7 @@
 
 #include "base/printable.h"
 #include "rpc/engine_host.h"
+#include "rpc/exit_codes.h"
 #include "rpc/json.h"
 #include "rpc/logging.h"
 #include "rpc/paths.h"
@@ -27,8 +28,6 @@
 namespace imapmesh {
 namespace {
 
-constexpr int kFailed = 1;
-constexpr int kUsage = 2;
 // SIGTERM promises an end within 5 s.
 constexpr auto kStopPatience = std::chrono::milliseconds(4300);
 constexpr auto kSettlePatience = std::chrono::milliseconds(1500);
@@ -75,7 +74,7 @@ class Daemon {
     const absl::Status prepared = Prepare();
     if (!prepared.ok()) {
       Complain(Message(prepared));
-      return kFailed;
+      return kExitFailed;
     }
     return options_.once ? RunOnce() : RunForever();
   }
@@ -121,7 +120,7 @@ class Daemon {
   int Conclude(const absl::StatusOr<RunReport>& result) {
     if (!result.ok()) {
       Complain(Message(result.status()));
-      return kFailed;
+      return kExitFailed;
     }
     v1::SyncReport report;
     ToProto(*result, report);
@@ -132,12 +131,12 @@ class Daemon {
       const absl::Status written = WriteFileAtomically(options_.report_path, ToJson(report, JsonLayout::kIndented));
       if (!written.ok()) {
         Complain(Message(written));
-        return kFailed;
+        return kExitFailed;
       }
     }
     if (stopping_) {
       Complain("interrupted before the mesh converged; run it again to go on");
-      return kFailed;
+      return kExitFailed;
     }
     return result->ExitCode();
   }
@@ -149,14 +148,14 @@ class Daemon {
       auto address = DefaultListenAddress(name_);
       if (!address.ok()) {
         Complain(Message(address.status()));
-        return kFailed;
+        return kExitFailed;
       }
       options_.server.addresses.push_back(*std::move(address));
     }
     auto server = RpcServer::Start(options_.server, engine_->control(), [this] { return LoadAgain(); });
     if (!server.ok()) {
       Complain(Message(server.status()));
-      return absl::IsInvalidArgument(server.status()) ? kUsage : kFailed;
+      return absl::IsInvalidArgument(server.status()) ? kExitUsage : kExitFailed;
     }
     absl::Status result;
     const auto done = [this, &result](absl::Status status) {
@@ -168,7 +167,7 @@ class Daemon {
     for (const std::string& address : (*server)->addresses()) Log(LogLevel::kInfo, name_ + ": listening on " + address);
     main_.run();
     (*server)->Stop();
-    const int code = result.ok() ? 0 : kFailed;
+    const int code = result.ok() ? 0 : kExitFailed;
     if (!result.ok()) Log(LogLevel::kError, Message(result));
     if (!engine_->Settle(kSettlePatience)) Abandon(code);
     Log(LogLevel::kInfo, name_ + ": stopped");
@@ -220,7 +219,7 @@ class Daemon {
     if (stopping_) Abandon(128 + number);  // asked twice
     stopping_ = true;
     Log(LogLevel::kInfo, number == SIGINT ? "stopping (SIGINT)" : "stopping (SIGTERM)");
-    const int code = options_.once ? kFailed : 0;
+    const int code = options_.once ? kExitFailed : 0;
     std::thread([code] {
       std::this_thread::sleep_for(kStopPatience);
       Abandon(code);
@@ -253,7 +252,7 @@ int RunDaemon(DaemonOptions options) {
   auto topology = LoadTopologyFile(options.topology_path);
   if (!topology.ok()) {
     Complain(Message(topology.status()));
-    return kUsage;
+    return kExitUsage;
   }
   Daemon daemon(std::move(options), *std::move(topology));
   return daemon.Run();

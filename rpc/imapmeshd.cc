@@ -6,14 +6,9 @@
 #include <string>
 
 #include "rpc/daemon.h"
+#include "rpc/exit_codes.h"
 #include "rpc/logging.h"
 #include "rpc/version.h"
-
-namespace {
-
-constexpr int kUsage = 2;
-
-}  // namespace
 
 int main(int argc, char** argv) {
   setenv("GRPC_VERBOSITY", "NONE", 0);  // its complaints mean nothing to the reader of our log
@@ -45,7 +40,7 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : kUsage;
+    return app.exit(error) == 0 ? 0 : imapmesh::kExitUsage;
   }
   // Routine lines would run through the progress that is redrawn on a terminal.
   if (level.empty()) level = options.once && isatty(STDERR_FILENO) != 0 ? "warn" : "info";

@@ -198,7 +198,7 @@ std::string PlanText(const v1::PlanReply& plan) {
   for (const v1::PlanItem& item : plan.items()) {
     std::string message = item.message_id();
     if (message.empty() && item.message() > 0) message = "#" + std::to_string(item.message());
-    table.Add({std::to_string(item.wave()), item.edge(), item.operation(), item.to(), item.mailbox(), message,
+    table.Add({std::to_string(item.wave()), item.edge(), item.operation(), item.target(), item.mailbox(), message,
                item.bytes() > 0 ? BytesText(item.bytes()) : "", item.detail(), item.rule()});
   }
   std::string text = table.Text() + Plural(plan.total(), "operation");

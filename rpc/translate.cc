@@ -7,6 +7,7 @@
 
 #include "base/printable.h"
 #include "base/status.h"
+#include "rpc/exit_codes.h"
 
 namespace imapmesh {
 namespace {
@@ -275,8 +276,8 @@ void ToProto(const RunReport& report, v1::SyncReport& message) {
 void ToProto(const PlanItem& item, v1::PlanItem& message) {
   message.set_wave(item.wave);
   message.set_edge(item.edge);
-  message.set_from(item.from);
-  message.set_to(item.to);
+  message.set_source(item.from);
+  message.set_target(item.to);
   message.set_operation(item.operation);
   message.set_mailbox(Text(item.mailbox));
   message.set_message(item.message);
@@ -305,11 +306,11 @@ void ToProto(const ConflictReport& conflict, v1::Conflict& message) {
 
 int ExitCode(const v1::SyncReport& report) {
   for (const v1::SyncReportReplica& replica : report.replicas()) {
-    if (!replica.reachable()) return 4;
+    if (!replica.reachable()) return kExitIncomplete;
   }
-  if (report.refused() > 0) return 4;
-  if (report.conflicts_open() > 0) return 3;
-  return report.converged() ? 0 : 1;
+  if (report.refused() > 0) return kExitIncomplete;
+  if (report.conflicts_open() > 0) return kExitConflicts;
+  return report.converged() ? kExitDone : kExitFailed;
 }
 
 }  // namespace imapmesh

@@ -1,0 +1,141 @@
+// imapmesh, the client: its command line (CONTRACT.md section 3).
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdlib>
+#include <functional>
+#include <iostream>
+#include <string>
+
+#include "base/printable.h"
+#include "rpc/client_commands.h"
+#include "rpc/topology_commands.h"
+#include "rpc/version.h"
+
+namespace imapmesh {
+namespace {
+
+struct Arguments {
+  ClientOptions client;
+  std::string file;
+  std::string format = "text";
+  std::string edge;
+  v1::SyncRequest scope;
+  bool watch = false;
+  bool open_only = false;
+};
+
+int WithDaemon(const Arguments& arguments, const std::function<int(Client&)>& command) {
+  const auto client = Client::Connect(arguments.client, std::cout, std::cerr);
+  if (client.ok()) return command(**client);
+  std::cerr << "imapmesh: " << Message(client.status()) << "\n";
+  return absl::IsInvalidArgument(client.status()) ? kExitUsage : kExitFailed;
+}
+
+int PrintVersion(bool json) {
+  if (json) {
+    std::cout << "{\"version\":\"" << kVersion << "\"}\n";
+  } else {
+    std::cout << "imapmesh " << kVersion << "\n";
+  }
+  return kExitDone;
+}
+
+void AddTopologyCommands(CLI::App& app, Arguments& arguments, std::function<int()>& chosen) {
+  CLI::App* check = app.add_subcommand("check", "Validates a topology file; prints who can receive what from whom");
+  check->add_option("FILE", arguments.file, "The topology file")->required();
+  check->callback(
+      [&] { chosen = [&] { return CheckTopology(arguments.file, arguments.client.json, std::cout, std::cerr); }; });
+  CLI::App* graph = app.add_subcommand("graph", "Draws a topology file");
+  graph->add_option("FILE", arguments.file, "The topology file")->required();
+  graph->add_option("--format", arguments.format, "text, dot or svg")->check(CLI::IsMember({"text", "dot", "svg"}));
+  graph->callback([&] {
+    chosen = [&] {
+      return DrawTopology(arguments.file, arguments.format, arguments.client.json, std::cout, std::cerr);
+    };
+  });
+  app.add_subcommand("version", "Prints the version")->callback([&] {
+    chosen = [&] { return PrintVersion(arguments.client.json); };
+  });
+}
+
+void AddWatchingCommands(CLI::App& app, Arguments& arguments, std::function<int()>& chosen) {
+  const auto run = [&](int (Client::*command)()) {
+    return [&arguments, &chosen, command] {
+      chosen = [&arguments, command] {
+        return WithDaemon(arguments, [command](Client& client) { return (client.*command)(); });
+      };
+    };
+  };
+  CLI::App* status = app.add_subcommand("status", "Replicas, edges, mailboxes, problems");
+  status->add_flag("--watch", arguments.watch, "Again every second");
+  status->callback([&] {
+    chosen = [&] { return WithDaemon(arguments, [&](Client& client) { return client.Status(arguments.watch); }); };
+  });
+  app.add_subcommand("plan", "What would be done; changes nothing")->callback(run(&Client::Plan));
+  app.add_subcommand("events", "Streams what happens")->callback(run(&Client::Events));
+  CLI::App* conflicts = app.add_subcommand("conflicts", "The recorded conflicts");
+  conflicts->require_subcommand(0, 1);
+  const auto list = [&] {
+    chosen = [&] {
+      return WithDaemon(arguments, [&](Client& client) { return client.Conflicts(arguments.open_only); });
+    };
+  };
+  conflicts->add_flag("--open", arguments.open_only, "Only those that wait for a decision");
+  conflicts->callback(list);
+  conflicts->add_subcommand("list", "Lists them")->fallthrough();
+}
+
+void AddSteeringCommands(CLI::App& app, Arguments& arguments, std::function<int()>& chosen) {
+  CLI::App* sync = app.add_subcommand("sync", "Syncs now, shows progress, returns when converged");
+  sync->add_option("--replica", *arguments.scope.mutable_replica(), "Only this replica");
+  sync->add_option("--edge", *arguments.scope.mutable_edge(), "Only this edge, A:B");
+  sync->add_option("--mailbox", *arguments.scope.mutable_mailbox(), "Only this mailbox");
+  sync->callback([&] {
+    chosen = [&] { return WithDaemon(arguments, [&](Client& client) { return client.Sync(arguments.scope); }); };
+  });
+  CLI::App* pause = app.add_subcommand("pause", "Nothing flows along an edge until it is resumed");
+  pause->add_option("EDGE", arguments.edge, "A:B")->required();
+  pause->callback([&] {
+    chosen = [&] { return WithDaemon(arguments, [&](Client& client) { return client.Pause(arguments.edge); }); };
+  });
+  CLI::App* resume = app.add_subcommand("resume", "Takes a pause back");
+  resume->add_option("EDGE", arguments.edge, "A:B")->required();
+  resume->callback([&] {
+    chosen = [&] { return WithDaemon(arguments, [&](Client& client) { return client.Resume(arguments.edge); }); };
+  });
+  app.add_subcommand("reload", "Reads the topology file again; a bad one is refused")->callback([&] {
+    chosen = [&] { return WithDaemon(arguments, [](Client& client) { return client.Reload(); }); };
+  });
+}
+
+int Main(int argc, char** argv) {
+  Arguments arguments;
+  std::function<int()> chosen;
+  CLI::App app("Watches and steers a running imapmeshd.", "imapmesh");
+  app.set_version_flag("--version", std::string("imapmesh ") + kVersion);
+  app.add_option("--address", arguments.client.address,
+                 "unix:PATH or HOST:PORT; default: the only daemon of this user");
+  app.add_flag("--json", arguments.client.json, "Prints one JSON object; for events and --watch one a line");
+  app.add_option("--tls-ca", arguments.client.tls_ca, "PEM authorities that vouch for the daemon");
+  app.add_option("--tls-cert", arguments.client.tls_cert, "PEM certificate of this client");
+  app.add_option("--tls-key", arguments.client.tls_key, "PEM key of the certificate");
+  app.require_subcommand(1);
+  app.fallthrough();  // --json and --address also after the command
+  AddTopologyCommands(app, arguments, chosen);
+  AddWatchingCommands(app, arguments, chosen);
+  AddSteeringCommands(app, arguments, chosen);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kExitDone : kExitUsage;
+  }
+  return chosen();
+}
+
+}  // namespace
+}  // namespace imapmesh
+
+int main(int argc, char** argv) {
+  setenv("GRPC_VERBOSITY", "NONE", 0);  // what it would complain of is told in our own words
+  return imapmesh::Main(argc, argv);
+}

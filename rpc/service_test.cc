@@ -1,0 +1,478 @@
+// The service behind a real gRPC server on a unix socket, with an engine that the test plays itself.
+#include "rpc/service.h"
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstring>
+#include <deque>
+#include <filesystem>
+#include <map>
+#include <mutex>
+#include <sstream>
+#include <thread>
+
+#include "rpc/client_commands.h"
+#include "rpc/server.h"
+
+namespace imapmesh {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+v1::Topology Pair() {
+  v1::Topology topology;
+  topology.set_name("home");
+  for (const char* name : {"laptop", "server"}) {
+    v1::Replica& replica = *topology.add_replica();
+    replica.set_name(name);
+    replica.mutable_imap()->set_host("mail.example.org");
+    replica.mutable_auth()->set_username("alice");
+    replica.mutable_auth()->set_password("secret-password");
+    replica.set_proxy("socks5://user:secret-proxy@proxy:1080");
+  }
+  v1::Edge& edge = *topology.add_edge();
+  edge.set_a("laptop");
+  edge.set_b("server");
+  return topology;
+}
+
+// Keeps the newest events, as the engine does; answers orders when the test says so.
+class FakeControl : public Control {
+ public:
+  static constexpr size_t kKept = 100;
+
+  std::shared_ptr<const Graph> GetGraph() const override { return graph_; }
+  std::shared_ptr<const StatusSnapshot> GetStatus() const override {
+    auto status = std::make_shared<StatusSnapshot>();
+    status->topology_name = "home";
+    status->converged = true;
+    status->generated_unix_ms = 10'000;
+    status->replicas.resize(1);
+    status->replicas[0].name = "laptop";
+    status->replicas[0].state = ReplicaState::kUp;
+    status->replicas[0].last_error = "bad \xFF bytes\x1b[2J";
+    status->edges.resize(1);
+    status->edges[0].a = "laptop";
+    status->edges[0].b = "server";
+    status->edges[0].state = EdgeState::kPending;
+    status->edges[0].pending.flags = 3;
+    status->edges[0].oldest_pending_unix_ms = 7'500;
+    status->mailboxes.resize(1);
+    status->mailboxes[0].mailbox = "INBOX";
+    return status;
+  }
+
+  std::shared_ptr<EventReader> ReadEvents(int64_t after, std::function<void()> wake) override {
+    const std::lock_guard lock(mutex_);
+    const int64_t reader = next_reader_++;
+    wakes_[reader] = std::move(wake);
+    return std::make_shared<Reader>(*this, reader, after < 0 ? next_event_ - 1 : after);
+  }
+  void Add(const std::string& text) {
+    std::map<int64_t, std::function<void()>> wakes;
+    {
+      const std::lock_guard lock(mutex_);
+      Event event;
+      event.id = next_event_++;
+      event.kind = "CHANGE_SEEN";
+      event.text = text;
+      events_.push_back(event);
+      if (events_.size() > kKept) events_.pop_front();
+      wakes = wakes_;
+    }
+    for (const auto& [reader, wake] : wakes) wake();
+  }
+  size_t readers() {
+    const std::lock_guard lock(mutex_);
+    return wakes_.size();
+  }
+
+  std::function<void()> Sync(SyncScope scope, std::function<void(Progress)> progress,
+                             std::function<void(absl::StatusOr<RunReport>)> done) override {
+    if (scope.replica == "nobody") {
+      done(absl::NotFoundError("there is no replica nobody"));  // before this returns
+      return [] {};
+    }
+    const std::lock_guard lock(mutex_);
+    sync_progress_ = std::move(progress);
+    sync_done_ = std::move(done);
+    return [this] { sync_cancelled_ = true; };
+  }
+  void Plan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done) override {
+    std::vector<PlanItem> items(5);
+    items[0].operation = "APPEND";
+    done(std::move(items));
+  }
+  void ListConflicts(bool, std::function<void(absl::StatusOr<std::vector<ConflictReport>>)> done) override {
+    const std::lock_guard lock(mutex_);
+    conflicts_done_ = std::move(done);  // never answered, unless the test does
+  }
+  void PauseEdge(std::string edge, bool paused, std::function<void(absl::Status)> done) override {
+    if (!graph_->FindEdge(edge)) return done(absl::NotFoundError("there is no edge " + edge));
+    paused_ = paused;
+    done(absl::OkStatus());
+  }
+  void Reload(std::shared_ptr<const Graph>, std::function<void(absl::Status)> done) override { done(absl::OkStatus()); }
+
+  template <typename Function>
+  Function WaitFor(Function& slot) {
+    for (int i = 0; i < 1000; ++i) {
+      {
+        const std::lock_guard lock(mutex_);
+        if (slot) return slot;
+      }
+      std::this_thread::sleep_for(milliseconds(5));
+    }
+    return nullptr;
+  }
+
+  std::function<void(Progress)> sync_progress_;
+  std::function<void(absl::StatusOr<RunReport>)> sync_done_;
+  std::function<void(absl::StatusOr<std::vector<ConflictReport>>)> conflicts_done_;
+  std::atomic<bool> sync_cancelled_ = false;
+  std::atomic<bool> paused_ = false;
+
+ private:
+  class Reader : public EventReader {
+   public:
+    Reader(FakeControl& control, int64_t id, int64_t after) : control_(control), id_(id), after_(after) {}
+    ~Reader() override {
+      const std::lock_guard lock(control_.mutex_);
+      control_.wakes_.erase(id_);
+    }
+    std::vector<Event> Take(size_t max) override {
+      const std::lock_guard lock(control_.mutex_);
+      std::vector<Event> taken;
+      for (const Event& event : control_.events_) {
+        if (event.id > after_ && taken.size() < max) taken.push_back(event);
+      }
+      if (!taken.empty()) after_ = taken.back().id;
+      return taken;
+    }
+
+   private:
+    FakeControl& control_;
+    int64_t id_;
+    int64_t after_;
+  };
+
+  std::shared_ptr<const Graph> graph_ = std::make_shared<const Graph>(Pair(), "/");
+  std::mutex mutex_;
+  std::deque<Event> events_;
+  std::map<int64_t, std::function<void()>> wakes_;
+  int64_t next_event_ = 1;
+  int64_t next_reader_ = 1;
+};
+
+class ServiceTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    char name[] = "/tmp/rpc.XXXXXX";
+    folder_ = mkdtemp(name);
+    path_ = folder_ + "/run/mesh.sock";
+    options_.addresses = {"unix:" + path_};
+    server_ = Start();
+    ASSERT_NE(server_, nullptr);
+    stub_ = v1::Coordinator::NewStub(grpc::CreateChannel("unix:" + path_, grpc::InsecureChannelCredentials()));
+  }
+  void TearDown() override {
+    server_.reset();
+    std::filesystem::remove_all(folder_);
+  }
+
+  std::unique_ptr<RpcServer> Start() {
+    auto server = RpcServer::Start(options_, control_, [this]() -> absl::StatusOr<LoadedTopology> {
+      if (!topology_errors_.empty()) return absl::InvalidArgumentError(topology_errors_);
+      LoadedTopology loaded;
+      loaded.graph = control_.GetGraph();
+      loaded.warnings = {"an island"};
+      return loaded;
+    });
+    if (server.ok()) return *std::move(server);
+    start_error_ = server.status();
+    return nullptr;
+  }
+
+  template <typename Condition>
+  bool Eventually(Condition condition) {
+    for (int i = 0; i < 1000 && !condition(); ++i) std::this_thread::sleep_for(milliseconds(5));
+    return condition();
+  }
+
+  FakeControl control_;
+  std::string topology_errors_;
+  std::string folder_;
+  std::string path_;
+  ServerOptions options_;
+  absl::Status start_error_;
+  std::unique_ptr<RpcServer> server_;
+  std::unique_ptr<v1::Coordinator::Stub> stub_;
+  grpc::ClientContext context_;
+};
+
+TEST_F(ServiceTest, StatusIsTranslatedAndSafeToPrint) {
+  v1::GetStatusReply reply;
+  ASSERT_TRUE(stub_->GetStatus(&context_, v1::GetStatusRequest(), &reply).ok());
+  EXPECT_TRUE(reply.converged());
+  ASSERT_EQ(reply.replicas_size(), 1);
+  EXPECT_EQ(reply.replicas(0).state(), v1::ReplicaStatus::UP);
+  EXPECT_EQ(reply.replicas(0).last_error(), "bad \\xff bytes\\x1b[2J");
+  EXPECT_DOUBLE_EQ(reply.replicas(0).lag_s(), 2.5);
+  EXPECT_EQ(reply.edges(0).edge(), "laptop:server");
+  EXPECT_EQ(reply.edges(0).pending(), 3);
+  EXPECT_EQ(reply.mailboxes_size(), 1);
+  EXPECT_FALSE(reply.version().empty());
+}
+
+TEST_F(ServiceTest, MailboxesAreLeftOutWhenAsked) {
+  v1::GetStatusRequest request;
+  request.set_omit_mailboxes(true);
+  v1::GetStatusReply reply;
+  ASSERT_TRUE(stub_->GetStatus(&context_, request, &reply).ok());
+  EXPECT_EQ(reply.mailboxes_size(), 0);
+}
+
+TEST_F(ServiceTest, TopologyShowsNoPassword) {
+  v1::GetTopologyReply reply;
+  ASSERT_TRUE(stub_->GetTopology(&context_, v1::GetTopologyRequest(), &reply).ok());
+  EXPECT_EQ(reply.replicas(0).endpoint(), "imaps://mail.example.org:993");
+  EXPECT_EQ(reply.edges(0).direction(), "BOTH");
+  EXPECT_NE(reply.text().find("(hidden)"), std::string::npos);
+  EXPECT_EQ(reply.DebugString().find("secret-"), std::string::npos) << reply.DebugString();
+}
+
+TEST_F(ServiceTest, EventsArriveInOrder) {
+  const auto stream = stub_->WatchEvents(&context_, v1::WatchEventsRequest());
+  stream->WaitForInitialMetadata();
+  for (int i = 0; i < 300; ++i) {
+    control_.Add("event " + std::to_string(i));
+    v1::Event event;
+    ASSERT_TRUE(stream->Read(&event));
+    EXPECT_EQ(event.id(), i + 1);
+  }
+  context_.TryCancel();
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_TRUE(Eventually([&] { return control_.readers() == 0; })) << "the stream outlived its client";
+}
+
+TEST_F(ServiceTest, EventsKeptFromBeforeAreReadWhenAsked) {
+  for (int i = 0; i < 5; ++i) control_.Add("early");
+  v1::WatchEventsRequest request;
+  request.set_after(3);
+  const auto stream = stub_->WatchEvents(&context_, request);
+  v1::Event event;
+  ASSERT_TRUE(stream->Read(&event));
+  EXPECT_EQ(event.id(), 4);
+  context_.TryCancel();
+}
+
+TEST_F(ServiceTest, SlowReaderMissesEventsButHoldsNobodyUp) {
+  const auto stream = stub_->WatchEvents(&context_, v1::WatchEventsRequest());
+  stream->WaitForInitialMetadata();
+  constexpr int kEvents = 3'000;
+  const std::string long_text(1500, 'x');
+  for (int i = 0; i < kEvents; ++i) control_.Add(long_text);  // never blocks: far more than the transport buffers
+  int64_t last = 0;
+  int received = 0;
+  v1::Event event;
+  while (last < kEvents && stream->Read(&event)) {
+    EXPECT_GT(event.id(), last);
+    last = event.id();
+    ++received;
+  }
+  EXPECT_EQ(last, kEvents);
+  EXPECT_LT(received, kEvents);
+  context_.TryCancel();
+}
+
+TEST_F(ServiceTest, SyncStreamsProgressAndEndsWithTheReport) {
+  const auto stream = stub_->Sync(&context_, v1::SyncRequest());
+  const auto progress = control_.WaitFor(control_.sync_progress_);
+  ASSERT_TRUE(progress);
+  Progress now;
+  now.phase = "adding";
+  progress(now);
+  v1::SyncReply reply;
+  ASSERT_TRUE(stream->Read(&reply));
+  EXPECT_EQ(reply.progress().phase(), "adding");
+  RunReport report;
+  report.converged = true;
+  report.rounds = 2;
+  control_.WaitFor(control_.sync_done_)(report);
+  ASSERT_TRUE(stream->Read(&reply));
+  EXPECT_TRUE(reply.report().converged());
+  EXPECT_EQ(reply.report().rounds(), 2);
+  EXPECT_FALSE(stream->Read(&reply));
+  EXPECT_TRUE(stream->Finish().ok());
+}
+
+TEST_F(ServiceTest, SyncOfAnUnknownReplicaIsNotFound) {
+  v1::SyncRequest request;
+  request.set_replica("nobody");
+  const auto stream = stub_->Sync(&context_, request);
+  v1::SyncReply reply;
+  EXPECT_FALSE(stream->Read(&reply));
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_F(ServiceTest, SyncThatTheClientLeavesIsCancelledAndItsLateAnswerHarmless) {
+  auto stream = stub_->Sync(&context_, v1::SyncRequest());
+  const auto done = control_.WaitFor(control_.sync_done_);
+  context_.TryCancel();
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_TRUE(Eventually([&] { return control_.sync_cancelled_.load(); }));
+  done(RunReport());
+}
+
+TEST_F(ServiceTest, DeadlineEndsACallThatTheEngineDoesNotAnswer) {
+  context_.set_deadline(std::chrono::system_clock::now() + milliseconds(100));
+  v1::ListConflictsReply reply;
+  const grpc::Status status = stub_->ListConflicts(&context_, v1::ListConflictsRequest(), &reply);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  control_.WaitFor(control_.conflicts_done_)(std::vector<ConflictReport>());  // too late, and harmless
+}
+
+TEST_F(ServiceTest, StopEndsOpenCallsSoon) {
+  const auto events = stub_->WatchEvents(&context_, v1::WatchEventsRequest());
+  events->WaitForInitialMetadata();
+  const auto before = std::chrono::steady_clock::now();
+  server_->Stop();
+  EXPECT_LT(std::chrono::steady_clock::now() - before, seconds(3));
+  v1::Event event;
+  EXPECT_FALSE(events->Read(&event));
+  EXPECT_FALSE(std::filesystem::exists(path_));
+}
+
+TEST_F(ServiceTest, PlanIsCutAtTheLimitButCountedWhole) {
+  v1::PlanRequest request;
+  request.set_limit(2);
+  v1::PlanReply reply;
+  ASSERT_TRUE(stub_->Plan(&context_, request, &reply).ok());
+  EXPECT_EQ(reply.items_size(), 2);
+  EXPECT_EQ(reply.total(), 5);
+  EXPECT_EQ(reply.items(0).operation(), "APPEND");
+}
+
+TEST_F(ServiceTest, EdgesArePausedByEitherSpelling) {
+  v1::PauseEdgeRequest request;
+  request.set_edge("server:laptop");
+  v1::PauseEdgeReply reply;
+  ASSERT_TRUE(stub_->PauseEdge(&context_, request, &reply).ok());
+  EXPECT_EQ(reply.edge(), "laptop:server");
+  EXPECT_TRUE(control_.paused_);
+  grpc::ClientContext another;
+  v1::ResumeEdgeRequest resume;
+  resume.set_edge("laptop:server");
+  v1::ResumeEdgeReply resumed;
+  ASSERT_TRUE(stub_->ResumeEdge(&another, resume, &resumed).ok());
+  EXPECT_FALSE(control_.paused_);
+}
+
+TEST_F(ServiceTest, EdgesThatAreNotThereHaveErrors) {
+  v1::PauseEdgeRequest request;
+  v1::PauseEdgeReply reply;
+  EXPECT_EQ(stub_->PauseEdge(&context_, request, &reply).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  request.set_edge("laptop:nowhere");
+  grpc::ClientContext another;
+  EXPECT_EQ(stub_->PauseEdge(&another, request, &reply).error_code(), grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_F(ServiceTest, ReloadTellsWarningsAndRefusesABadFileWithAllItsErrors) {
+  v1::ReloadTopologyReply reply;
+  ASSERT_TRUE(stub_->ReloadTopology(&context_, v1::ReloadTopologyRequest(), &reply).ok());
+  EXPECT_EQ(reply.replicas(), 2);
+  EXPECT_EQ(reply.warnings(0), "an island");
+  topology_errors_ = "f:1:1: one\nf:2:1: two\n" + std::string(100'000, 'x');
+  grpc::ClientContext another;
+  const grpc::Status status = stub_->ReloadTopology(&another, v1::ReloadTopologyRequest(), &reply);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(status.error_message().substr(0, 21), "f:1:1: one\nf:2:1: two");
+}
+
+TEST_F(ServiceTest, WhatIsNotBuiltYetSaysSo) {
+  v1::ResolveConflictReply resolved;
+  EXPECT_EQ(stub_->ResolveConflict(&context_, v1::ResolveConflictRequest(), &resolved).error_code(),
+            grpc::StatusCode::UNIMPLEMENTED);
+  grpc::ClientContext another;
+  v1::TraceMessageReply traced;
+  EXPECT_EQ(stub_->TraceMessage(&another, v1::TraceMessageRequest(), &traced).error_code(),
+            grpc::StatusCode::UNIMPLEMENTED);
+}
+
+TEST_F(ServiceTest, SocketIsTheOwnersAlone) {
+  struct stat found {};
+  ASSERT_EQ(stat(path_.c_str(), &found), 0);
+  EXPECT_EQ(found.st_mode & 0777, 0600u);
+  ASSERT_EQ(stat((folder_ + "/run").c_str(), &found), 0);
+  EXPECT_EQ(found.st_mode & 0777, 0700u);
+}
+
+TEST_F(ServiceTest, LiveSocketIsRefusedAndADeadOneReplaced) {
+  EXPECT_EQ(Start(), nullptr);
+  EXPECT_TRUE(absl::IsUnavailable(start_error_)) << start_error_;
+  server_->Stop();
+  const int dead = socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::strncpy(address.sun_path, path_.c_str(), sizeof(address.sun_path) - 1);
+  ASSERT_EQ(bind(dead, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  close(dead);
+  ASSERT_TRUE(std::filesystem::exists(path_));
+  EXPECT_NE(Start(), nullptr) << start_error_;
+}
+
+TEST_F(ServiceTest, BeyondLoopbackMutualTlsIsRequired) {
+  for (const char* address : {"0.0.0.0:7443", "192.0.2.1:7443", "mail.example.org:7443", "[::]:7443"}) {
+    options_.addresses = {address};
+    EXPECT_EQ(Start(), nullptr) << address;
+    EXPECT_TRUE(absl::IsInvalidArgument(start_error_)) << start_error_;
+    EXPECT_NE(Message(start_error_).find("mutual TLS"), std::string::npos) << start_error_;
+  }
+  options_.addresses = {"127.0.0.1:0"};
+  const auto loopback = Start();
+  ASSERT_NE(loopback, nullptr) << start_error_;
+  EXPECT_NE(loopback->addresses()[0], "127.0.0.1:0");
+}
+
+TEST_F(ServiceTest, BadAddressesAreRefused) {
+  for (const char* address : {"", "nonsense", "host:", ":1", "host:99999", "host:1x", "unix:", "unix:relative.sock"}) {
+    options_.addresses = {address};
+    EXPECT_EQ(Start(), nullptr) << address;
+    EXPECT_TRUE(absl::IsInvalidArgument(start_error_)) << address << ": " << start_error_;
+  }
+}
+
+TEST_F(ServiceTest, ClientPrintsAndReturnsTheContractsExitCodes) {
+  ClientOptions options;
+  options.address = "unix:" + path_;
+  options.json = true;
+  std::ostringstream out, error;
+  const auto client = Client::Connect(options, out, error);
+  ASSERT_TRUE(client.ok()) << client.status();
+  EXPECT_EQ((*client)->Status(false), kExitDone);
+  EXPECT_NE(out.str().find(R"("topology_name":"home")"), std::string::npos) << out.str();
+  EXPECT_EQ((*client)->Pause("laptop:nowhere"), kExitUsage);
+  EXPECT_NE(error.str().find("no edge laptop:nowhere"), std::string::npos) << error.str();
+}
+
+TEST_F(ServiceTest, ClientSaysThatNobodyAnswers) {
+  ClientOptions options;
+  options.address = "unix:" + folder_ + "/absent.sock";
+  std::ostringstream out, error;
+  const auto client = Client::Connect(options, out, error);
+  ASSERT_FALSE(client.ok());
+  EXPECT_NE(Message(client.status()).find("is imapmeshd running"), std::string::npos) << client.status();
+}
+
+}  // namespace
+}  // namespace imapmesh
