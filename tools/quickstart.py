@@ -128,17 +128,18 @@ def show_change(folder, servers, daemon):
     content = mail.ordinary(7, "quickstart", message_id="<hello@quickstart.example>").replace(
         b"Subject: Message 7", b"Subject: Hello from the laptop")
     accounts = {name: mail.Account(server) for name, server in servers.items()}
+
+    def arrives(what, names, criteria):
+        changed = time.monotonic()
+        for name in names:
+            wait_for(lambda: accounts[name].uids("INBOX", criteria), daemon, folder, f"{what} on {name}")
+            say(f"  {what}: on {name} after {time.monotonic() - changed:.2f} s")
+
     accounts["laptop"].append("INBOX", content, "", int(time.time()))
-    for name in ("desktop", "server"):
-        took = wait_for(lambda: accounts[name].uids("INBOX", 'SUBJECT "Hello from the laptop"'), daemon, folder,
-                        f"the new message on {name}")
-        say(f"  new mail on laptop: on {name} after {took:.2f} s more")
+    arrives("new mail on laptop", ["desktop", "server"], 'SUBJECT "Hello from the laptop"')
     uid = accounts["desktop"].uids("INBOX", 'SUBJECT "Hello from the laptop"')
     accounts["desktop"].store("INBOX", uid, "+FLAGS", "\\Flagged")
-    for name in ("laptop", "server"):
-        took = wait_for(lambda: accounts[name].uids("INBOX", 'FLAGGED SUBJECT "Hello from the laptop"'), daemon, folder,
-                        f"the flag on {name}")
-        say(f"  flag set on desktop: on {name} after {took:.2f} s more")
+    arrives("flag set on desktop", ["laptop", "server"], 'FLAGGED SUBJECT "Hello from the laptop"')
     for account in accounts.values():
         account.close()
 

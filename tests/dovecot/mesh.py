@@ -102,7 +102,8 @@ class MeshTest(unittest.TestCase):
         self.scratch.chmod(0o755)
         if not os.environ.get("IMAPMESH_KEEP"):
             self.addCleanup(shutil.rmtree, self.scratch, ignore_errors=True)
-        self.servers = {}
+        self.servers = {}  # by name of the replica: those that check() compares
+        self.started_servers = []
         self.topology_path = self.scratch / "topology.textproto"
         self.state_path = self.scratch / "state.db"
         self.socket = f"unix:{self.scratch}/mesh.sock"
@@ -111,15 +112,16 @@ class MeshTest(unittest.TestCase):
 
     def server(self, name, **options):
         server = dovecot.Dovecot(name, self.scratch / name, **options)
-        if not self.servers:
+        if not self.started_servers:
             self.addCleanup(self._stop_servers)
+        self.started_servers.append(server)
         self.servers[name] = server
         return server
 
     def _stop_servers(self):
-        for server in self.servers.values():
+        for server in self.started_servers:
             server.tell_to_stop()
-        for server in self.servers.values():
+        for server in self.started_servers:
             server.stop()
 
     def triangle(self, laptop=None, desktop=None, server=None, kinds=None):

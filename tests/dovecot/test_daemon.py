@@ -12,6 +12,7 @@ import time
 
 import grpc
 
+import dovecot
 import mail
 from mesh import BINARIES, REPOSITORY, MeshTest
 
@@ -93,6 +94,33 @@ class Push(DaemonTest):
         time.sleep(1)
         self.server_.append("Work", mail.ordinary(8), "", 1_710_000_000)
         self.arrives(lambda: self.laptop.uids("Work"), daemon.log()[-3000:])
+
+    def test_servers_without_notify_are_watched_by_idle_and_polling(self):
+        words = " ".join(word for word in dovecot.CAPABILITY.split() if word != "NOTIFY")
+        self.server("poor", capability=words)
+        self.servers = {name: self.servers[name] for name in ("laptop", "poor")}
+        self.write_topology([("laptop", "poor")], extra="policy { poll_interval_s: 1 }\n")
+        daemon, _ = self.started()
+        with self.account("poor") as poor:
+            poor.append("Work", mail.ordinary(11), "", 1_710_000_000)
+            self.wait_for(lambda: self.laptop.uids("Work"), "a polled change\n" + daemon.log()[-3000:], 10)
+            poor.append("INBOX", mail.ordinary(12), "", 1_710_000_000)
+            self.wait_for(lambda: self.laptop.uids("INBOX", "SUBJECT \"Message 12\""),
+                          "a change\n" + daemon.log()[-3000:], 10)
+
+    def test_debians_limit_of_ten_connections_is_enough(self):
+        for server in self.servers.values():
+            server.tell_to_stop()
+        for server in self.servers.values():
+            server.stop()
+        servers = self.triangle(*[{"max_connections": 10}] * 3)
+        users = [mail.Account(server) for server in servers for _ in range(3)]
+        daemon, _ = self.started()
+        users[0].append_many("Work", [(mail.ordinary(number), "", 1_710_000_000) for number in range(50, 80)])
+        self.wait_for(lambda: len(users[-1].uids("Work")) == 30, "mail at the server\n" + daemon.log()[-3000:], 10)
+        self.assertNotIn("Maximum number of connections", daemon.log())
+        for user in users:
+            user.close()
 
     def test_a_replica_that_comes_back_catches_up(self):
         daemon, stub = self.started()
