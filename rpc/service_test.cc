@@ -11,7 +11,7 @@
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <filesystem>
@@ -442,6 +442,39 @@ TEST_F(ServiceTest, BeyondLoopbackMutualTlsIsRequired) {
   const auto loopback = Start();
   ASSERT_NE(loopback, nullptr) << start_error_;
   EXPECT_NE(loopback->addresses()[0], "127.0.0.1:0");
+}
+
+TEST_F(ServiceTest, MutualTlsLetsInWhoHasACertificateAndNobodyElse) {
+  options_.tls_cert = options_.tls_client_ca = folder_ + "/cert.pem";
+  options_.tls_key = folder_ + "/key.pem";
+  const std::string make =
+      "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
+      "-subj /CN=localhost -addext subjectAltName=IP:127.0.0.1,DNS:localhost -keyout " +
+      options_.tls_key + " -out " + options_.tls_cert + " 2>/dev/null";
+  ASSERT_EQ(std::system(make.c_str()), 0);
+  options_.addresses = {"127.0.0.1:0"};
+  const auto server = Start();
+  ASSERT_NE(server, nullptr) << start_error_;
+  ClientOptions client_options;
+  client_options.address = server->addresses()[0];
+  std::ostringstream out, error;
+  EXPECT_FALSE(Client::Connect(client_options, out, error).ok() &&
+               (*Client::Connect(client_options, out, error))->Status(false) == kExitDone);
+  client_options.tls_ca = client_options.tls_cert = options_.tls_cert;
+  client_options.tls_key = options_.tls_key;
+  const auto client = Client::Connect(client_options, out, error);
+  ASSERT_TRUE(client.ok()) << client.status();
+  EXPECT_EQ((*client)->Status(false), kExitDone) << error.str();
+}
+
+TEST_F(ServiceTest, TlsFilesThatAreNoGoodAreNamed) {
+  options_.addresses = {"127.0.0.1:0"};
+  options_.tls_cert = "/nonexistent/cert.pem";
+  EXPECT_EQ(Start(), nullptr);
+  EXPECT_NE(Message(start_error_).find("go together"), std::string::npos) << start_error_;
+  options_.tls_key = options_.tls_client_ca = "/nonexistent/key.pem";
+  EXPECT_EQ(Start(), nullptr);
+  EXPECT_NE(Message(start_error_).find("/nonexistent/key.pem"), std::string::npos) << start_error_;
 }
 
 TEST_F(ServiceTest, BadAddressesAreRefused) {
