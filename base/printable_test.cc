@@ -5,7 +5,9 @@
 namespace imapmesh {
 namespace {
 
-TEST(Printable, KeepsTextThatATerminalOnlyShows) { EXPECT_EQ(Printable("Entwürfe/重要 ok"), "Entwürfe/重要 ok"); }
+TEST(Printable, KeepsTextThatATerminalOnlyShows) {
+  EXPECT_EQ(Printable("Entwürfe/重要 ok"), "Entwürfe/重要 ok");
+}
 
 TEST(Printable, EscapesWhatATerminalWouldObey) {
   EXPECT_EQ(Printable("a\x1b[2Jb\r\n"), "a\\x1b[2Jb\\x0d\\x0a");
@@ -18,7 +20,9 @@ TEST(Printable, EscapesBytesThatAreNoUtf8) {
   EXPECT_EQ(Printable("\xc0\xaf"), "\\xc0\\xaf");
 }
 
-TEST(Printable, CutsLongText) { EXPECT_EQ(Printable(std::string(50, 'x'), 10), std::string(10, 'x') + "…"); }
+TEST(Printable, CutsLongText) {
+  EXPECT_EQ(Printable(std::string(50, 'x'), 10), std::string(10, 'x') + "…");
+}
 
 }  // namespace
 }  // namespace imapmesh

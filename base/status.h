@@ -24,8 +24,12 @@
 namespace imapmesh {
 
 // Debian's Abseil has its own string_view; this is the only bridge between the two.
-inline absl::string_view ToAbsl(std::string_view text) { return absl::string_view(text.data(), text.size()); }
-inline std::string_view FromAbsl(absl::string_view text) { return std::string_view(text.data(), text.size()); }
+inline absl::string_view ToAbsl(std::string_view text) {
+  return absl::string_view(text.data(), text.size());
+}
+inline std::string_view FromAbsl(absl::string_view text) {
+  return std::string_view(text.data(), text.size());
+}
 
 template <typename... Args>
 absl::Status Error(absl::StatusCode code, const absl::FormatSpec<Args...>& format, const Args&... args) {
@@ -35,20 +39,22 @@ absl::Status Error(absl::StatusCode code, const absl::FormatSpec<Args...>& forma
 // The same error with `prefix` before its text: what was tried, where.
 inline absl::Status Annotate(const absl::Status& status, std::string_view prefix) {
   if (status.ok()) return status;
-  return absl::Status(status.code(), absl::StrFormat("%s: %s", std::string(prefix), std::string(FromAbsl(status.message()))));
+  return absl::Status(status.code(),
+                      absl::StrFormat("%s: %s", std::string(prefix), std::string(FromAbsl(status.message()))));
 }
 
-inline std::string Message(const absl::Status& status) { return std::string(FromAbsl(status.message())); }
+inline std::string Message(const absl::Status& status) {
+  return std::string(FromAbsl(status.message()));
+}
 
 }  // namespace imapmesh
 
 #define IMAPMESH_CONCAT_INNER(a, b) a##b
 #define IMAPMESH_CONCAT(a, b) IMAPMESH_CONCAT_INNER(a, b)
 
-#define RETURN_IF_ERROR(expression)                                                   \
-  do {                                                                                \
-    if (::absl::Status status_of_expression = (expression); !status_of_expression.ok()) \
-      return status_of_expression;                                                    \
+#define RETURN_IF_ERROR(expression)                                                                                  \
+  do {                                                                                                               \
+    if (::absl::Status status_of_expression = (expression); !status_of_expression.ok()) return status_of_expression; \
   } while (false)
 
 #define ASSIGN_OR_RETURN(declaration, expression) \
@@ -59,10 +65,10 @@ inline std::string Message(const absl::Status& status) { return std::string(From
   declaration = std::move(result).value()
 
 // The same inside coroutines.
-#define CO_RETURN_IF_ERROR(expression)                                                \
-  do {                                                                                \
+#define CO_RETURN_IF_ERROR(expression)                                                  \
+  do {                                                                                  \
     if (::absl::Status status_of_expression = (expression); !status_of_expression.ok()) \
-      co_return status_of_expression;                                                 \
+      co_return status_of_expression;                                                   \
   } while (false)
 
 #define CO_ASSIGN_OR_RETURN(declaration, expression) \

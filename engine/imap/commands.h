@@ -104,7 +104,7 @@ struct NewMessage {
   std::vector<std::string> flags;  // without \Recent
   std::string internal_date;       // "dd-Mon-yyyy hh:mm:ss +zzzz" as the server wrote it
   uint64_t size = 0;
-  ModSeq modseq;       // 0 where the server has none
+  ModSeq modseq;       // 0 where the server did not tell; not asked for: some mailboxes have none
   std::string guid;    // of the identity item; "" for none
   std::string header;  // Message-ID, Date, From, To, Cc, Subject, Content-Type, as written; at most 1 MiB of it
 };

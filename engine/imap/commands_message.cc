@@ -148,7 +148,6 @@ asio::awaitable<absl::Status> FetchNew(Session& session, UidSet uids, std::funct
   ResponseHandler handler = [&messages](Response& response) { return messages.Take(response); };
   CompletionHandler completed;
   std::string items = " (UID FLAGS INTERNALDATE RFC822.SIZE ";
-  if (HasModSeq(session)) items += "MODSEQ ";
   if (const std::string identity = IdentityItem(session); !identity.empty()) items += identity + " ";
   items += std::string(kHeaderFields) + ")";
   co_return co_await RunForUids(session, "UID FETCH", uids, std::move(items), std::move(handler), std::move(completed));

@@ -147,7 +147,7 @@ TEST_F(CommandsTest, FetchNewPassesOverWhatWasNotAskedFor) {
   Greet(kDovecot);
   script_->Step("A1 ID (\"name\" \"imapmesh\")\r\n", "* ID (\"name\" \"Dovecot\")\r\nA1 OK\r\n")
       .Step(
-          "A2 UID FETCH 5:6 (UID FLAGS INTERNALDATE RFC822.SIZE MODSEQ X-GUID "
+          "A2 UID FETCH 5:6 (UID FLAGS INTERNALDATE RFC822.SIZE X-GUID "
           "BODY.PEEK[HEADER.FIELDS (MESSAGE-ID DATE FROM TO CC SUBJECT CONTENT-TYPE)])\r\n",
           "* 1 FETCH (UID 2 FLAGS (\\Seen) MODSEQ (8))\r\n* 3 FETCH (UID 5 FLAGS (\\Recent $A) INTERNALDATE "
           "\" 1-Feb-2020 00:00:00 +0000\" RFC822.SIZE 100 MODSEQ (7) X-GUID abc " +

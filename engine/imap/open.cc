@@ -67,9 +67,10 @@ absl::Status CheckRequirements(const Session& session) {
     if (!session.HasCapability(needed)) missing += (missing.empty() ? "" : ", ") + std::string(needed);
   }
   if (missing.empty()) return absl::OkStatus();
-  return Error(absl::StatusCode::kUnimplemented,
-               "the server lacks %s, which imapmesh needs; it offers no way to tell what changed or to name new messages",
-               missing);
+  return Error(
+      absl::StatusCode::kUnimplemented,
+      "the server lacks %s, which imapmesh needs; it offers no way to tell what changed or to name new messages",
+      missing);
 }
 
 asio::awaitable<absl::Status> TurnOnExtensions(Session& session, bool compress) {
@@ -106,9 +107,10 @@ asio::awaitable<absl::StatusOr<std::unique_ptr<Session>>> OpenSession(std::uniqu
   bool logged_in = greeting->kind == StatusKind::kPreauth;
   if (options.security == Security::kStartTls) {
     if (logged_in) {
-      co_return Error(absl::StatusCode::kUnauthenticated,
-                      "the server greets with PREAUTH, so STARTTLS is no longer possible: somebody may be in between; use "
-                      "security: TLS");
+      co_return Error(
+          absl::StatusCode::kUnauthenticated,
+          "the server greets with PREAUTH, so STARTTLS is no longer possible: somebody may be in between; use "
+          "security: TLS");
     }
     CO_RETURN_IF_ERROR(co_await UpgradeToTls(*session, options.tls));
   }

@@ -5,8 +5,8 @@
 #ifndef IMAPMESH_ENGINE_NET_SIGNAL_H_
 #define IMAPMESH_ENGINE_NET_SIGNAL_H_
 
-#include <asio/experimental/as_tuple.hpp>
 #include <asio/awaitable.hpp>
+#include <asio/experimental/as_tuple.hpp>
 #include <asio/steady_timer.hpp>
 #include <asio/use_awaitable.hpp>
 

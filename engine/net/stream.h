@@ -1,4 +1,5 @@
-// A two-way stream of bytes: the seam between IMAP and every transport (TCP, unix socket, tunnel, TLS, deflate, memory).
+// A two-way stream of bytes: the seam between IMAP and every transport (TCP, unix socket, tunnel, TLS, deflate,
+// memory).
 //
 // Transports and layers implement it (a layer owns the stream below it); engine/imap reads and writes it. It knows no
 // IMAP. All calls on the engine thread; at most one Read and one Write outstanding at a time. There are no deadlines

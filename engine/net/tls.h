@@ -20,9 +20,9 @@ struct TlsOptions {
   std::string min_version;  // "1.2" (default) or "1.3"
 };
 
-// The layer; it handshakes with the first Read or Write, which then may fail with kUnavailable (the connection broke) or
-// kUnauthenticated (the certificate is refused: the text says which check failed, shows the key's pin and what to set).
-// kInvalidArgument when ca_file cannot be used.
+// The layer; it handshakes with the first Read or Write, which then may fail with kUnavailable (the connection broke)
+// or kUnauthenticated (the certificate is refused: the text says which check failed, shows the key's pin and what to
+// set). kInvalidArgument when ca_file cannot be used.
 absl::StatusOr<std::unique_ptr<ByteStream>> MakeTlsStream(std::unique_ptr<ByteStream> below, TlsOptions options);
 
 }  // namespace imapmesh

@@ -13,7 +13,11 @@ constexpr Duration kIdleLimit = std::chrono::minutes(4);
 }  // namespace
 
 ConnectionPool::ConnectionPool(asio::any_io_executor executor, Clock& clock, int max_connections, Opener open)
-    : executor_(executor), clock_(clock), max_connections_(max_connections), open_(std::move(open)), changed_(executor) {}
+    : executor_(executor),
+      clock_(clock),
+      max_connections_(max_connections),
+      open_(std::move(open)),
+      changed_(executor) {}
 
 std::list<ConnectionPool::Slot>::iterator ConnectionPool::BestIdle(const std::string& mailbox_raw) {
   auto best = slots_.end();

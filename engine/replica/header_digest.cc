@@ -11,7 +11,9 @@ namespace {
 
 constexpr size_t kMaxMessageId = 998;
 
-bool IsSpace(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+bool IsSpace(char c) {
+  return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
 
 // Runs of white space, folds among them, become one space; none at the ends. NUL counts as 0x80, as Dovecot returns it.
 std::string Collapsed(std::string_view text) {

@@ -72,7 +72,8 @@ asio::awaitable<absl::Status> ImapReplica::LearnServer(imap::Session& session) {
   const auto& id = session.server_id();
   if (const auto name = id.find("name"); name != id.end()) {
     info_.software = Printable(name->second);
-    if (const auto version = id.find("version"); version != id.end()) info_.software += " " + Printable(version->second);
+    if (const auto version = id.find("version"); version != id.end())
+      info_.software += " " + Printable(version->second);
   }
   info_.tier = "QRESYNC";
   info_.capabilities.assign(session.capabilities().begin(), session.capabilities().end());
@@ -103,7 +104,9 @@ asio::awaitable<absl::StatusOr<ImapReplica::Lease>> ImapReplica::Acquire(const s
 
 asio::awaitable<absl::Status> ImapReplica::EnsureSelected(imap::Session& session, MailboxReference mailbox) {
   const std::string raw = names_.ToServer(mailbox.mailbox);
-  if (session.selected() == raw) co_return absl::OkStatus();
+  // A mailbox that was selected before may not show yet what another connection added, and STORE and EXPUNGE of a UID
+  // that is not shown are OK without effect: NOOP brings the view up to date (RFC 3501 section 6.1.2).
+  if (session.selected() == raw) co_return co_await imap::Noop(session);
   imap::SelectRequest request(raw);
   ++counters_.mailboxes_selected;
   const auto selected = co_await imap::Select(session, std::move(request));
@@ -231,19 +234,21 @@ asio::awaitable<absl::Status> ImapReplica::FetchBodies(MailboxReference mailbox,
   if (!lease.ok()) co_return Explain(lease.status(), mailbox.mailbox, "connecting");
   const absl::Status selected = co_await EnsureSelected(**lease, mailbox);
   if (!selected.ok()) co_return Explain(selected, mailbox.mailbox, "selecting it");
-  const std::function<absl::Status(Uid, std::shared_ptr<const Body>)> count =
-      [&](Uid uid, std::shared_ptr<const Body> body) {
-        ++counters_.messages_fetched;
-        take(uid, std::move(body));
-        return absl::OkStatus();
-      };
+  const std::function<absl::Status(Uid, std::shared_ptr<const Body>)> count = [&](Uid uid,
+                                                                                  std::shared_ptr<const Body> body) {
+    ++counters_.messages_fetched;
+    take(uid, std::move(body));
+    return absl::OkStatus();
+  };
   const absl::Status fetched = co_await imap::FetchBodies(**lease, uids, count);
   co_return Explain(fetched, mailbox.mailbox, "fetching messages");
 }
 
 // ---- changing
 
-size_t ImapReplica::max_append() const { return multi_append_ ? kMaxAppend : 1; }
+size_t ImapReplica::max_append() const {
+  return multi_append_ ? kMaxAppend : 1;
+}
 
 bool ImapReplica::CannotBeRefused(const MailboxReference& mailbox, const std::vector<AppendItem>& items) const {
   if (!mailboxes_listed_.contains(mailbox.mailbox)) return false;
@@ -456,7 +461,9 @@ asio::awaitable<absl::Status> ImapReplica::WatchOn(imap::Session& session,
   co_return co_await imap::WatchLoop(session, kIdleRefresh, translate);
 }
 
-asio::awaitable<void> ImapReplica::KeepAlive() { co_return; }  // the pool drops what has been idle for minutes
+asio::awaitable<void> ImapReplica::KeepAlive() {
+  co_return;
+}  // the pool drops what has been idle for minutes
 
 void ImapReplica::Close() {
   pool_.Close();

@@ -13,9 +13,8 @@ constexpr char kHex[] = "0123456789ABCDEF";
 
 bool IsInbox(std::string_view name) {
   constexpr std::string_view kInbox = "INBOX";
-  return std::equal(name.begin(), name.end(), kInbox.begin(), kInbox.end(), [](unsigned char a, unsigned char b) {
-    return std::toupper(a) == b;
-  });
+  return std::equal(name.begin(), name.end(), kInbox.begin(), kInbox.end(),
+                    [](unsigned char a, unsigned char b) { return std::toupper(a) == b; });
 }
 
 std::vector<std::string> Split(std::string_view text, std::string_view delimiter) {

@@ -43,7 +43,8 @@ std::unique_ptr<Replica> MakeImapReplica(asio::any_io_executor executor, Clock& 
   options.open.compress = replica.has_compress() ? replica.compress() : replica.has_imap();
   options.open.username = replica.auth().username();
   options.open.mechanism = replica.auth().mechanism();
-  options.open.tls.server_name = replica.tls().server_name().empty() ? replica.imap().host() : replica.tls().server_name();
+  options.open.tls.server_name =
+      replica.tls().server_name().empty() ? replica.imap().host() : replica.tls().server_name();
   options.open.tls.ca_file = Resolve(replica.tls().ca_file(), graph.folder());
   options.open.tls.pin_sha256 = replica.tls().pin_sha256();
   options.open.tls.min_version = replica.tls().min_version();

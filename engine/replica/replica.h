@@ -48,7 +48,6 @@ struct MailboxCursor {
   bool operator==(const MailboxCursor&) const = default;
 };
 
-
 // A message copy seen for the first time, with all that identifies it.
 struct ArrivedMessage {
   Uid uid;
@@ -73,11 +72,11 @@ struct Observation {
   bool complete = false;  // everything was listed in `arrived`: known UIDs below cursor.uid_next not listed are gone
   bool more = false;      // arrivals were cut at max_messages: observe again from `cursor`
   UidSet vanished;        // below since.uid_next; may name UIDs that never were known
-  std::vector<FlagChange> changed;       // UIDs below since.uid_next
-  std::vector<ArrivedMessage> arrived;   // UIDs from since.uid_next on (from 1 when complete), ascending
-  uint64_t exists = 0;                   // messages in the mailbox copy now
+  std::vector<FlagChange> changed;      // UIDs below since.uid_next
+  std::vector<ArrivedMessage> arrived;  // UIDs from since.uid_next on (from 1 when complete), ascending
+  uint64_t exists = 0;                  // messages in the mailbox copy now
   bool read_only = false;
-  bool new_keywords = true;              // PERMANENTFLAGS has \*
+  bool new_keywords = true;  // PERMANENTFLAGS has \*
   std::vector<std::string> permanent_flags;
 };
 

@@ -45,9 +45,13 @@ bool Statement::Step() {
   return code == SQLITE_ROW;
 }
 
-int64_t Statement::Int(int column) const { return sqlite3_column_int64(statement_, column); }
+int64_t Statement::Int(int column) const {
+  return sqlite3_column_int64(statement_, column);
+}
 
-bool Statement::IsNull(int column) const { return sqlite3_column_type(statement_, column) == SQLITE_NULL; }
+bool Statement::IsNull(int column) const {
+  return sqlite3_column_type(statement_, column) == SQLITE_NULL;
+}
 
 std::string_view Statement::Text(int column) const {
   const auto* text = reinterpret_cast<const char*>(sqlite3_column_text(statement_, column));
@@ -75,7 +79,9 @@ Database::~Database() {
   sqlite3_close(database_);
 }
 
-void Database::Execute(const char* sql) { Check(database_, sqlite3_exec(database_, sql, nullptr, nullptr, nullptr)); }
+void Database::Execute(const char* sql) {
+  Check(database_, sqlite3_exec(database_, sql, nullptr, nullptr, nullptr));
+}
 
 Statement Database::Prepare(const char* sql) {
   sqlite3_stmt*& statement = statements_[sql];
@@ -85,8 +91,12 @@ Statement Database::Prepare(const char* sql) {
   return Statement(database_, statement);
 }
 
-int64_t Database::last_insert_id() const { return sqlite3_last_insert_rowid(database_); }
-int64_t Database::changes() const { return sqlite3_changes64(database_); }
+int64_t Database::last_insert_id() const {
+  return sqlite3_last_insert_rowid(database_);
+}
+int64_t Database::changes() const {
+  return sqlite3_changes64(database_);
+}
 
 Transaction::~Transaction() {
   if (!open_) return;

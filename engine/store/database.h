@@ -36,9 +36,9 @@ class Statement {
 
   Statement& Bind(int index, int64_t value);
   Statement& BindNull(int index);
-  Statement& Bind(int index, std::string_view text);      // must outlive the execution
+  Statement& Bind(int index, std::string_view text);       // must outlive the execution
   Statement& BindBlob(int index, std::string_view bytes);  // must outlive the execution
-  bool Step();  // whether there is a row
+  bool Step();                                             // whether there is a row
   void Run() {
     while (Step()) {
     }

@@ -27,7 +27,9 @@ uint64_t TakeVarint(std::string_view& bytes) {
   return value;
 }
 
-std::string_view Bytes(const Digest& digest) { return {reinterpret_cast<const char*>(digest.data()), digest.size()}; }
+std::string_view Bytes(const Digest& digest) {
+  return {reinterpret_cast<const char*>(digest.data()), digest.size()};
+}
 
 Digest ToDigest(std::string_view bytes) {
   Digest digest{};
@@ -106,7 +108,8 @@ void State::SetMeta(std::string_view key, std::string_view value) {
 
 Stamp State::NextStamp() {
   Statement statement = database_.Prepare(
-      "INSERT INTO meta(key, value) VALUES('stamp', 1) ON CONFLICT(key) DO UPDATE SET value = value + 1 RETURNING value");
+      "INSERT INTO meta(key, value) VALUES('stamp', 1) ON CONFLICT(key) DO UPDATE SET value = value + 1 RETURNING "
+      "value");
   statement.Step();
   const Stamp stamp(statement.Int(0));
   statement.Run();
@@ -243,8 +246,8 @@ MessageRegisters State::ReadMessage(Statement& statement) {
 }
 
 void State::LoadCopies(MessageRegisters& message) {
-  Statement statement = database_.Prepare(
-      "SELECT mailbox_copy, uid, presence, stamp, flags, guid FROM message_copy WHERE message = ?");
+  Statement statement =
+      database_.Prepare("SELECT mailbox_copy, uid, presence, stamp, flags, guid FROM message_copy WHERE message = ?");
   statement.Bind(1, message.id.value);
   while (statement.Step()) message.copies.push_back(ReadCopy(statement));
 }
@@ -280,8 +283,8 @@ std::optional<MessageRegisters> State::LoadByUid(MailboxCopyId copy, Uid uid) {
 std::vector<MessageRegisters> State::LoadByUids(MailboxCopyId copy, const UidSet& uids, size_t limit) {
   std::vector<int64_t> ids;
   for (const UidRange& range : uids.ranges()) {
-    Statement statement =
-        database_.Prepare("SELECT message FROM message_copy WHERE mailbox_copy = ? AND uid BETWEEN ? AND ? ORDER BY uid");
+    Statement statement = database_.Prepare(
+        "SELECT message FROM message_copy WHERE mailbox_copy = ? AND uid BETWEEN ? AND ? ORDER BY uid");
     statement.Bind(1, copy.value).Bind(2, range.first).Bind(3, range.last);
     while (ids.size() < limit && statement.Step()) ids.push_back(statement.Int(0));
     if (ids.size() >= limit) break;
@@ -360,8 +363,7 @@ std::vector<MessageId> State::MessagesWithIdentity(const Digest& identity, size_
 }
 
 void State::MarkUnsettled(MessageId message) {
-  database_
-      .Prepare("INSERT OR IGNORE INTO unsettled(message, mailbox) SELECT id, mailbox FROM message WHERE id = ?")
+  database_.Prepare("INSERT OR IGNORE INTO unsettled(message, mailbox) SELECT id, mailbox FROM message WHERE id = ?")
       .Bind(1, message.value)
       .Run();
 }
@@ -389,10 +391,10 @@ int64_t State::CountUnsettled() {
 
 std::vector<MessageRegisters> State::LoadUnsettled(MailboxId mailbox, MessageId after, size_t limit) {
   std::vector<MessageRegisters> messages;
-  Statement statement = database_.Prepare(
-      "SELECT " MESSAGE_COLUMNS
-      " FROM unsettled u JOIN message m ON m.id = u.message WHERE u.mailbox = ? AND u.message > ? "
-      "ORDER BY u.message LIMIT ?");
+  Statement statement =
+      database_.Prepare("SELECT " MESSAGE_COLUMNS
+                        " FROM unsettled u JOIN message m ON m.id = u.message WHERE u.mailbox = ? AND u.message > ? "
+                        "ORDER BY u.message LIMIT ?");
   statement.Bind(1, mailbox.value).Bind(2, after.value).Bind(3, static_cast<int64_t>(limit));
   while (statement.Step()) messages.push_back(ReadMessage(statement));
   for (MessageRegisters& message : messages) LoadCopies(message);
@@ -401,8 +403,7 @@ std::vector<MessageRegisters> State::LoadUnsettled(MailboxId mailbox, MessageId 
 
 void State::AddIntent(const Intent& intent) {
   const std::string flags = EncodeFlags(intent.flags);
-  database_
-      .Prepare("INSERT INTO intent(message, mailbox_copy, kind, stamp, flags, unix_ms) VALUES(?, ?, ?, ?, ?, ?)")
+  database_.Prepare("INSERT INTO intent(message, mailbox_copy, kind, stamp, flags, unix_ms) VALUES(?, ?, ?, ?, ?, ?)")
       .Bind(1, intent.message.value)
       .Bind(2, intent.mailbox_copy.value)
       .Bind(3, static_cast<int64_t>(intent.kind))
@@ -421,7 +422,9 @@ void State::CloseIntent(MessageId message, MailboxCopyId copy) {
 
 #define INTENT_COLUMNS "message, mailbox_copy, kind, stamp, flags, unix_ms"
 
-bool State::HasIntent(MessageId message, MailboxCopyId copy) { return FindIntent(message, copy).has_value(); }
+bool State::HasIntent(MessageId message, MailboxCopyId copy) {
+  return FindIntent(message, copy).has_value();
+}
 
 std::optional<Intent> State::FindIntent(MessageId message, MailboxCopyId copy) {
   Statement statement =

@@ -13,7 +13,7 @@ namespace {
 
 constexpr size_t kChunkMessages = 100;
 constexpr uint64_t kChunkBytes = 2 * 1024 * 1024;
-constexpr int kChunksAtOnce = 6;        // bounds memory: at most this many times kChunkBytes, larger bodies spill
+constexpr int kChunksAtOnce = 6;  // bounds memory: at most this many times kChunkBytes, larger bodies spill
 constexpr size_t kMessagesAStore = 1000;
 
 // One copy that an operation changes, and how it will be recorded.
@@ -157,7 +157,8 @@ asio::awaitable<void> Applier::Record(ReplicaIndex target, const std::string& ma
   if (records.empty()) co_return;
   const MailboxCopyRecord* now = mesh_.FindCopy(target, mailbox);
   std::optional<MailboxCopyRecord> moved;
-  std::sort(records.begin(), records.end(), [](const Recorded& a, const Recorded& b) { return a.copy.uid < b.copy.uid; });
+  std::sort(records.begin(), records.end(),
+            [](const Recorded& a, const Recorded& b) { return a.copy.uid < b.copy.uid; });
   if (now != nullptr && now->uid_validity.value != 0 && !now->rebinding) {
     MailboxCopyRecord next = *now;
     for (const Recorded& record : records) {
@@ -197,11 +198,14 @@ void Applier::Refuse(ReplicaIndex target, const Change& change, const char* oper
   refusal.replica = target;
   const MessageRegisters& message = change.planned->message;
   const std::string& mailbox = MailboxName(*change.planned);
-  refusal.report = {mesh_.name(target), mailbox, operation,
-                    message.message_id.empty() ? "message " + std::to_string(message.id.value)
-                                               : Printable(message.message_id),
-                    Message(status), "the rest goes on; it is tried again with the next sync that is asked for",
-                    mesh_.clock->UnixMillis()};
+  refusal.report = {
+      mesh_.name(target),
+      mailbox,
+      operation,
+      message.message_id.empty() ? "message " + std::to_string(message.id.value) : Printable(message.message_id),
+      Message(status),
+      "the rest goes on; it is tried again with the next sync that is asked for",
+      mesh_.clock->UnixMillis()};
   mesh_.Warn(Message(status));
   mesh_.Emit("PROBLEM", target, change.plan->because.edge, mailbox, Message(status));
   mesh_.refusals[{message.id, change.mailbox_copy}] = std::move(refusal);
@@ -213,10 +217,10 @@ void Applier::Done(const Change& change, const std::string& mailbox, const char*
   ++mesh_.edge_operations[static_cast<size_t>(edge.value)];
   mesh_.edge_last_sync_unix_ms[static_cast<size_t>(edge.value)] = mesh_.clock->UnixMillis();
   const MessageRegisters& message = change.planned->message;
-  mesh_.Emit("OPERATION_DONE", change.plan->target, edge, mailbox,
-             std::string(operation) + " " +
-                 (message.message_id.empty() ? "message " + std::to_string(message.id.value)
-                                             : Printable(message.message_id)));
+  mesh_.Emit(
+      "OPERATION_DONE", change.plan->target, edge, mailbox,
+      std::string(operation) + " " +
+          (message.message_id.empty() ? "message " + std::to_string(message.id.value) : Printable(message.message_id)));
 }
 
 // ---- additions
@@ -298,9 +302,8 @@ asio::awaitable<void> Applier::RunChunk(Chunk chunk, Permits& permits) {
     if (message != wanted.end()) bodies[message->second] = std::move(body);
   };
   const bool usable = mesh_.IsUp(chunk.source) && failure.ok();
-  const absl::Status fetched =
-      usable ? co_await mesh_.slot(chunk.source).replica->FetchBodies(reference, uids, take)
-             : absl::UnavailableError("the source is down");
+  const absl::Status fetched = usable ? co_await mesh_.slot(chunk.source).replica->FetchBodies(reference, uids, take)
+                                      : absl::UnavailableError("the source is down");
   if (usable && !fetched.ok()) {
     if (OutcomeUnknown(fetched)) {
       mesh_.MarkDown(chunk.source, fetched);
@@ -640,8 +643,13 @@ asio::awaitable<absl::Status> CreateCopy(Mesh& mesh, ReplicaIndex target, EdgeIn
     } else {
       Refusal refusal;
       refusal.replica = target;
-      refusal.report = {mesh.name(target), name, "CREATE", "", Message(created),
-                        "create it by hand, or exclude it on the edges to this replica", mesh.clock->UnixMillis()};
+      refusal.report = {mesh.name(target),
+                        name,
+                        "CREATE",
+                        "",
+                        Message(created),
+                        "create it by hand, or exclude it on the edges to this replica",
+                        mesh.clock->UnixMillis()};
       mesh.mailbox_refusals[{target.value, name}] = refusal;
       mesh.Warn(Message(created));
       mesh.Emit("PROBLEM", target, edge, name, Message(created));

@@ -2,8 +2,8 @@
 //
 // The coordinator calls it with one batch at a time: additions and flags of every batch first, deletions last. Intents
 // are committed before a server is told; what it confirms becomes registers and closes the intents in one transaction.
-// An operation whose outcome is unknown leaves its intents open: the next observation of that mailbox copy settles them.
-// Engine thread; transactions on the store's.
+// An operation whose outcome is unknown leaves its intents open: the next observation of that mailbox copy settles
+// them. Engine thread; transactions on the store's.
 #ifndef IMAPMESH_ENGINE_SYNC_APPLY_H_
 #define IMAPMESH_ENGINE_SYNC_APPLY_H_
 

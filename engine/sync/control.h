@@ -40,9 +40,9 @@ struct ReplicaReport {
   int64_t mailboxes = 0;
   int64_t messages = 0;
   std::string last_error;
-  int64_t last_look_unix_ms = 0;       // 0: never
-  int64_t state_since_unix_ms = 0;     // when `state` was entered
-  int64_t next_attempt_unix_ms = 0;    // while down: when it is tried again
+  int64_t last_look_unix_ms = 0;     // 0: never
+  int64_t state_since_unix_ms = 0;   // when `state` was entered
+  int64_t next_attempt_unix_ms = 0;  // while down: when it is tried again
 };
 
 struct PendingCounts {
@@ -80,7 +80,7 @@ struct MailboxReport {
 
 struct ConflictReport {
   int64_t id = 0;
-  std::string kind;     // "DELETE_VS_CHANGE", "BRAKE", "FLAG_CHANGE"…
+  std::string kind;  // "DELETE_VS_CHANGE", "BRAKE", "FLAG_CHANGE"…
   std::string mailbox;
   std::string message_id;  // Message-ID, "" for a mailbox
   std::string subject;
@@ -153,11 +153,11 @@ struct PlanItem {
   std::string to;         // replica that the operation changes
   std::string operation;  // "APPEND", "COPY", "MOVE", "STORE", "EXPUNGE", "CREATE"
   std::string mailbox;
-  int64_t message = 0;    // id in the mesh, 0 for a mailbox
+  int64_t message = 0;  // id in the mesh, 0 for a mailbox
   std::string message_id;
-  std::string detail;     // flags added and removed, source mailbox of a copy…
-  int64_t bytes = 0;      // of body to transfer
-  std::string rule;       // why
+  std::string detail;  // flags added and removed, source mailbox of a copy…
+  int64_t bytes = 0;   // of body to transfer
+  std::string rule;    // why
   int64_t stamp = 0;
 };
 
@@ -205,8 +205,7 @@ class Control {
   // Looks, identifies and merges, and tells what would be done; changes nothing on any server.
   virtual void Plan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done) = 0;
 
-  virtual void ListConflicts(bool open_only,
-                             std::function<void(absl::StatusOr<std::vector<ConflictReport>>)> done) = 0;
+  virtual void ListConflicts(bool open_only, std::function<void(absl::StatusOr<std::vector<ConflictReport>>)> done) = 0;
   // `edge` is "a:b". kNotFound when there is no such edge.
   virtual void PauseEdge(std::string edge, bool paused, std::function<void(absl::Status)> done) = 0;
   // Takes over a validated graph; the file is read by the caller.

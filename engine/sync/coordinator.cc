@@ -14,7 +14,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr size_t kPlanBatch = 2000;
-constexpr int kMaxRounds = 200;             // a bound, never reached by a mesh that can come to rest
+constexpr int kMaxRounds = 200;               // a bound, never reached by a mesh that can come to rest
 constexpr int64_t kProgressWorthwhile = 200;  // unsettled messages from which on totals are counted first
 
 // What changes the meaning of the recorded registers: then every message is planned anew.
@@ -309,7 +309,8 @@ std::optional<Duration> Coordinator::WaitForReplica() const {
   constexpr int kAttempts = 4;
   std::optional<Duration> wait;
   for (const ReplicaSlot& slot : mesh_.replicas) {
-    const bool worthwhile = slot.state == ReplicaState::kDown && slot.was_up && !slot.hopeless && slot.failures < kAttempts;
+    const bool worthwhile =
+        slot.state == ReplicaState::kDown && slot.was_up && !slot.hopeless && slot.failures < kAttempts;
     if (!worthwhile) continue;
     const Duration until = std::max<Duration>(slot.next_attempt - mesh_.clock->Now(), milliseconds(1));
     if (!wait || until < *wait) wait = until;
@@ -421,9 +422,9 @@ asio::awaitable<void> Coordinator::WatchTask(ReplicaIndex r) {
     co_return;
   }
   mesh_.Debug(Message(ended));
-  if (mesh_.IsUp(r)) mesh_.MarkDown(r, ended.ok() ? absl::UnavailableError("replica " + mesh_.name(r) +
-                                                                           ": the watching connection ended")
-                                                  : ended);
+  if (mesh_.IsUp(r))
+    mesh_.MarkDown(
+        r, ended.ok() ? absl::UnavailableError("replica " + mesh_.name(r) + ": the watching connection ended") : ended);
   wake_.Notify();
 }
 

@@ -96,8 +96,8 @@ class Coordinator : public Control {
 
   asio::awaitable<absl::Status> RunSync(SyncOrder order);
   asio::awaitable<absl::Status> RunPlan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done);
-  asio::awaitable<absl::Status> RunListConflicts(
-      bool open_only, std::function<void(absl::StatusOr<std::vector<ConflictReport>>)> done);
+  asio::awaitable<absl::Status> RunListConflicts(bool open_only,
+                                                 std::function<void(absl::StatusOr<std::vector<ConflictReport>>)> done);
   asio::awaitable<absl::Status> RunPause(std::string edge, bool paused, std::function<void(absl::Status)> done);
   asio::awaitable<absl::Status> RunReload(std::shared_ptr<const Graph> graph, std::function<void(absl::Status)> done);
   void Post(Order order);

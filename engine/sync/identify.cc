@@ -47,7 +47,9 @@ ContentDigest::ContentDigest() : context_(EVP_MD_CTX_new()) {
   EVP_DigestInit_ex(static_cast<EVP_MD_CTX*>(context_), EVP_sha256(), nullptr);
 }
 
-ContentDigest::~ContentDigest() { EVP_MD_CTX_free(static_cast<EVP_MD_CTX*>(context_)); }
+ContentDigest::~ContentDigest() {
+  EVP_MD_CTX_free(static_cast<EVP_MD_CTX*>(context_));
+}
 
 void ContentDigest::Add(std::string_view bytes) {
   std::string normal;

@@ -13,10 +13,16 @@ Digest Filled(uint8_t value) {
   return digest;
 }
 
-Arrival Exact() { return {100, 5000, true, std::nullopt, false}; }
-Candidate Known(int64_t id, bool free) { return {MessageId(id), 100, 5000, std::nullopt, free}; }
+Arrival Exact() {
+  return {100, 5000, true, std::nullopt, false};
+}
+Candidate Known(int64_t id, bool free) {
+  return {MessageId(id), 100, 5000, std::nullopt, free};
+}
 
-TEST(Identify, AnUnknownMessageIsNew) { EXPECT_EQ(Identify(Exact(), {}).verdict, Verdict::kNew); }
+TEST(Identify, AnUnknownMessageIsNew) {
+  EXPECT_EQ(Identify(Exact(), {}).verdict, Verdict::kNew);
+}
 
 TEST(Identify, TheOneExactCandidateIsAdoptedWithoutFetchingAnything) {
   const Identification found = Identify(Exact(), {Known(7, true)});
@@ -68,7 +74,8 @@ TEST(ContentDigest, DoesNotSeeWhatServersDoToLineEndsAndNul) {
   };
   EXPECT_EQ(digest({"a\nb\n"}), digest({"a\r\nb\r\n"}));
   EXPECT_EQ(digest({"a\r", "\nb"}), digest({"a\r\nb"}));
-  EXPECT_EQ(digest({std::string_view("a\0b", 3)}), digest({"a\x80" "b"}));
+  EXPECT_EQ(digest({std::string_view("a\0b", 3)}), digest({"a\x80"
+                                                           "b"}));
   EXPECT_NE(digest({"a"}), digest({"b"}));
 }
 

@@ -19,8 +19,8 @@ struct MergeContext {
 
 // The message has a copy with this UID here that was not known before: new to the mesh, adopted, added again by
 // somebody, or added by us (`intent`, may be null). Returns whether anything may be pending now.
-bool MergeArrival(MessageRegisters& message, MailboxCopyId here, Uid uid, uint64_t guid, const std::vector<FlagId>& flags,
-                  const Intent* intent, const MergeContext& context);
+bool MergeArrival(MessageRegisters& message, MailboxCopyId here, Uid uid, uint64_t guid,
+                  const std::vector<FlagId>& flags, const Intent* intent, const MergeContext& context);
 
 // All flags of a known copy as they are now. Returns whether a register changed.
 bool MergeFlags(CopyRegisters& copy, const std::vector<FlagId>& flags, const Intent* intent,

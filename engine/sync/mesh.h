@@ -1,7 +1,8 @@
 // What the engine's steps share: the graph, the replicas and their state, the table of mailbox copies, the store.
 //
-// Owned by the coordinator; observe.cc and apply.cc work on it. Engine thread only: what runs on the store's thread gets
-// a MeshView, an immutable copy. The table mirrors the state file and is updated only after a transaction committed.
+// Owned by the coordinator; observe.cc and apply.cc work on it. Engine thread only: what runs on the store's thread
+// gets a MeshView, an immutable copy. The table mirrors the state file and is updated only after a transaction
+// committed.
 #ifndef IMAPMESH_ENGINE_SYNC_MESH_H_
 #define IMAPMESH_ENGINE_SYNC_MESH_H_
 
@@ -30,10 +31,10 @@ struct ReplicaSlot {
   ReplicaId id;
   ReplicaState state = ReplicaState::kUnknown;
   std::string last_error;
-  bool was_up = false;        // since the start
-  bool hopeless = false;      // a login refused or a server that lacks what is needed: only an order tries again
-  int failures = 0;           // in a row
-  Duration next_attempt{0};   // engine time, while down
+  bool was_up = false;       // since the start
+  bool hopeless = false;     // a login refused or a server that lacks what is needed: only an order tries again
+  int failures = 0;          // in a row
+  Duration next_attempt{0};  // engine time, while down
   bool look_due = true;
   int64_t last_look_unix_ms = 0;
   int64_t state_since_unix_ms = 0;
@@ -77,7 +78,7 @@ class Mesh {
   std::set<std::pair<int32_t, std::string>> due;  // (replica, mailbox): to be observed
   std::map<std::pair<MessageId, MailboxCopyId>, Refusal> refusals;
   std::map<std::pair<int32_t, std::string>, Refusal> mailbox_refusals;  // (replica, mailbox): CREATE, SELECT…
-  std::set<std::pair<MessageId, MailboxCopyId>> no_copy;  // a server-side copy failed: upload instead
+  std::set<std::pair<MessageId, MailboxCopyId>> no_copy;                // a server-side copy failed: upload instead
   FlagId deleted_flag;
   Progress progress;
   std::function<void()> on_progress;  // may be empty
@@ -93,7 +94,8 @@ class Mesh {
   MailboxEntry& Entry(const std::string& mailbox);
   std::shared_ptr<const MeshView> View(bool ignore_downtime) const;
 
-  // Takes a replica out after a failed call; what is unknown then stays in the intents. Only for outcome-unknown errors.
+  // Takes a replica out after a failed call; what is unknown then stays in the intents. Only for outcome-unknown
+  // errors.
   void MarkDown(ReplicaIndex r, const absl::Status& status);
   void MarkUp(ReplicaIndex r);
   void Emit(std::string kind, ReplicaIndex r, EdgeIndex edge, const std::string& mailbox, std::string text);

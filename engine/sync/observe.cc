@@ -123,7 +123,7 @@ class RecordLook {
 
 // What identification still needs to know.
 struct ContentNeeds {
-  std::set<Uid> arrivals;                                  // of this mailbox copy
+  std::set<Uid> arrivals;                                 // of this mailbox copy
   std::map<MessageId, std::vector<CopyRegisters>> known;  // candidates and where they are
   bool empty() const { return arrivals.empty() && known.empty(); }
 };
@@ -147,9 +147,9 @@ class RecordObservation {
         deleted_flag_(mesh.deleted_flag),
         now_(mesh.clock->UnixMillis()) {}
 
-  std::map<Uid, Digest> arrival_content;           // filled between attempts
-  std::map<MessageId, Digest> known_content;       // likewise, to be saved
-  std::set<MessageId> unreachable_content;         // cannot be had now
+  std::map<Uid, Digest> arrival_content;      // filled between attempts
+  std::map<MessageId, Digest> known_content;  // likewise, to be saved
+  std::set<MessageId> unreachable_content;    // cannot be had now
 
   MergeResult operator()(State& state) {
     MergeResult result;
@@ -305,8 +305,7 @@ class RecordObservation {
     }
   }
 
-  void MergeKnown(State& state, MessageRegisters& message, const std::vector<std::string>& flags,
-                  MergeResult& result) {
+  void MergeKnown(State& state, MessageRegisters& message, const std::vector<std::string>& flags, MergeResult& result) {
     CopyRegisters* copy = message.Find(result.record.id);
     if (!MergeFlags(*copy, Intern(state, flags), FindIntent(message.id), context_)) return;
     state.SaveCopy(message.id, *copy);
@@ -507,8 +506,13 @@ asio::awaitable<absl::Status> ObserveCopy(Mesh& mesh, ReplicaIndex r, std::strin
       } else {
         Refusal refusal;
         refusal.replica = r;
-        refusal.report = {mesh.name(r), mailbox, "SELECT", "", Message(observation.status()),
-                          "see what the server says about this mailbox", mesh.clock->UnixMillis()};
+        refusal.report = {mesh.name(r),
+                          mailbox,
+                          "SELECT",
+                          "",
+                          Message(observation.status()),
+                          "see what the server says about this mailbox",
+                          mesh.clock->UnixMillis()};
         mesh.mailbox_refusals[{r.value, mailbox}] = refusal;
         mesh.Warn(Message(observation.status()));
       }

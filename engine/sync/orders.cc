@@ -123,8 +123,7 @@ void Coordinator::Plan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)
   Post([this, done = std::move(done)] { return RunPlan(done); });
 }
 
-asio::awaitable<absl::Status> Coordinator::RunPlan(
-    std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done) {
+asio::awaitable<absl::Status> Coordinator::RunPlan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done) {
   if (stopping_) {
     done(absl::UnavailableError("the daemon is stopping"));
     co_return absl::OkStatus();
@@ -189,8 +188,7 @@ void Coordinator::AppendPlanItems(const Work& work, std::vector<PlanItem>& items
 
 // ---- conflicts, pauses, reload
 
-void Coordinator::ListConflicts(bool open_only,
-                                std::function<void(absl::StatusOr<std::vector<ConflictReport>>)> done) {
+void Coordinator::ListConflicts(bool open_only, std::function<void(absl::StatusOr<std::vector<ConflictReport>>)> done) {
   Post([this, open_only, done = std::move(done)] { return RunListConflicts(open_only, done); });
 }
 
@@ -273,9 +271,9 @@ asio::awaitable<absl::Status> Coordinator::RunReload(std::shared_ptr<const Graph
   }
   const absl::Status loaded = co_await LoadState();
   if (loaded.ok()) {
-    mesh_.Emit("TOPOLOGY_RELOADED", ReplicaIndex(-1), EdgeIndex(-1), "",
-               std::to_string(graph->replica_count()) + " replicas, " + std::to_string(graph->edges().size()) +
-                   " edges");
+    mesh_.Emit(
+        "TOPOLOGY_RELOADED", ReplicaIndex(-1), EdgeIndex(-1), "",
+        std::to_string(graph->replica_count()) + " replicas, " + std::to_string(graph->edges().size()) + " edges");
   }
   const absl::Status published = loaded.ok() ? co_await Publish(false) : loaded;
   done(published);

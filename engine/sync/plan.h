@@ -67,8 +67,8 @@ struct CopyPlan {
   MailboxCopyId mailbox_copy;  // 0: the mailbox does not exist there yet
   Action action = Action::kLevel;
   Presence presence = Presence::kPresent;
-  Stamp stamp;          // of presence afterwards
-  FlagRegisters flags;  // all registers of the copy afterwards
+  Stamp stamp;                             // of presence afterwards
+  FlagRegisters flags;                     // all registers of the copy afterwards
   std::vector<FlagRegister> flag_changes;  // whose value changes
   Because because;
   bool conflict = false;  // kExpunge or kRestore against a change that the deleter had not seen

@@ -7,14 +7,19 @@
 namespace imapmesh {
 namespace {
 
-// Whether two messages of the mesh certainly hold the same bytes.
-bool SameContent(const MessageRegisters& a, const MessageRegisters& b) {
+// Whether two messages of the mesh certainly hold the same bytes. The server's own identity counts within one replica
+// only (DESIGN.md section 7, X-GUID).
+bool SameContent(const MeshView& view, const MessageRegisters& a, const MessageRegisters& b) {
+  const auto replica_of = [&](const CopyRegisters& copy) {
+    const auto where = view.copies.find(copy.mailbox_copy);
+    return where == view.copies.end() ? ReplicaIndex(-1) : where->second.first;
+  };
   if (a.content && b.content) return *a.content == *b.content;
   if (a.size != b.size || a.internal_date != b.internal_date) return false;
   bool guids = false;
   for (const CopyRegisters& one : a.copies) {
     for (const CopyRegisters& other : b.copies) {
-      if (one.guid == 0 || other.guid == 0) continue;
+      if (one.guid == 0 || other.guid == 0 || replica_of(one) != replica_of(other)) continue;
       if (one.guid == other.guid) return true;
       guids = true;
     }
@@ -61,7 +66,8 @@ Work PlanBatch::operator()(State& state) {
         if (copy.conflict) RecordConflict(state, message, copy);
       }
       if (copy.action == Action::kAdd && !exceptions_.no_copy.contains(key)) {
-        if (const auto source = FindContent(state, message, copy.target)) planned.copy_from[copy.target.value] = *source;
+        if (const auto source = FindContent(state, message, copy.target))
+          planned.copy_from[copy.target.value] = *source;
       }
       planned.plan.copies.push_back(std::move(copy));
     }
@@ -135,7 +141,7 @@ std::optional<MessageSource> PlanBatch::FindContent(State& state, const MessageR
   for (const MessageId id : state.MessagesWithIdentity(message.identity, 16)) {
     if (id == message.id) continue;
     const auto other = state.Load(id);
-    if (!other || !SameContent(message, *other)) continue;
+    if (!other || !SameContent(view_, message, *other)) continue;
     for (const CopyRegisters& copy : other->copies) {
       const auto where = view_.copies.find(copy.mailbox_copy);
       if (where == view_.copies.end() || where->second.first != replica) continue;
