@@ -101,7 +101,8 @@ int Client::Fail(const std::string& tried, const grpc::Status& status) {
   error_ << "imapmesh: " << tried << ": ";
   switch (status.error_code()) {
     case grpc::StatusCode::UNAVAILABLE:
-      error_ << "the coordinator is stopping or went away (" << Printable(status.error_message()) << ")\n";
+    case grpc::StatusCode::CANCELLED:  // not by us: the server ends its calls so
+      error_ << "the coordinator is stopping or went away\n";
       return kExitFailed;
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       error_ << "the coordinator did not answer in time\n";

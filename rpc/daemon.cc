@@ -96,6 +96,7 @@ class Daemon {
   // ---- --once
 
   int RunOnce() {
+    if (!options_.server.addresses.empty()) Log(LogLevel::kWarning, "--listen has no effect with --once");
     display_.emplace(stderr, isatty(STDERR_FILENO) != 0);
     std::optional<absl::StatusOr<RunReport>> result;
     const auto progress = [this](const Progress& now) {

@@ -95,9 +95,7 @@ bool SomebodyListens(const sockaddr_un& address) {
 absl::Status PrepareSocket(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  if (path.empty() || path.front() != '/') {
-    return Error(absl::StatusCode::kInvalidArgument, "--listen unix:%s: the path must be absolute", path);
-  }
+  if (path.empty()) return absl::InvalidArgumentError("--listen unix: names no path");
   if (path.size() >= sizeof(address.sun_path)) {
     return Error(absl::StatusCode::kInvalidArgument,
                  "--listen unix:%s: a socket's path has at most %d bytes; take a shorter one", path,
@@ -138,6 +136,16 @@ class PrivateUmask {
   mode_t before_;
 };
 
+void SetLimits(grpc::ServerBuilder& builder) {
+  builder.SetMaxReceiveMessageSize(kMaxRequestBytes);
+  builder.SetMaxSendMessageSize(-1);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxConcurrentCalls);
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // Clients on a link that sleeps: pings allowed, and a dead client is noticed.
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
+}
+
 }  // namespace
 
 RpcServer::RpcServer(Control& control, TopologyLoader load_topology) : service_(control, std::move(load_topology)) {}
@@ -156,39 +164,15 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const ServerOptions&
   (void)reflection;
 
   std::unique_ptr<RpcServer> server(new RpcServer(control, std::move(load_topology)));
-  const bool any_tls = !options.tls_cert.empty() || !options.tls_key.empty() || !options.tls_client_ca.empty();
   std::shared_ptr<grpc::ServerCredentials> tls;
-  if (any_tls) {
+  if (!options.tls_cert.empty() || !options.tls_key.empty() || !options.tls_client_ca.empty()) {
     ASSIGN_OR_RETURN(tls, MutualTls(options));
   }
-
   grpc::ServerBuilder builder;
-  builder.SetMaxReceiveMessageSize(kMaxRequestBytes);
-  builder.SetMaxSendMessageSize(-1);
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxConcurrentCalls);
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  // Clients on a link that sleeps: pings allowed, and a dead client is noticed.
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
-
+  SetLimits(builder);
   std::vector<int> ports(options.addresses.size(), 0);
   for (size_t i = 0; i < options.addresses.size(); ++i) {
-    const std::string& address = options.addresses[i];
-    if (std::string_view(address).substr(0, kUnix.size()) == kUnix) {
-      const std::string path = address.substr(kUnix.size());
-      RETURN_IF_ERROR(PrepareSocket(path));
-      server->socket_paths_.push_back(path);
-      builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &ports[i]);
-      continue;
-    }
-    ASSIGN_OR_RETURN(const HostPort where, SplitHostPort(address));
-    if (!IsLoopback(where.host) && tls == nullptr) {
-      return Error(absl::StatusCode::kInvalidArgument,
-                   "--listen %s: beyond loopback mutual TLS is required: give --tls-cert, --tls-key and "
-                   "--tls-client-ca, or listen on unix:PATH, 127.0.0.1:PORT",
-                   address);
-    }
-    builder.AddListeningPort(address, tls != nullptr ? tls : grpc::InsecureServerCredentials(), &ports[i]);
+    RETURN_IF_ERROR(server->Listen(options.addresses[i], tls, builder, ports[i]));
   }
   builder.RegisterService(&server->service_);
   {
@@ -196,20 +180,42 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const ServerOptions&
     server->server_ = builder.BuildAndStart();
   }
   for (size_t i = 0; i < options.addresses.size(); ++i) {
-    if (server->server_ != nullptr && ports[i] != 0) continue;
-    server->socket_paths_.clear();  // not ours
-    return Error(
-        absl::StatusCode::kUnavailable,
-        "cannot listen on %s: in use, not permitted, no such address, or a certificate that does not fit its key",
-        options.addresses[i]);
-  }
-  for (size_t i = 0; i < options.addresses.size(); ++i) {
-    const std::string& address = options.addresses[i];
+    std::string& address = server->addresses_[i];
+    if (server->server_ == nullptr || ports[i] == 0) {
+      return Error(absl::StatusCode::kUnavailable,
+                   "cannot listen on %s: in use, not permitted, no such address, or a certificate that does not fit "
+                   "its key",
+                   address);
+    }
     const bool chosen = address.size() > 2 && address.substr(address.size() - 2) == ":0";
-    server->addresses_.push_back(chosen ? address.substr(0, address.size() - 1) + std::to_string(ports[i]) : address);
+    if (chosen) address = address.substr(0, address.size() - 1) + std::to_string(ports[i]);
   }
   for (const std::string& path : server->socket_paths_) chmod(path.c_str(), 0600);
   return server;
+}
+
+absl::Status RpcServer::Listen(const std::string& address, const std::shared_ptr<grpc::ServerCredentials>& tls,
+                               grpc::ServerBuilder& builder, int& port) {
+  if (std::string_view(address).substr(0, kUnix.size()) == kUnix) {
+    std::string path = address.substr(kUnix.size());
+    std::error_code ignored;
+    if (!path.empty()) path = std::filesystem::absolute(path, ignored);
+    RETURN_IF_ERROR(PrepareSocket(path));
+    socket_paths_.push_back(path);
+    addresses_.push_back(std::string(kUnix) + path);
+    builder.AddListeningPort(addresses_.back(), grpc::InsecureServerCredentials(), &port);
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const HostPort where, SplitHostPort(address));
+  if (!IsLoopback(where.host) && tls == nullptr) {
+    return Error(absl::StatusCode::kInvalidArgument,
+                 "--listen %s: beyond loopback mutual TLS is required: give --tls-cert, --tls-key and "
+                 "--tls-client-ca, or listen on unix:PATH, 127.0.0.1:PORT",
+                 address);
+  }
+  addresses_.push_back(address);
+  builder.AddListeningPort(address, tls != nullptr ? tls : grpc::InsecureServerCredentials(), &port);
+  return absl::OkStatus();
 }
 
 void RpcServer::Stop() {

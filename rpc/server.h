@@ -7,6 +7,8 @@
 #ifndef IMAPMESH_RPC_SERVER_H_
 #define IMAPMESH_RPC_SERVER_H_
 
+#include <grpcpp/server_builder.h>
+
 #include <memory>
 #include <string>
 #include <vector>
@@ -39,6 +41,9 @@ class RpcServer {
 
  private:
   RpcServer(Control& control, TopologyLoader load_topology);
+  // Adds one address to what `builder` will listen on; `port` is set once it does.
+  absl::Status Listen(const std::string& address, const std::shared_ptr<grpc::ServerCredentials>& tls,
+                      grpc::ServerBuilder& builder, int& port);
 
   CoordinatorService service_;
   std::vector<std::string> addresses_;

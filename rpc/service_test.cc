@@ -478,7 +478,7 @@ TEST_F(ServiceTest, TlsFilesThatAreNoGoodAreNamed) {
 }
 
 TEST_F(ServiceTest, BadAddressesAreRefused) {
-  for (const char* address : {"", "nonsense", "host:", ":1", "host:99999", "host:1x", "unix:", "unix:relative.sock"}) {
+  for (const char* address : {"", "nonsense", "host:", ":1", "host:99999", "host:1x", "unix:"}) {
     options_.addresses = {address};
     EXPECT_EQ(Start(), nullptr) << address;
     EXPECT_TRUE(absl::IsInvalidArgument(start_error_)) << address << ": " << start_error_;
