@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Runs the tests against real Dovecots: run.py [--workers N] [--list] [pattern...]
 
 A test is one method of a TestCase in test_*.py; a pattern is a part of its name (file.Class.method). Each runs in a
