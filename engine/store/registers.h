@@ -87,13 +87,21 @@ struct MessageRegisters {
 };
 
 // What is about to be done to one message copy, committed before the server is told (DESIGN.md section 3, apply).
-enum class IntentKind : uint8_t { kAdd = 1, kFlags = 2, kExpunge = 3 };
+enum class IntentKind : uint8_t { kAdd = 1, kFlags = 2, kExpunge = 3, kCopy = 4 };
+
+// Whether it brings a message copy into being: by APPEND, or by COPY within the replica.
+inline bool Adds(IntentKind kind) {
+  return kind == IntentKind::kAdd || kind == IntentKind::kCopy;
+}
+
+// Of a flag that a server-side copy brought along unasked: older than "never changed", so the wanted value follows.
+inline constexpr Stamp kCarried(-1);
 
 struct Intent {
   MessageId message;
   MailboxCopyId mailbox_copy;
   IntentKind kind = IntentKind::kAdd;
-  Stamp stamp;          // of presence, for kAdd and kExpunge
+  Stamp stamp;          // of presence, for all but kFlags
   FlagRegisters flags;  // what the flags will be, with the stamps they carry
   int64_t unix_ms = 0;  // when it was committed, later: when its connection was lost
 };

@@ -66,6 +66,12 @@ class State {
   explicit State(const std::string& path);
 
   Database& database() { return database_; }
+  // After a rollback: ids that were given in it are not given.
+  void ForgetCaches() {
+    flags_by_folded_name_.clear();
+    flag_names_.clear();
+    mailboxes_.clear();
+  }
 
   // Meta: small facts by name ("graph", …).
   std::optional<std::string> Meta(std::string_view key);

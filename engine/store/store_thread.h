@@ -53,6 +53,7 @@ class StoreThread {
       transaction.Commit();
       return result;
     } catch (const SqliteError& error) {
+      state_->ForgetCaches();
       return Failure(error);
     }
   }

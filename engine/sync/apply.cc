@@ -424,7 +424,7 @@ asio::awaitable<void> Applier::RunCopies(CopyGroup group) {
     changes.push_back(change);
     uids.Add(source.uid);
   }
-  if (!co_await OpenIntents(changes, IntentKind::kAdd)) co_return;
+  if (!co_await OpenIntents(changes, IntentKind::kCopy)) co_return;
   MailboxReference from = Reference(group.replica, from_name), to = Reference(group.replica, to_name);
   const auto copied = co_await mesh_.slot(group.replica).replica->CopyMessages(from, to, uids, false);
   if (!copied.ok()) {
@@ -463,7 +463,7 @@ asio::awaitable<void> Applier::RunCopies(CopyGroup group) {
     const auto carried = source_flags->find(pair.from);
     if (carried != source_flags->end()) {
       for (const FlagRegister& entry : carried->second.entries()) {
-        if (entry.set) record.copy.flags.Put(entry.flag, true, Stamp(0));
+        if (entry.set) record.copy.flags.Put(entry.flag, true, kCarried);
       }
     }
     for (const FlagRegister& entry : change.plan->flags.entries()) {

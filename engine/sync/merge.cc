@@ -66,7 +66,7 @@ void TakeIntendedFlags(CopyRegisters& copy, const std::vector<FlagId>& flags, co
     if (intended.set == Holds(flags, intended.flag)) copy.flags.Put(intended.flag, intended.set, intended.stamp);
   }
   for (const FlagId flag : flags) {
-    if (!intent.flags.IsSet(flag)) copy.flags.Put(flag, true, now);
+    if (!intent.flags.IsSet(flag)) copy.flags.Put(flag, true, intent.kind == IntentKind::kCopy ? kCarried : now);
   }
 }
 
@@ -80,7 +80,7 @@ bool MergeArrival(MessageRegisters& message, MailboxCopyId here, Uid uid, uint64
     if (guid != 0) known->guid = guid;
     return MergeFlags(*known, flags, intent, context);
   }
-  const bool ours = intent != nullptr && intent->kind == IntentKind::kAdd;
+  const bool ours = intent != nullptr && Adds(intent->kind);
   CopyRegisters copy;
   copy.mailbox_copy = here;
   copy.uid = uid;

@@ -71,6 +71,15 @@ TEST(Merge, OurOwnAppendCarriesTheStampsOfItsSource) {
   EXPECT_EQ(here.flags.Get(kAnswered), (FlagRegister{kAnswered, false, Stamp(0)}));
 }
 
+TEST(Merge, WhatOurOwnCopyCarriedAlongIsNobodysChange) {
+  MessageRegisters message;
+  Intent intent;
+  intent.kind = IntentKind::kCopy;
+  intent.stamp = Stamp(10);
+  MergeArrival(message, kHere, Uid(4), 0, {kSeen}, &intent, kContext);
+  EXPECT_EQ(message.copies.at(0).flags.Get(kSeen), (FlagRegister{kSeen, true, kCarried}));
+}
+
 TEST(Merge, EachFlagIsARegisterOfItsOwn) {
   CopyRegisters copy = Copy(kHere, Presence::kPresent, Stamp(10));
   copy.flags.Put(kSeen, true, Stamp(10));

@@ -373,7 +373,7 @@ class RecordObservation {
   void CloseSettledIntents(State& state, MergeResult& result) {
     for (const auto& [message, intent] : intents_) {
       if (!state.HasIntent(message, intent.mailbox_copy)) continue;
-      if (intent.kind == IntentKind::kAdd && intent.unix_ms + kSettleMillis > now_) {
+      if (Adds(intent.kind) && intent.unix_ms + kSettleMillis > now_) {
         result.settling = true;  // the server may still be at it
         continue;
       }

@@ -116,6 +116,17 @@ TEST(Plan, FlagsOfBothSidesMeet) {
   }
 }
 
+TEST(Plan, AFlagThatACopyCarriedAlongIsTakenAwayAgain) {
+  const Mesh mesh(2, {R"(a: "a" b: "b")"});
+  MessageRegisters message;
+  mesh.Put(message, 0, Presence::kPresent, 10);
+  mesh.Put(message, 1, Presence::kPresent, 10).flags.Put(kSeen, true, kCarried);
+  const MessagePlan plan = mesh.Plan(message);
+  ASSERT_EQ(plan.copies.size(), 1u);
+  EXPECT_EQ(plan.copies[0].target, ReplicaIndex(1));
+  EXPECT_EQ(plan.copies[0].flag_changes, (std::vector<FlagRegister>{{kSeen, false, Stamp(0)}}));
+}
+
 TEST(Plan, AnEdgeWithoutFlagsBringsTheMessageBare) {
   const Mesh mesh(2, {R"(a: "a" b: "b" flags: NONE)"});
   MessageRegisters message;
