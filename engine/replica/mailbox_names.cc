@@ -29,17 +29,51 @@ std::vector<std::string> Split(std::string_view text, std::string_view delimiter
   return levels;
 }
 
-std::string Escape(char c) {
-  const auto byte = static_cast<unsigned char>(c);
-  return {'=', kHex[byte >> 4], kHex[byte & 15]};
+// Where an escape of `character` begins at `at`, with any number of guards before its code ("=2F", "=3D2F",
+// "=3D3D2F"…): how many guards; nullopt where none begins.
+std::optional<size_t> GuardsAt(std::string_view level, size_t at, const std::string& code) {
+  if (level[at] != '=') return std::nullopt;
+  size_t guards = 0;
+  for (at += 1; level.substr(at, 2) == "3D" && level.substr(at, 2) != code; at += 2) ++guards;
+  if (level.substr(at, 2) != code) return std::nullopt;
+  return guards;
 }
 
-std::optional<char> EscapedAt(std::string_view level, size_t at) {
-  if (at + 2 >= level.size() || level[at] != '=') return std::nullopt;
-  const char* high = std::find(kHex, kHex + 16, level[at + 1]);
-  const char* low = std::find(kHex, kHex + 16, level[at + 2]);
-  if (high == kHex + 16 || low == kHex + 16) return std::nullopt;
-  return static_cast<char>((high - kHex) * 16 + (low - kHex));
+std::string CodeOf(char character) {
+  const auto byte = static_cast<unsigned char>(character);
+  return {kHex[byte >> 4], kHex[byte & 15]};
+}
+
+// Writes a level where `character` cannot be part of one: "=XX" for it; what already looks like such an escape gets one
+// guard more. Everything else stays, so that ordinary names are the same everywhere. Unescape is its exact inverse.
+std::string Escape(std::string_view level, char character) {
+  const std::string code = CodeOf(character);
+  std::string out;
+  for (size_t i = 0; i < level.size(); ++i) {
+    if (level[i] == character) {
+      out += "=" + code;
+    } else {
+      out += level[i];
+      if (GuardsAt(level, i, code)) out += "3D";
+    }
+  }
+  return out;
+}
+
+std::string Unescape(std::string_view level, char character) {
+  const std::string code = CodeOf(character);
+  std::string out;
+  for (size_t i = 0; i < level.size(); ++i) {
+    const auto guards = GuardsAt(level, i, code);
+    if (guards == 0u) {
+      out += character;
+      i += 2;
+    } else {
+      out += level[i];
+      if (guards) i += 2;
+    }
+  }
+  return out;
 }
 
 }  // namespace
@@ -47,8 +81,6 @@ std::optional<char> EscapedAt(std::string_view level, size_t at) {
 MailboxNames::MailboxNames(std::string delimiter, std::string prefix, std::vector<std::string> foreign_prefixes)
     : delimiter_(std::move(delimiter)), prefix_(std::move(prefix)), foreign_prefixes_(std::move(foreign_prefixes)) {}
 
-// Within a level, the mesh cannot have "/", this server cannot have its delimiter: each is escaped on the side where it
-// would split the level, and undone on the other; an escape that a name really holds has its "=" escaped.
 std::optional<std::string> MailboxNames::ToMesh(std::string_view raw) const {
   if (IsInbox(raw)) return "INBOX";
   for (const std::string& foreign : foreign_prefixes_) {
@@ -58,21 +90,10 @@ std::optional<std::string> MailboxNames::ToMesh(std::string_view raw) const {
   if (raw.empty()) return std::nullopt;
   std::string mesh;
   for (const std::string& level_raw : Split(raw, delimiter_)) {
-    const std::string level = imap::DecodeModifiedUtf7(level_raw).value_or(level_raw);
+    std::string level = imap::DecodeModifiedUtf7(level_raw).value_or(level_raw);
+    if (!delimiter_.empty()) level = Unescape(level, delimiter_[0]);
     if (!mesh.empty()) mesh += '/';
-    for (size_t i = 0; i < level.size(); ++i) {
-      const auto escaped = EscapedAt(level, i);
-      if (escaped && delimiter_ == std::string(1, *escaped) && *escaped != '/') {
-        mesh += *escaped;
-        i += 2;
-      } else if (level[i] == '/') {
-        mesh += Escape('/');
-      } else if (escaped == '/' || escaped == '=') {
-        mesh += Escape('=');
-      } else {
-        mesh += level[i];
-      }
-    }
+    mesh += Escape(level, '/');
   }
   if (IsInbox(mesh.substr(0, mesh.find('/')))) mesh.replace(0, 5, "INBOX");
   return mesh;
@@ -83,21 +104,8 @@ std::string MailboxNames::ToServer(std::string_view mailbox) const {
   std::string raw;
   bool first = true;
   for (const std::string& level_mesh : Split(mailbox, "/")) {
-    std::string level;
-    for (size_t i = 0; i < level_mesh.size(); ++i) {
-      const auto escaped = EscapedAt(level_mesh, i);
-      if (delimiter_ == std::string(1, level_mesh[i])) {
-        level += Escape(level_mesh[i]);
-      } else if (escaped == '/' && delimiter_ != "/") {
-        level += '/';
-        i += 2;
-      } else if (escaped == '=') {
-        level += '=';
-        i += 2;
-      } else {
-        level += level_mesh[i];
-      }
-    }
+    std::string level = Unescape(level_mesh, '/');
+    if (!delimiter_.empty()) level = Escape(level, delimiter_[0]);
     if (!first) raw += delimiter_;
     first = false;
     raw += imap::EncodeModifiedUtf7(level).value_or(level);

@@ -73,6 +73,7 @@ class Applier {
   asio::awaitable<void> Record(ReplicaIndex target, const std::string& mailbox, std::vector<Recorded> records);
   asio::awaitable<void> Unknown(ReplicaIndex target, absl::Status status);
   void Refuse(ReplicaIndex target, const Change& change, const char* operation, const absl::Status& status);
+  bool Recreate(ReplicaIndex target, const std::string& mailbox);
   void Done(const Change& change, const std::string& mailbox, const char* operation);
   void Progressed(const Chunk& chunk, ReplicaIndex target);
 
@@ -209,6 +210,16 @@ void Applier::Refuse(ReplicaIndex target, const Change& change, const char* oper
   mesh_.Warn(Message(status));
   mesh_.Emit("PROBLEM", target, change.plan->because.edge, mailbox, Message(status));
   mesh_.refusals[{message.id, change.mailbox_copy}] = std::move(refusal);
+}
+
+// A mailbox that was deleted there while mail for it arrives here: the mail wins, the next round makes it again. False
+// when that was tried and refused.
+bool Applier::Recreate(ReplicaIndex target, const std::string& mailbox) {
+  MailboxCopyRecord* record = mesh_.FindCopy(target, mailbox);
+  if (record == nullptr || mesh_.mailbox_refusals.contains({target.value, mailbox})) return false;
+  if (!record->exists) record->tombstone = false;
+  mesh_.slot(target).look_due = true;
+  return true;
 }
 
 void Applier::Done(const Change& change, const std::string& mailbox, const char* operation) {
@@ -373,6 +384,7 @@ asio::awaitable<void> Applier::AppendItems(ReplicaIndex target, std::vector<Chan
       co_return;
     }
     co_await CloseIntents(changes);
+    if (absl::IsNotFound(uids.status()) && Recreate(target, MailboxName(*changes.front().planned))) co_return;
     if (changes.size() == 1) {
       Refuse(target, changes.front(), "APPEND", uids.status());
       co_return;

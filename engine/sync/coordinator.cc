@@ -465,9 +465,7 @@ asio::awaitable<absl::Status> Coordinator::RunForever() {
     const Duration wait = UntilNextDue();
     if (wait > Duration(0) && rounds_ > 0) {
       co_await wake_.WaitFor(*mesh_.clock, wait);
-      if (!settling_ || !orders_.empty() || stopping_ || UntilNextDue() > Duration(0)) {
-        if (!settling_) continue;
-      }
+      if (!settling_) continue;  // what woke us is looked at first; open intents need a round by themselves
     }
     if (stopping_) break;
     status = co_await Publish(true);
