@@ -65,7 +65,8 @@ TEST(MailboxNames, LevelsAreSlashesInTheMesh) {
 
 TEST(MailboxNames, WhatOneServerCannotSpellIsEscapedThereAndBack) {
   const MailboxNames dots(".", "", {}), slashes("/", "", {});
-  for (const char* mesh : {"v1.2/notes", "Entwürfe/重要", "a=2Fb", "plain", "x=2Ey/z.w", "a=3Db", "a=3D2Fb", "=3D3D2E.", "="}) {
+  for (const char* mesh :
+       {"v1.2/notes", "Entwürfe/重要", "a=2Fb", "plain", "x=2Ey/z.w", "a=3Db", "a=3D2Fb", "=3D3D2E.", "="}) {
     EXPECT_EQ(dots.ToMesh(dots.ToServer(mesh)), mesh) << dots.ToServer(mesh);
     EXPECT_EQ(slashes.ToMesh(slashes.ToServer(mesh)), mesh) << slashes.ToServer(mesh);
   }
