@@ -1,5 +1,6 @@
 """Bad input and bad servers: a message with replica, attempt, answer and remedy, the right exit code, the rest goes on."""
 
+import base64
 import os
 import pathlib
 import re
@@ -69,6 +70,17 @@ class BadReplica(MeshTest):
         server = self.desktop(tls=True)
         block = re.sub(r"  tls \{.*\}\n", "", server.endpoint("tls"))
         self.check_bad_desktop(block, ["certificate", str(server.tls_port), "ca_file|pin_sha256"])
+
+    def test_a_pin_decides_instead_of_the_authorities(self):
+        server = self.desktop(tls=True)
+        unpinned = re.sub(r"  tls \{.*\}\n", "", server.endpoint("tls"))
+        other = base64.b64encode(bytes(32)).decode()
+        self.check_bad_desktop(unpinned + f'  tls {{ pin_sha256: "{other}" }}\n', ["another key", "pin_sha256"])
+        pin = re.search(r"its pin is ([A-Za-z0-9+/]{43}=)", self.run_once(expect=PARTIAL).output).group(1)
+        text = self.topology_path.read_text()
+        self.write_text(text.replace(other, pin))
+        self.run_once()
+        self.check(mail.snapshot(self.servers["laptop"]))
 
     def test_certificate_for_another_name(self):
         server = self.desktop(tls=True)
