@@ -246,6 +246,10 @@ asio::awaitable<absl::Status> ImapReplica::FetchBodies(MailboxReference mailbox,
 
 // ---- changing
 
+bool ImapReplica::can_move() const {
+  return std::find(info_.capabilities.begin(), info_.capabilities.end(), "MOVE") != info_.capabilities.end();
+}
+
 size_t ImapReplica::max_append() const {
   return multi_append_ ? kMaxAppend : 1;
 }
@@ -304,19 +308,6 @@ asio::awaitable<absl::StatusOr<std::vector<Uid>>> ImapReplica::Append(MailboxRef
   co_return uids;
 }
 
-asio::awaitable<absl::StatusOr<imap::CopyResult>> ImapReplica::MoveByCopy(imap::Session& session, UidSet uids,
-                                                                          std::string target) {
-  auto copied = co_await imap::UidCopy(session, uids, std::move(target));
-  if (!copied.ok()) co_return copied.status();
-  imap::StoreRequest store;
-  store.uids = uids;
-  store.flags.push_back("\\Deleted");
-  const auto stored = co_await imap::StoreFlags(session, std::move(store));
-  if (!stored.ok()) co_return stored.status();
-  CO_RETURN_IF_ERROR(co_await imap::UidExpunge(session, uids));
-  co_return copied;
-}
-
 asio::awaitable<absl::StatusOr<std::vector<CopiedUid>>> ImapReplica::CopyMessages(MailboxReference from,
                                                                                   MailboxReference to, UidSet uids,
                                                                                   bool move) {
@@ -326,17 +317,16 @@ asio::awaitable<absl::StatusOr<std::vector<CopiedUid>>> ImapReplica::CopyMessage
   if (!selected.ok()) co_return Explain(selected, from.mailbox, "selecting it");
   std::string target = names_.ToServer(to.mailbox);
   absl::StatusOr<imap::CopyResult> result = absl::UnknownError("");
-  if (!move) {
-    result = co_await imap::UidCopy(**lease, uids, std::move(target));
-  } else if ((*lease)->HasCapability("MOVE")) {
+  if (move) {
     result = co_await imap::UidMove(**lease, uids, std::move(target));
   } else {
-    result = co_await MoveByCopy(**lease, uids, std::move(target));
+    result = co_await imap::UidCopy(**lease, uids, std::move(target));
   }
   if (!result.ok()) co_return Explain(result.status(), from.mailbox, "copying to " + Printable(to.mailbox));
   std::vector<CopiedUid> copied;
   for (const auto& [source, copy] : result->uids) copied.push_back({source, copy});
   counters_.messages_copied_server_side += copied.size();
+  if (move) counters_.messages_expunged += copied.size();
   co_return copied;
 }
 

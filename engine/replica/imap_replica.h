@@ -42,6 +42,7 @@ class ImapReplica : public Replica {
   asio::awaitable<absl::StatusOr<std::vector<Uid>>> Append(MailboxReference mailbox,
                                                            std::vector<AppendItem> items) override;
   size_t max_append() const override;
+  bool can_move() const override;
   asio::awaitable<absl::StatusOr<std::vector<CopiedUid>>> CopyMessages(MailboxReference from, MailboxReference to,
                                                                        UidSet uids, bool move) override;
   asio::awaitable<absl::Status> StoreFlags(MailboxReference mailbox, UidSet uids, std::vector<std::string> add,
@@ -71,7 +72,6 @@ class ImapReplica : public Replica {
   asio::awaitable<absl::StatusOr<std::vector<Uid>>> AppendOnce(const MailboxReference& mailbox,
                                                                const std::vector<AppendItem>& items,
                                                                imap::LiteralSafety safety, bool& refused_unasked);
-  asio::awaitable<absl::StatusOr<imap::CopyResult>> MoveByCopy(imap::Session& session, UidSet uids, std::string target);
   asio::awaitable<absl::Status> WatchOn(imap::Session& session, std::function<void(std::vector<std::string>)> due);
   bool CannotBeRefused(const MailboxReference& mailbox, const std::vector<AppendItem>& items) const;
 

@@ -146,10 +146,12 @@ class Replica {
                                                                    std::vector<AppendItem> items) = 0;
   virtual size_t max_append() const = 0;
 
-  // Copies or moves within the replica. UIDs that are gone are left out of the result.
+  // Copies within the replica, or moves: both at once or not at all (RFC 6851), so only where can_move. UIDs that are
+  // gone are left out of the result.
   virtual asio::awaitable<absl::StatusOr<std::vector<CopiedUid>>> CopyMessages(MailboxReference from,
                                                                                MailboxReference to, UidSet uids,
                                                                                bool move) = 0;
+  virtual bool can_move() const = 0;
 
   // +FLAGS.SILENT and -FLAGS.SILENT. UIDs that are gone are passed over.
   virtual asio::awaitable<absl::Status> StoreFlags(MailboxReference mailbox, UidSet uids, std::vector<std::string> add,

@@ -448,6 +448,13 @@ std::vector<MailboxCopyId> State::CopiesWithIntents() {
   return copies;
 }
 
+void State::AnswerIntent(MessageId message, MailboxCopyId copy) {
+  database_.Prepare("UPDATE intent SET unix_ms = 0 WHERE message = ? AND mailbox_copy = ?")
+      .Bind(1, message.value)
+      .Bind(2, copy.value)
+      .Run();
+}
+
 void State::TouchIntents(int64_t unix_ms) {
   database_.Prepare("UPDATE intent SET unix_ms = ?").Bind(1, unix_ms).Run();
 }

@@ -119,6 +119,8 @@ class State {
   std::optional<Intent> FindIntent(MessageId message, MailboxCopyId copy);
   std::vector<Intent> IntentsAt(MailboxCopyId copy);
   std::vector<MailboxCopyId> CopiesWithIntents();
+  // Its command was answered: nothing of it can take effect any more, so the next observation decides.
+  void AnswerIntent(MessageId message, MailboxCopyId copy);
   void TouchIntents(int64_t unix_ms);  // all open ones: their connections are gone since then
 
   // False when the same conflict (key) is recorded already.

@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <tuple>
 
 #include "base/printable.h"
 #include "engine/sync/task_group.h"
@@ -48,10 +49,12 @@ class Applier {
     std::vector<const PlannedMessage*> messages;
     uint64_t bytes = 0;
   };
+  // Messages that one COPY or MOVE brings from one mailbox copy into another of the same replica.
   struct CopyGroup {
     ReplicaIndex replica;
     MailboxCopyId from;
-    std::vector<std::pair<Change, MessageSource>> changes;
+    bool move = false;
+    std::vector<std::pair<Change, ServerSideCopy>> changes;
   };
 
   std::vector<Chunk> Chunks(const Work& work) const;
@@ -65,6 +68,10 @@ class Applier {
       ReplicaIndex target, const std::vector<Change>& changes,
       const std::map<MessageId, std::shared_ptr<const Body>>& bodies, bool keywords);
   asio::awaitable<void> RunCopies(CopyGroup group);
+  asio::awaitable<void> RecordCopies(const CopyGroup& group, const std::vector<CopiedUid>& copied);
+  asio::awaitable<bool> OpenDepartures(const CopyGroup& group);
+  asio::awaitable<void> GiveUpCopies(const CopyGroup& group);
+  asio::awaitable<void> LookAgain(const CopyGroup& group, std::vector<Change> missing);
   asio::awaitable<void> RunStore(ReplicaIndex target, std::vector<Change> changes);
   asio::awaitable<void> RunExpunge(ReplicaIndex target, std::vector<Change> changes);
 
@@ -264,19 +271,23 @@ std::vector<Applier::Chunk> Applier::Chunks(const Work& work) const {
 }
 
 std::vector<Applier::CopyGroup> Applier::CopyGroups(const Work& work) const {
-  std::map<std::pair<int32_t, MailboxCopyId>, CopyGroup> groups;
+  std::map<std::tuple<int32_t, MailboxCopyId, bool>, std::vector<CopyGroup>> groups;
+  std::set<std::pair<MailboxCopyId, Uid>> taken;
   for (const PlannedMessage& planned : work.messages) {
     for (const CopyPlan& copy : planned.plan.copies) {
-      const auto source = planned.copy_from.find(copy.target.value);
-      if (copy.action != Action::kAdd || source == planned.copy_from.end() || copy.mailbox_copy.value == 0) continue;
-      CopyGroup& group = groups[{copy.target.value, source->second.mailbox_copy}];
-      group.replica = copy.target;
-      group.from = source->second.mailbox_copy;
-      group.changes.push_back({{&planned, &copy, copy.mailbox_copy}, source->second});
+      const auto found = planned.copy_from.find(copy.target.value);
+      if (copy.action != Action::kAdd || found == planned.copy_from.end() || copy.mailbox_copy.value == 0) continue;
+      const auto& [source, departure] = found->second;
+      if (!taken.emplace(source.mailbox_copy, source.uid).second) continue;  // the next round takes it
+      auto& parts = groups[{copy.target.value, source.mailbox_copy, departure.has_value()}];
+      if (parts.empty() || parts.back().changes.size() >= kMessagesAStore) {
+        parts.push_back({copy.target, source.mailbox_copy, departure.has_value(), {}});
+      }
+      parts.back().changes.push_back({{&planned, &copy, copy.mailbox_copy}, found->second});
     }
   }
   std::vector<CopyGroup> result;
-  for (auto& [key, group] : groups) result.push_back(std::move(group));
+  for (auto& [key, parts] : groups) std::move(parts.begin(), parts.end(), std::back_inserter(result));
   return result;
 }
 
@@ -424,77 +435,136 @@ asio::awaitable<void> Applier::AppendItems(ReplicaIndex target, std::vector<Chan
 }
 
 asio::awaitable<void> Applier::RunCopies(CopyGroup group) {
-  if (!mesh_.IsUp(group.replica)) co_return;
+  if (!mesh_.IsUp(group.replica) || !failure.ok()) co_return;
   const auto where = view_->copies.find(group.from);
   const std::string& from_name = view_->mailboxes.at(where->second.second).name;
   const std::string& to_name = MailboxName(*group.changes.front().first.planned);
   std::vector<Change> changes;
   UidSet uids;
-  std::map<Uid, std::pair<Change, MessageSource>> by_uid;
-  for (const auto& [change, source] : group.changes) {
-    if (!by_uid.emplace(source.uid, std::make_pair(change, source)).second) continue;  // the next round takes it
+  for (const auto& [change, copy] : group.changes) {
     changes.push_back(change);
-    uids.Add(source.uid);
+    uids.Add(copy.source.uid);
   }
+  if (group.move && !co_await OpenDepartures(group)) co_return;
   if (!co_await OpenIntents(changes, IntentKind::kCopy)) co_return;
   MailboxReference from = Reference(group.replica, from_name), to = Reference(group.replica, to_name);
-  const auto copied = co_await mesh_.slot(group.replica).replica->CopyMessages(from, to, uids, false);
-  if (!copied.ok()) {
-    if (OutcomeUnknown(copied.status())) {
-      co_await Unknown(group.replica, copied.status());
-      co_return;
-    }
-    for (const Change& change : changes) mesh_.no_copy.insert({change.planned->message.id, change.mailbox_copy});
-    co_await CloseIntents(changes);
-    co_return;
+  const auto copied = co_await mesh_.slot(group.replica).replica->CopyMessages(from, to, uids, group.move);
+  if (copied.ok()) {
+    co_await RecordCopies(group, *copied);
+  } else if (OutcomeUnknown(copied.status())) {
+    co_await Unknown(group.replica, copied.status());
+  } else {
+    co_await GiveUpCopies(group);
   }
-  // A copy carries the flags of where it came from: what differs from the wanted ones stays pending.
-  const auto load = [&](State& state) {
-    std::map<Uid, FlagRegisters> flags;
-    for (const auto& [uid, pair] : by_uid) {
-      const auto message = state.Load(pair.second.message);
-      if (message && message->Find(group.from) != nullptr) flags[uid] = message->Find(group.from)->flags;
+}
+
+asio::awaitable<bool> Applier::OpenDepartures(const CopyGroup& group) {
+  const int64_t now = mesh_.clock->UnixMillis();
+  const auto open = [&](State& state) {
+    for (const auto& [change, copy] : group.changes) {
+      Intent intent;
+      intent.message = copy.source.message;
+      intent.mailbox_copy = copy.source.mailbox_copy;
+      intent.kind = IntentKind::kExpunge;
+      intent.stamp = *copy.departure;
+      intent.unix_ms = now;
+      state.AddIntent(intent);
     }
-    return flags;
+    return true;
   };
-  const auto source_flags = co_await mesh_.store->Run(load);
-  if (!source_flags.ok()) {
-    failure = source_flags.status();
-    co_return;
-  }
-  std::vector<Recorded> records;
-  for (const CopiedUid& pair : *copied) {
-    const auto found = by_uid.find(pair.from);
-    if (found == by_uid.end() || pair.to.value == 0) continue;
-    const Change& change = found->second.first;
-    Recorded record{change.planned->message.id, CopyRegisters()};
-    record.copy.mailbox_copy = change.mailbox_copy;
-    record.copy.uid = pair.to;
-    record.copy.presence = Presence::kPresent;
-    record.copy.stamp = change.plan->stamp;
-    const auto carried = source_flags->find(pair.from);
-    if (carried != source_flags->end()) {
-      for (const FlagRegister& entry : carried->second.entries()) {
-        if (entry.set) record.copy.flags.Put(entry.flag, true, kCarried);
-      }
-    }
-    for (const FlagRegister& entry : change.plan->flags.entries()) {
-      if (record.copy.flags.IsSet(entry.flag) == entry.set) record.copy.flags.Put(entry.flag, entry.set, entry.stamp);
-    }
-    records.push_back(std::move(record));
-    Done(change, to_name, "COPY");
-  }
-  std::vector<Change> missing;
-  for (const Change& change : changes) {
-    const bool recorded = std::any_of(records.begin(), records.end(), [&](const Recorded& record) {
-      return record.message == change.planned->message.id;
-    });
-    if (recorded) continue;
-    missing.push_back(change);
+  const auto opened = co_await mesh_.store->Run(open);
+  if (!opened.ok()) failure = opened.status();
+  co_return opened.ok();
+}
+
+// The server refused, and nothing changed: they are uploaded instead, and expunged where they were.
+asio::awaitable<void> Applier::GiveUpCopies(const CopyGroup& group) {
+  for (const auto& [change, copy] : group.changes) {
     mesh_.no_copy.insert({change.planned->message.id, change.mailbox_copy});
   }
-  co_await Record(group.replica, to_name, std::move(records));
-  if (!missing.empty()) co_await CloseIntents(missing);
+  const auto close = [&](State& state) {
+    for (const auto& [change, copy] : group.changes) {
+      state.CloseIntent(change.planned->message.id, change.mailbox_copy);
+      if (group.move) state.CloseIntent(copy.source.message, copy.source.mailbox_copy);
+    }
+    return true;
+  };
+  const auto closed = co_await mesh_.store->Run(close);
+  if (!closed.ok()) failure = closed.status();
+  mesh_.slot(group.replica).look_due = true;
+}
+
+// The server said OK but not under which UIDs: either the source was gone, or it names none (RFC 4315 section 3). The
+// intents stay, and the next observation tells.
+asio::awaitable<void> Applier::LookAgain(const CopyGroup& group, std::vector<Change> missing) {
+  for (const Change& change : missing) mesh_.no_copy.insert({change.planned->message.id, change.mailbox_copy});
+  const auto answered = [&](State& state) {
+    for (const Change& change : missing) state.AnswerIntent(change.planned->message.id, change.mailbox_copy);
+    return true;
+  };
+  const auto saved = co_await mesh_.store->Run(answered);
+  if (!saved.ok()) failure = saved.status();
+  mesh_.slot(group.replica).look_due = true;
+}
+
+// A copy carries the flags of where it came from: what differs from the wanted ones stays pending.
+CopyRegisters AsCopied(const Change& change, Uid uid, const CopyRegisters* source) {
+  CopyRegisters copy;
+  copy.mailbox_copy = change.mailbox_copy;
+  copy.uid = uid;
+  copy.presence = Presence::kPresent;
+  copy.stamp = change.plan->stamp;
+  if (source != nullptr) {
+    for (const FlagRegister& entry : source->flags.entries()) {
+      if (entry.set) copy.flags.Put(entry.flag, true, kCarried);
+    }
+  }
+  for (const FlagRegister& entry : change.plan->flags.entries()) {
+    if (copy.flags.IsSet(entry.flag) == entry.set) copy.flags.Put(entry.flag, entry.set, entry.stamp);
+  }
+  return copy;
+}
+
+asio::awaitable<void> Applier::RecordCopies(const CopyGroup& group, const std::vector<CopiedUid>& copied) {
+  const auto load = [&](State& state) {
+    std::map<Uid, CopyRegisters> sources;
+    for (const auto& [change, copy] : group.changes) {
+      const auto message = state.Load(copy.source.message);
+      if (message && message->Find(group.from) != nullptr) sources[copy.source.uid] = *message->Find(group.from);
+    }
+    return sources;
+  };
+  const auto sources = co_await mesh_.store->Run(load);
+  if (!sources.ok()) {
+    failure = sources.status();
+    co_return;
+  }
+  const std::string& from_name = view_->mailboxes.at(view_->copies.at(group.from).second).name;
+  const std::string& to_name = MailboxName(*group.changes.front().first.planned);
+  std::map<Uid, Uid> arrived;
+  for (const CopiedUid& pair : copied) arrived[pair.from] = pair.to;
+  std::vector<Recorded> arrivals, departures;
+  std::vector<Change> missing;
+  for (const auto& [change, copy] : group.changes) {
+    const auto found = arrived.find(copy.source.uid);
+    if (found == arrived.end() || found->second.value == 0) {
+      missing.push_back(change);
+      continue;
+    }
+    const auto source = sources->find(copy.source.uid);
+    const CopyRegisters* before = source == sources->end() ? nullptr : &source->second;
+    arrivals.push_back({change.planned->message.id, AsCopied(change, found->second, before)});
+    if (group.move && before != nullptr) {
+      departures.push_back({copy.source.message, *before});
+      departures.back().copy.presence = Presence::kAbsent;
+      departures.back().copy.uid = Uid();
+      departures.back().copy.stamp = *copy.departure;
+    }
+    Done(change, to_name, group.move ? "MOVE" : "COPY");
+  }
+  co_await Record(group.replica, to_name, std::move(arrivals));
+  co_await Record(group.replica, from_name, std::move(departures));
+  if (!missing.empty()) co_await LookAgain(group, std::move(missing));
 }
 
 // ---- flags and deletions

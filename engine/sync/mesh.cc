@@ -41,6 +41,7 @@ std::shared_ptr<const MeshView> Mesh::View(bool ignore_downtime) const {
   for (const ReplicaSlot& slot : replicas) {
     view->context.replica_up.push_back(ignore_downtime || slot.state == ReplicaState::kUp);
     view->replicas.push_back(slot.id);
+    view->can_move.push_back(slot.replica->can_move());
   }
   for (const auto& [name, entry] : mailboxes) {
     MailboxView mailbox{entry.id, name, {}};

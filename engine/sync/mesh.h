@@ -53,6 +53,7 @@ struct MeshView {
   std::map<MailboxId, MailboxView> mailboxes;
   std::map<MailboxCopyId, std::pair<ReplicaIndex, MailboxId>> copies;
   std::vector<ReplicaId> replicas;
+  std::vector<bool> can_move;  // by ReplicaIndex
 };
 
 // A refused operation: not tried again in this run, shown as a problem.

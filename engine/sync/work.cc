@@ -120,24 +120,31 @@ void PlanBatch::RecordConflict(State& state, const MessageRegisters& message, co
   state.AddConflict(conflict);
 }
 
-// A message that was moved must have arrived in its new mailbox before it leaves the old one.
-bool PlanBatch::MovePending(State& state, const MessageRegisters& message, const CopyPlan& plan) const {
-  for (const MessageId id : state.MessagesWithIdentity(message.identity, 16)) {
-    if (id == message.id) continue;
+// How many additions of messages with this identity are still to be done at a replica.
+int PlanBatch::PendingAdditions(State& state, const Digest& identity, MessageId except, ReplicaIndex replica) const {
+  int pending = 0;
+  for (const MessageId id : state.MessagesWithIdentity(identity, 16)) {
+    if (id == except) continue;
     const auto other = state.Load(id);
     const auto mailbox = other ? view_.mailboxes.find(other->mailbox) : view_.mailboxes.end();
     if (mailbox == view_.mailboxes.end()) continue;
     const Admissions admissions(*view_.graph, mailbox->second.name);
     for (const CopyPlan& copy : PlanMessage(*other, mailbox->second, admissions, view_.context).copies) {
       const bool refused = exceptions_.refused.contains({id, copy.mailbox_copy});
-      if (copy.target == plan.target && copy.action == Action::kAdd && !refused) return true;
+      if (copy.target == replica && copy.action == Action::kAdd && !refused) ++pending;
     }
   }
-  return false;
+  return pending;
 }
 
-std::optional<MessageSource> PlanBatch::FindContent(State& state, const MessageRegisters& message,
-                                                    ReplicaIndex replica) const {
+// A message that was moved must have arrived in its new mailbox before it leaves the old one.
+bool PlanBatch::MovePending(State& state, const MessageRegisters& message, const CopyPlan& plan) const {
+  return PendingAdditions(state, message.identity, message.id, plan.target) > 0;
+}
+
+std::optional<ServerSideCopy> PlanBatch::FindContent(State& state, const MessageRegisters& message,
+                                                     ReplicaIndex replica) const {
+  std::optional<ServerSideCopy> found;
   for (const MessageId id : state.MessagesWithIdentity(message.identity, 16)) {
     if (id == message.id) continue;
     const auto other = state.Load(id);
@@ -145,8 +152,26 @@ std::optional<MessageSource> PlanBatch::FindContent(State& state, const MessageR
     for (const CopyRegisters& copy : other->copies) {
       const auto where = view_.copies.find(copy.mailbox_copy);
       if (where == view_.copies.end() || where->second.first != replica) continue;
-      if (copy.present() && copy.uid.value != 0) return MessageSource{id, copy.mailbox_copy, copy.uid};
+      if (!copy.present() || copy.uid.value == 0) continue;
+      const ServerSideCopy here{{id, copy.mailbox_copy, copy.uid}, FindDeparture(state, *other, replica)};
+      if (here.departure) return here;
+      if (!found) found = here;
     }
+  }
+  return found;
+}
+
+std::optional<Stamp> PlanBatch::FindDeparture(State& state, const MessageRegisters& source,
+                                              ReplicaIndex replica) const {
+  if (!view_.can_move[static_cast<size_t>(replica.value)]) return std::nullopt;
+  const MailboxView& mailbox = view_.mailboxes.at(source.mailbox);
+  const Admissions admissions(*view_.graph, mailbox.name);
+  for (const CopyPlan& copy : PlanMessage(source, mailbox, admissions, view_.context).copies) {
+    if (copy.target != replica || copy.action != Action::kExpunge || copy.conflict) continue;
+    if (exceptions_.refused.contains({source.id, copy.mailbox_copy})) continue;
+    if (state.HasIntent(source.id, copy.mailbox_copy)) continue;
+    // One addition, the one that asks: another would find its source gone.
+    if (PendingAdditions(state, source.identity, source.id, replica) == 1) return copy.stamp;
   }
   return std::nullopt;
 }

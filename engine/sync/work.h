@@ -18,12 +18,20 @@ namespace imapmesh {
 
 struct MeshView;
 
+// An addition done by the server itself, from where it holds the same content already.
+struct ServerSideCopy {
+  MessageSource source;
+  // Of the source's own pending expunge, when nothing else wants the source: then one MOVE does both, and no instant
+  // shows the message twice.
+  std::optional<Stamp> departure;
+};
+
 // A message and what is to be done to its copies.
 struct PlannedMessage {
   MessageRegisters message;
   MessagePlan plan;
   // For an addition at a replica: where that replica holds the same content already, by replica index.
-  std::map<int32_t, MessageSource> copy_from;
+  std::map<int32_t, ServerSideCopy> copy_from;
 };
 
 struct Work {
@@ -63,7 +71,9 @@ class PlanBatch {
   void Restore(State& state, MessageRegisters& message, const CopyPlan& plan);
   void RecordConflict(State& state, const MessageRegisters& message, const CopyPlan& plan);
   bool MovePending(State& state, const MessageRegisters& message, const CopyPlan& plan) const;
-  std::optional<MessageSource> FindContent(State& state, const MessageRegisters& message, ReplicaIndex replica) const;
+  std::optional<ServerSideCopy> FindContent(State& state, const MessageRegisters& message, ReplicaIndex replica) const;
+  std::optional<Stamp> FindDeparture(State& state, const MessageRegisters& source, ReplicaIndex replica) const;
+  int PendingAdditions(State& state, const Digest& identity, MessageId except, ReplicaIndex replica) const;
   void Count(const MessagePlan& plan);
 
   const MeshView& view_;

@@ -195,7 +195,26 @@ class Changes(MeshTest):
         run = self.run_once()
         found = self.check(deleted=[("INBOX", self.digests[3])])
         self.assertEqual((len(found["INBOX"]), len(found["Work"])), (11, 1))
-        self.assertEqual([replica["messages_appended"] for replica in run.report["replicas"]], [0, 0, 0], run)
+        moved = [(replica["messages_appended"], replica["messages_copied_server_side"], replica["messages_expunged"])
+                 for replica in run.report["replicas"]]
+        self.assertEqual(moved, [(0, 0, 0), (0, 1, 1), (0, 1, 1)], run)
+        self.assert_quiet()
+
+    def test_a_flag_set_on_one_replica_follows_a_move_made_on_another(self):
+        self.laptop.move("INBOX", self.uid(self.laptop, 3), "Work")
+        self.desktop.store("INBOX", self.uid(self.desktop, 4), "+FLAGS", "\\Flagged")
+        self.laptop.store("Work", self.uid(self.laptop, 3, "Work"), "+FLAGS", "$Label2")
+        self.assertEqual(self.flags_now(3, "Work"), {"$label2"})
+        self.assertEqual(self.flags_now(4), {"\\flagged"})
+
+    def test_a_message_moved_here_and_copied_there_from_the_same_mailbox(self):
+        self.laptop.create("Other")
+        self.run_once()
+        self.laptop.copy("INBOX", self.uid(self.laptop, 5), "Other")
+        self.laptop.move("INBOX", self.uid(self.laptop, 5), "Work")
+        self.run_once()
+        found = self.check(deleted=[("INBOX", self.digests[5])])
+        self.assertEqual([len(found[name]) for name in ("INBOX", "Other", "Work")], [11, 1, 1])
         self.assert_quiet()
 
     def test_a_copy_is_a_copy_elsewhere_too(self):
