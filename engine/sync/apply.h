@@ -14,9 +14,6 @@
 
 namespace imapmesh {
 
-// Creates the mailbox copies that edges want and that do not exist yet. Returns how many were made.
-asio::awaitable<absl::StatusOr<int64_t>> ApplyMailboxes(Mesh& mesh);
-
 // Additions, then flags. Returns how many operations were done. An error is of the store.
 asio::awaitable<absl::StatusOr<int64_t>> ApplyAdditionsAndFlags(Mesh& mesh, const Work& work);
 

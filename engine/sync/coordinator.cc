@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "engine/sync/apply.h"
+#include "engine/sync/apply_mailboxes.h"
+#include "engine/sync/look.h"
 #include "engine/sync/observe.h"
 
 namespace imapmesh {

@@ -1,7 +1,8 @@
-// Observe: looks at replicas and mailbox copies and records what changed (DESIGN.md section 3, steps 1 to 3).
+// Observe: what changed in one mailbox copy, identified, merged and recorded (DESIGN.md section 3, steps 1 to 3).
 //
-// The coordinator calls it at the start of each round. Each mailbox copy is fetched, identified and merged in batches;
-// a batch, its registers and its cursor are one transaction. Engine thread; transactions on the store's.
+// The coordinator calls it for what is due after the looks of a round. Each mailbox copy is fetched, identified and
+// merged in batches; a batch, its registers and its cursor are one transaction. Engine thread; transactions on the
+// store's.
 #ifndef IMAPMESH_ENGINE_SYNC_OBSERVE_H_
 #define IMAPMESH_ENGINE_SYNC_OBSERVE_H_
 
@@ -11,16 +12,9 @@
 
 namespace imapmesh {
 
-// One look at a replica: which mailbox copies exist, and which moved since they were recorded (added to mesh.due).
-// Marks the replica up or down. An error is of the store; a replica's own is in its slot.
-asio::awaitable<absl::Status> LookAt(Mesh& mesh, ReplicaIndex r);
-
-// Observes one mailbox copy until everything is consumed. Errors as above.
+// Observes one mailbox copy until everything is consumed. Marks the replica down when it fails. An error is of the
+// store.
 asio::awaitable<absl::Status> ObserveCopy(Mesh& mesh, ReplicaIndex r, std::string mailbox);
-
-// How long an operation whose outcome is unknown may still take effect on its server, in milliseconds: its intent is
-// kept open as long.
-inline constexpr int64_t kSettleMillis = 5000;
 
 }  // namespace imapmesh
 

@@ -1,0 +1,157 @@
+#include "engine/sync/apply_changes.h"
+
+#include <algorithm>
+#include <map>
+
+#include "engine/sync/task_group.h"
+
+namespace imapmesh {
+namespace {
+
+constexpr size_t kMessagesAStore = 1000;
+
+class Changer {
+ public:
+  explicit Changer(Recorder& recorder) : recorder_(recorder) {}
+  asio::awaitable<void> Flags(const Work& work);
+  asio::awaitable<void> Deletions(const Work& work);
+
+ private:
+  asio::awaitable<void> RunStore(ReplicaIndex target, std::vector<Change> changes);
+  asio::awaitable<void> RunExpunge(ReplicaIndex target, std::vector<Change> changes);
+
+  Recorder& recorder_;
+};
+
+std::map<int32_t, std::vector<Change>> ByTarget(const Work& work, Action action) {
+  std::map<int32_t, std::vector<Change>> by_target;
+  for (const PlannedMessage& planned : work.messages) {
+    for (const CopyPlan& copy : planned.plan.copies) {
+      if (copy.action == action) by_target[copy.target.value].push_back({&planned, &copy, copy.mailbox_copy});
+    }
+  }
+  return by_target;
+}
+
+asio::awaitable<void> Changer::Flags(const Work& work) {
+  TaskGroup tasks(recorder_.mesh().executor);
+  for (auto& [target, changes] : ByTarget(work, Action::kFlags)) {
+    // One STORE for all copies whose flags change alike.
+    std::map<std::vector<std::pair<FlagId, bool>>, std::vector<Change>> alike;
+    for (const Change& change : changes) {
+      std::vector<std::pair<FlagId, bool>> key;
+      for (const FlagRegister& entry : change.plan->flag_changes) key.emplace_back(entry.flag, entry.set);
+      std::vector<Change>& group = alike[key];
+      group.push_back(change);
+      if (group.size() < kMessagesAStore) continue;
+      std::vector<Change> full;
+      full.swap(group);
+      tasks.Start(RunStore(ReplicaIndex(target), std::move(full)));
+    }
+    for (auto& [key, group] : alike) {
+      if (!group.empty()) tasks.Start(RunStore(ReplicaIndex(target), std::move(group)));
+    }
+  }
+  co_await tasks.Join();
+}
+
+asio::awaitable<void> Changer::RunStore(ReplicaIndex target, std::vector<Change> changes) {
+  if (!recorder_.MayWork(target)) co_return;
+  if (!co_await recorder_.OpenIntents(changes, IntentKind::kFlags)) co_return;
+  UidSet uids;
+  std::vector<std::string> add, remove;
+  for (const FlagRegister& entry : changes.front().plan->flag_changes) {
+    (entry.set ? add : remove).push_back(recorder_.FlagName(entry.flag));
+  }
+  for (const Change& change : changes) uids.Add(change.planned->message.Find(change.mailbox_copy)->uid);
+  const std::string& mailbox = recorder_.MailboxName(*changes.front().planned);
+  MailboxReference reference = recorder_.Reference(target, mailbox);
+  const absl::Status stored = co_await recorder_.mesh().slot(target).replica->StoreFlags(reference, uids, add, remove);
+  if (!stored.ok()) {
+    if (OutcomeUnknown(stored)) {
+      co_await recorder_.Unknown(target, stored);
+      co_return;
+    }
+    co_await recorder_.CloseIntents(changes);
+    for (const Change& change : changes) recorder_.Refuse(target, change, "STORE", stored);
+    recorder_.mesh().slot(target).look_due = true;
+    co_return;
+  }
+  std::vector<Recorded> records;
+  for (const Change& change : changes) {
+    Recorded record{change.planned->message.id, *change.planned->message.Find(change.mailbox_copy)};
+    record.copy.stamp = change.plan->stamp;
+    record.copy.flags = change.plan->flags;
+    records.push_back(std::move(record));
+    recorder_.Done(change, mailbox, "STORE");
+  }
+  co_await recorder_.Record(target, mailbox, std::move(records));
+}
+
+asio::awaitable<void> Changer::Deletions(const Work& work) {
+  TaskGroup tasks(recorder_.mesh().executor);
+  for (auto& [target, changes] : ByTarget(work, Action::kExpunge)) {
+    for (size_t begin = 0; begin < changes.size(); begin += kMessagesAStore) {
+      const size_t end = std::min(changes.size(), begin + kMessagesAStore);
+      std::vector<Change> part(changes.begin() + static_cast<ptrdiff_t>(begin),
+                               changes.begin() + static_cast<ptrdiff_t>(end));
+      tasks.Start(RunExpunge(ReplicaIndex(target), std::move(part)));
+    }
+  }
+  co_await tasks.Join();
+}
+
+asio::awaitable<void> Changer::RunExpunge(ReplicaIndex target, std::vector<Change> changes) {
+  if (!recorder_.MayWork(target)) co_return;
+  if (!co_await recorder_.OpenIntents(changes, IntentKind::kExpunge)) co_return;
+  UidSet uids;
+  for (const Change& change : changes) uids.Add(change.planned->message.Find(change.mailbox_copy)->uid);
+  const std::string& mailbox = recorder_.MailboxName(*changes.front().planned);
+  MailboxReference reference = recorder_.Reference(target, mailbox);
+  const ModSeq seen = recorder_.mesh().FindCopy(target, mailbox)->highest_modseq;
+  const auto expunged = co_await recorder_.mesh().slot(target).replica->Expunge(reference, uids, seen);
+  if (!expunged.ok()) {
+    if (OutcomeUnknown(expunged.status())) {
+      co_await recorder_.Unknown(target, expunged.status());
+      co_return;
+    }
+    co_await recorder_.CloseIntents(changes);
+    for (const Change& change : changes) recorder_.Refuse(target, change, "EXPUNGE", expunged.status());
+    co_return;
+  }
+  std::vector<Recorded> records;
+  std::vector<Change> modified;
+  for (const Change& change : changes) {
+    const CopyRegisters& before = *change.planned->message.Find(change.mailbox_copy);
+    if (expunged->modified.Contains(before.uid)) {
+      modified.push_back(change);
+      continue;
+    }
+    Recorded record{change.planned->message.id, before};
+    record.copy.presence = Presence::kAbsent;
+    record.copy.uid = Uid();
+    record.copy.stamp = change.plan->stamp;
+    records.push_back(std::move(record));
+    recorder_.Done(change, mailbox, "EXPUNGE");
+  }
+  co_await recorder_.Record(target, mailbox, std::move(records));
+  if (!modified.empty()) {
+    co_await recorder_.CloseIntents(modified);
+    recorder_.mesh().slot(target).look_due = true;
+    recorder_.mesh().due.insert({target.value, mailbox});
+  }
+}
+
+}  // namespace
+
+asio::awaitable<void> ApplyFlags(Recorder& recorder, const Work& work) {
+  Changer changer(recorder);
+  co_await changer.Flags(work);
+}
+
+asio::awaitable<void> ApplyExpunges(Recorder& recorder, const Work& work) {
+  Changer changer(recorder);
+  co_await changer.Deletions(work);
+}
+
+}  // namespace imapmesh

@@ -1,0 +1,14 @@
+// Flags by +FLAGS and -FLAGS, deletions by UID EXPUNGE. Called by apply.cc. Engine thread.
+#ifndef IMAPMESH_ENGINE_SYNC_APPLY_CHANGES_H_
+#define IMAPMESH_ENGINE_SYNC_APPLY_CHANGES_H_
+
+#include "engine/sync/record.h"
+
+namespace imapmesh {
+
+asio::awaitable<void> ApplyFlags(Recorder& recorder, const Work& work);
+asio::awaitable<void> ApplyExpunges(Recorder& recorder, const Work& work);
+
+}  // namespace imapmesh
+
+#endif  // IMAPMESH_ENGINE_SYNC_APPLY_CHANGES_H_

@@ -1,0 +1,135 @@
+#include "engine/sync/record.h"
+
+#include <algorithm>
+#include <optional>
+#include <set>
+
+#include "base/printable.h"
+
+namespace imapmesh {
+
+MailboxReference Recorder::Reference(ReplicaIndex r, const std::string& mailbox) const {
+  const MailboxCopyRecord* record = mesh_.FindCopy(r, mailbox);
+  return MailboxReference{mailbox, record == nullptr ? UidValidity() : record->uid_validity};
+}
+
+asio::awaitable<void> Recorder::LoadFlagNames(const Work& work) {
+  std::set<FlagId> flags;
+  for (const PlannedMessage& planned : work.messages) {
+    for (const CopyPlan& copy : planned.plan.copies) {
+      for (const FlagRegister& entry : copy.flags.entries()) flags.insert(entry.flag);
+    }
+  }
+  const auto load = [&](State& state) {
+    std::map<FlagId, std::string> names;
+    for (const FlagId flag : flags) names[flag] = state.FlagName(flag);
+    return names;
+  };
+  auto names = co_await mesh_.store->Run(load);
+  if (names.ok()) {
+    flag_names_ = *std::move(names);
+  } else {
+    failure_ = names.status();
+  }
+}
+
+asio::awaitable<bool> Recorder::OpenIntents(const std::vector<Change>& changes, IntentKind kind) {
+  const int64_t now = mesh_.clock->UnixMillis();
+  const auto open = [&](State& state) {
+    for (const Change& change : changes) {
+      Intent intent;
+      intent.message = change.planned->message.id;
+      intent.mailbox_copy = change.mailbox_copy;
+      intent.kind = kind;
+      intent.stamp = change.plan->stamp;
+      intent.flags = change.plan->flags;
+      intent.unix_ms = now;
+      state.AddIntent(intent);
+    }
+    return true;
+  };
+  const auto opened = co_await mesh_.store->Run(open);
+  if (!opened.ok()) failure_ = opened.status();
+  co_return opened.ok();
+}
+
+asio::awaitable<void> Recorder::CloseIntents(const std::vector<Change>& changes) {
+  const auto close = [&](State& state) {
+    for (const Change& change : changes) state.CloseIntent(change.planned->message.id, change.mailbox_copy);
+    return true;
+  };
+  const auto closed = co_await mesh_.store->Run(close);
+  if (!closed.ok()) failure_ = closed.status();
+}
+
+asio::awaitable<void> Recorder::Record(ReplicaIndex target, const std::string& mailbox, std::vector<Recorded> records) {
+  if (records.empty()) co_return;
+  const MailboxCopyRecord* now = mesh_.FindCopy(target, mailbox);
+  std::optional<MailboxCopyRecord> moved;
+  std::sort(records.begin(), records.end(),
+            [](const Recorded& a, const Recorded& b) { return a.copy.uid < b.copy.uid; });
+  if (now != nullptr && now->uid_validity.value != 0 && !now->rebinding) {
+    MailboxCopyRecord next = *now;
+    for (const Recorded& record : records) {
+      if (record.copy.present() && record.copy.uid == next.uid_next) ++next.uid_next.value;
+    }
+    if (next.uid_next != now->uid_next) moved = next;
+  }
+  const auto save = [&](State& state) {
+    for (const Recorded& record : records) {
+      state.SaveCopy(record.message, record.copy);
+      state.CloseIntent(record.message, record.copy.mailbox_copy);
+      state.MarkUnsettled(record.message);
+    }
+    if (moved) state.Save(*moved);
+    return true;
+  };
+  // The table moves with the transaction: another Record of this mailbox copy may run before this one returns.
+  if (moved) *mesh_.FindCopy(target, mailbox) = *moved;
+  const auto saved = co_await mesh_.store->Run(save);
+  if (!saved.ok()) failure_ = saved.status();
+  mesh_.slot(target).look_due = true;
+}
+
+asio::awaitable<void> Recorder::Unknown(ReplicaIndex target, absl::Status status) {
+  mesh_.MarkDown(target, status);
+  const int64_t now = mesh_.clock->UnixMillis();
+  const auto touch = [&](State& state) {
+    state.TouchIntents(now);
+    return true;
+  };
+  const auto touched = co_await mesh_.store->Run(touch);
+  if (!touched.ok()) failure_ = touched.status();
+}
+
+void Recorder::Refuse(ReplicaIndex target, const Change& change, const char* operation, const absl::Status& status) {
+  Refusal refusal;
+  refusal.replica = target;
+  const MessageRegisters& message = change.planned->message;
+  const std::string& mailbox = MailboxName(*change.planned);
+  refusal.report = {
+      mesh_.name(target),
+      mailbox,
+      operation,
+      message.message_id.empty() ? "message " + std::to_string(message.id.value) : Printable(message.message_id),
+      Message(status),
+      "the rest goes on; it is tried again with the next sync that is asked for",
+      mesh_.clock->UnixMillis()};
+  mesh_.Warn(Message(status));
+  mesh_.Emit("PROBLEM", target, change.plan->because.edge, mailbox, Message(status));
+  mesh_.refusals[{message.id, change.mailbox_copy}] = std::move(refusal);
+}
+
+void Recorder::Done(const Change& change, const std::string& mailbox, const char* operation) {
+  ++done_;
+  const EdgeIndex edge = change.plan->because.edge;
+  ++mesh_.edge_operations[static_cast<size_t>(edge.value)];
+  mesh_.edge_last_sync_unix_ms[static_cast<size_t>(edge.value)] = mesh_.clock->UnixMillis();
+  const MessageRegisters& message = change.planned->message;
+  mesh_.Emit(
+      "OPERATION_DONE", change.plan->target, edge, mailbox,
+      std::string(operation) + " " +
+          (message.message_id.empty() ? "message " + std::to_string(message.id.value) : Printable(message.message_id)));
+}
+
+}  // namespace imapmesh

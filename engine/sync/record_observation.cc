@@ -1,0 +1,255 @@
+#include "engine/sync/record_observation.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+namespace imapmesh {
+namespace {
+
+uint64_t HashGuid(const std::string& guid) {
+  if (guid.empty()) return 0;
+  ContentDigest digest;
+  digest.Add(guid);
+  const Digest bytes = digest.Finish();
+  uint64_t hash = 0;
+  for (size_t i = 0; i < 8; ++i) hash = hash << 8 | bytes[i];
+  return (hash >> 1) | 1;  // positive as SQLite's integers are signed; never 0, which means none
+}
+
+}  // namespace
+
+void StartRebinding(State& state, MailboxCopyRecord& record) {
+  state.Unbind(record.id);
+  record.rebinding = true;
+  record.uid_validity = UidValidity();
+  record.uid_next = Uid();
+  record.highest_modseq = ModSeq();
+}
+
+MergeResult RecordObservation::operator()(State& state) {
+  MergeResult result;
+  result.record = record_;
+  for (const auto& [message, content] : known_content) state.SetContent(message, content);
+  BeginRebinding(state, result.record);
+  LoadIntents(state, result.record.id);
+  if (!IdentifyArrivals(state, result)) return result;
+  context_ = {state.NextStamp(), deleted_flag_};
+  MergeGone(state, result);
+  MergeChanged(state, result);
+  MergeArrived(state, result);
+  Finish(state, result);
+  return result;
+}
+
+void RecordObservation::BeginRebinding(State& state, MailboxCopyRecord& record) {
+  const bool changed = record.uid_validity.value != 0 && record.uid_validity != observation_.cursor.uid_validity;
+  if (changed && !record.rebinding) StartRebinding(state, record);
+}
+
+void RecordObservation::LoadIntents(State& state, MailboxCopyId copy) {
+  intents_.clear();
+  for (Intent& intent : state.IntentsAt(copy)) intents_.emplace(intent.message, std::move(intent));
+}
+
+const Intent* RecordObservation::FindIntent(MessageId message) const {
+  const auto found = intents_.find(message);
+  return found == intents_.end() ? nullptr : &found->second;
+}
+
+// False when content is needed first.
+bool RecordObservation::IdentifyArrivals(State& state, MergeResult& result) {
+  identified_.clear();
+  std::map<Digest, int> twins;
+  for (const ArrivedMessage& arrived : observation_.arrived) ++twins[arrived.header_digest];
+  std::set<MessageId> taken;
+  for (const ArrivedMessage& arrived : observation_.arrived) {
+    if (const auto bound = state.LoadByUid(result.record.id, arrived.uid)) {
+      identified_.push_back({&arrived, bound->id, true});
+      continue;
+    }
+    Arrival arrival{arrived.size, arrived.internal_date, arrived.has_message_id, std::nullopt,
+                    twins[arrived.header_digest] > 1};
+    if (const auto content = arrival_content.find(arrived.uid); content != arrival_content.end()) {
+      arrival.content = content->second;
+    }
+    const auto candidates = state.LoadCandidates(result.record.mailbox, arrived.header_digest);
+    const Identification identification = Identify(arrival, Free(candidates, result.record.id, taken));
+    if (identification.verdict == Identification::Verdict::kNeedContent) {
+      if (!Need(arrived, identification, candidates, result)) break;  // cut here: it cannot be had now
+      continue;
+    }
+    if (identification.verdict == Identification::Verdict::kMatch) taken.insert(identification.message);
+    identified_.push_back({&arrived, identification.message, false});
+  }
+  return result.needs.empty();
+}
+
+std::vector<Candidate> RecordObservation::Free(const std::vector<MessageRegisters>& messages, MailboxCopyId here,
+                                               const std::set<MessageId>& taken) const {
+  std::vector<Candidate> candidates;
+  for (const MessageRegisters& message : messages) {
+    const CopyRegisters* copy = message.Find(here);
+    const bool free = (copy == nullptr || copy->uid.value == 0) && !taken.contains(message.id);
+    candidates.push_back({message.id, message.size, message.internal_date, message.content, free});
+  }
+  return candidates;
+}
+
+// False when a candidate's content cannot be had at present: this arrival and those after it wait.
+bool RecordObservation::Need(const ArrivedMessage& arrived, const Identification& identification,
+                             const std::vector<MessageRegisters>& candidates, MergeResult& result) {
+  for (const MessageId message : identification.need_content) {
+    if (!unreachable_content.contains(message)) continue;
+    cut_at_ = arrived.uid;
+    return false;
+  }
+  if (!arrival_content.contains(arrived.uid)) result.needs.arrivals.insert(arrived.uid);
+  for (const MessageRegisters& candidate : candidates) {
+    const bool needed = std::find(identification.need_content.begin(), identification.need_content.end(),
+                                  candidate.id) != identification.need_content.end();
+    if (needed) result.needs.known[candidate.id] = candidate.copies;
+  }
+  return true;
+}
+
+void RecordObservation::MergeGone(State& state, MergeResult& result) {
+  UidSet vanished = observation_.vanished;
+  if (observation_.complete && !observation_.more && !result.record.rebinding && record_.uid_validity.value != 0) {
+    AddUnlisted(state, result.record.id, vanished);
+  }
+  if (vanished.empty() || result.record.rebinding) return;
+  const int64_t known = state.CountPresent(result.record.id);
+  const int64_t count = state.CountByUids(result.record.id, vanished);
+  int64_t ours = 0;
+  for (const auto& [message, intent] : intents_) ours += intent.kind == IntentKind::kExpunge ? 1 : 0;
+  const bool hold = BrakeHolds(count - ours, known, brake_.fraction(), static_cast<int64_t>(brake_.min_messages()));
+  for (MessageRegisters& message : state.LoadByUids(result.record.id, vanished, static_cast<size_t>(count))) {
+    CopyRegisters* copy = message.Find(result.record.id);
+    const Intent* intent = FindIntent(message.id);
+    if (hold && intent == nullptr) {
+      copy->presence = Presence::kHeld;
+      copy->uid = Uid();
+    } else if (!MergeVanished(*copy, intent, context_)) {
+      continue;
+    }
+    state.SaveCopy(message.id, *copy);
+    state.MarkUnsettled(message.id);
+    ++result.vanished;
+  }
+  if (hold) RecordBrake(state, count, known, result);
+}
+
+void RecordObservation::AddUnlisted(State& state, MailboxCopyId copy, UidSet& vanished) {
+  std::vector<Uid> listed;
+  for (const ArrivedMessage& arrived : observation_.arrived) listed.push_back(arrived.uid);
+  const UidSet present(listed);
+  UidSet all;
+  all.AddRange(1, UINT32_MAX);
+  for (const MessageRegisters& message : state.LoadByUids(copy, all, SIZE_MAX)) {
+    const Uid uid = message.Find(copy)->uid;
+    if (!present.Contains(uid)) vanished.Add(uid);
+  }
+}
+
+void RecordObservation::RecordBrake(State& state, int64_t count, int64_t known, MergeResult& result) {
+  result.brake = true;
+  ConflictRecord conflict;
+  conflict.key = "brake:" + std::to_string(result.record.id.value) + ":" + std::to_string(context_.stamp.value);
+  conflict.kind = "BRAKE";
+  conflict.mailbox = result.record.mailbox_name;
+  conflict.unix_ms = now_;
+  conflict.replica_a = replica_name_;
+  conflict.change_a = std::to_string(count) + " of " + std::to_string(known) + " messages were expunged at once";
+  conflict.policy = "brake";
+  conflict.outcome = "held: nothing is deleted elsewhere until someone decides";
+  conflict.open = true;
+  state.AddConflict(conflict);
+}
+
+void RecordObservation::MergeChanged(State& state, MergeResult& result) {
+  for (const FlagChange& change : observation_.changed) {
+    auto message = state.LoadByUid(result.record.id, change.uid);
+    if (message) MergeKnown(state, *message, change.flags, result);
+  }
+}
+
+void RecordObservation::MergeKnown(State& state, MessageRegisters& message, const std::vector<std::string>& flags,
+                                   MergeResult& result) {
+  CopyRegisters* copy = message.Find(result.record.id);
+  if (!MergeFlags(*copy, Intern(state, flags), FindIntent(message.id), context_)) return;
+  state.SaveCopy(message.id, *copy);
+  state.MarkUnsettled(message.id);
+  ++result.changed;
+}
+
+void RecordObservation::MergeArrived(State& state, MergeResult& result) {
+  for (const Identified& identified : identified_) {
+    const ArrivedMessage& arrived = *identified.arrived;
+    if (identified.known) {
+      auto message = state.Load(identified.message);
+      if (message) MergeKnown(state, *message, arrived.flags, result);
+      continue;
+    }
+    MessageRegisters message = identified.message.value != 0 ? *state.Load(identified.message)
+                                                             : NewMessage(state, arrived, result.record.mailbox);
+    const Intent* intent = FindIntent(message.id);
+    const bool unsettled = MergeArrival(message, result.record.id, arrived.uid, HashGuid(arrived.server_guid),
+                                        Intern(state, arrived.flags), intent, context_);
+    for (const CopyRegisters& copy : message.copies) state.SaveCopy(message.id, copy);
+    if (unsettled) state.MarkUnsettled(message.id);
+    if (intent != nullptr) state.CloseIntent(message.id, result.record.id);
+    ++(identified.message.value != 0 ? result.adopted : result.arrived);
+  }
+}
+
+MessageRegisters RecordObservation::NewMessage(State& state, const ArrivedMessage& arrived, MailboxId mailbox) {
+  MessageRegisters message;
+  message.mailbox = mailbox;
+  message.identity = arrived.header_digest;
+  message.size = arrived.size;
+  message.internal_date = arrived.internal_date;
+  message.zone_minutes = arrived.zone_minutes;
+  message.message_id = arrived.message_id;
+  if (const auto content = arrival_content.find(arrived.uid); content != arrival_content.end()) {
+    message.content = content->second;
+  }
+  message.id = state.InsertMessage(message);
+  return message;
+}
+
+std::vector<FlagId> RecordObservation::Intern(State& state, const std::vector<std::string>& names) {
+  std::vector<FlagId> flags;
+  for (const std::string& name : names) flags.push_back(state.InternFlag(name));
+  return flags;
+}
+
+void RecordObservation::Finish(State& state, MergeResult& result) {
+  MailboxCopyRecord& record = result.record;
+  record.uid_validity = observation_.cursor.uid_validity;
+  record.uid_next = cut_at_.value != 0 ? cut_at_ : observation_.cursor.uid_next;
+  record.highest_modseq = observation_.cursor.highest_modseq;
+  record.read_only = observation_.read_only;
+  record.messages = static_cast<int64_t>(observation_.exists);
+  const bool consumed = !observation_.more && cut_at_.value == 0;
+  if (consumed) {
+    if (record.rebinding) state.ForgetUnbound(record.id);
+    record.rebinding = false;
+    CloseSettledIntents(state, result);
+  }
+  state.Save(record);
+}
+
+void RecordObservation::CloseSettledIntents(State& state, MergeResult& result) {
+  for (const auto& [message, intent] : intents_) {
+    if (!state.HasIntent(message, intent.mailbox_copy)) continue;
+    if (Adds(intent.kind) && intent.unix_ms + kSettleMillis > now_) {
+      result.settling = true;  // the server may still be at it
+      continue;
+    }
+    state.CloseIntent(message, intent.mailbox_copy);
+    state.MarkUnsettled(message);
+  }
+}
+
+}  // namespace imapmesh

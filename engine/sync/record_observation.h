@@ -1,0 +1,102 @@
+// Identify and merge one observation in the transaction that records it (DESIGN.md section 3, steps 2, 3 and 6).
+//
+// observe.cc runs it on the store's thread: values in, a result out. When content must be fetched first to tell
+// messages apart it writes nothing and says what it needs; run again with it. Invariant: the cursor moves only in the
+// transaction that covers what it stands for.
+#ifndef IMAPMESH_ENGINE_SYNC_RECORD_OBSERVATION_H_
+#define IMAPMESH_ENGINE_SYNC_RECORD_OBSERVATION_H_
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "engine/replica/replica.h"
+#include "engine/store/state.h"
+#include "engine/sync/identify.h"
+#include "engine/sync/merge.h"
+#include "engine/sync/mesh.h"
+
+namespace imapmesh {
+
+// How long an operation whose outcome is unknown may still take effect on its server, in milliseconds: its intent is
+// kept open as long.
+inline constexpr int64_t kSettleMillis = 5000;
+
+// UIDVALIDITY changed, or the server went back to an older state: every UID is to be matched anew.
+void StartRebinding(State& state, MailboxCopyRecord& record);
+
+// What identification still needs to know.
+struct ContentNeeds {
+  std::set<Uid> arrivals;                                 // of this mailbox copy
+  std::map<MessageId, std::vector<CopyRegisters>> known;  // candidates and where they are
+  bool empty() const { return arrivals.empty() && known.empty(); }
+};
+
+struct MergeResult {
+  ContentNeeds needs;  // when not empty, nothing was written
+  MailboxCopyRecord record;
+  int64_t arrived = 0, changed = 0, vanished = 0, adopted = 0;
+  bool brake = false;
+  bool settling = false;  // intents are still too young to be judged
+};
+
+class RecordObservation {
+ public:
+  RecordObservation(Mesh& mesh, ReplicaIndex r, const MailboxCopyRecord& record, Observation& observation)
+      : record_(record),
+        observation_(observation),
+        replica_name_(mesh.name(r)),
+        brake_(mesh.graph->topology().policy().brake()),
+        deleted_flag_(mesh.deleted_flag),
+        now_(mesh.clock->UnixMillis()) {}
+
+  std::map<Uid, Digest> arrival_content;      // filled between attempts
+  std::map<MessageId, Digest> known_content;  // likewise, to be saved
+  std::set<MessageId> unreachable_content;    // cannot be had now
+
+  MergeResult operator()(State& state);
+
+ private:
+  struct Identified {
+    const ArrivedMessage* arrived = nullptr;
+    MessageId message;   // 0: new to the mesh
+    bool known = false;  // this UID is recorded already
+  };
+
+  void BeginRebinding(State& state, MailboxCopyRecord& record);
+  void LoadIntents(State& state, MailboxCopyId copy);
+  const Intent* FindIntent(MessageId message) const;
+  // False when content is needed first.
+  bool IdentifyArrivals(State& state, MergeResult& result);
+  std::vector<Candidate> Free(const std::vector<MessageRegisters>& messages, MailboxCopyId here,
+                              const std::set<MessageId>& taken) const;
+  // False when a candidate's content cannot be had at present: this arrival and those after it wait.
+  bool Need(const ArrivedMessage& arrived, const Identification& identification,
+            const std::vector<MessageRegisters>& candidates, MergeResult& result);
+  void MergeGone(State& state, MergeResult& result);
+  void AddUnlisted(State& state, MailboxCopyId copy, UidSet& vanished);
+  void RecordBrake(State& state, int64_t count, int64_t known, MergeResult& result);
+  void MergeChanged(State& state, MergeResult& result);
+  void MergeKnown(State& state, MessageRegisters& message, const std::vector<std::string>& flags, MergeResult& result);
+  void MergeArrived(State& state, MergeResult& result);
+  MessageRegisters NewMessage(State& state, const ArrivedMessage& arrived, MailboxId mailbox);
+  std::vector<FlagId> Intern(State& state, const std::vector<std::string>& names);
+  void Finish(State& state, MergeResult& result);
+  void CloseSettledIntents(State& state, MergeResult& result);
+
+  const MailboxCopyRecord record_;
+  const Observation& observation_;
+  std::string replica_name_;
+  v1::Brake brake_;
+  FlagId deleted_flag_;
+  int64_t now_;
+  MergeContext context_;
+  std::map<MessageId, Intent> intents_;
+  std::vector<Identified> identified_;
+  Uid cut_at_;
+};
+
+}  // namespace imapmesh
+
+#endif  // IMAPMESH_ENGINE_SYNC_RECORD_OBSERVATION_H_
