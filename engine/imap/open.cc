@@ -1,9 +1,10 @@
 #include "engine/imap/open.h"
 
+#include <functional>
+#include <string>
 #include <utility>
 #include <vector>
 
-#include "base/printable.h"
 #include "engine/imap/commands.h"
 #include "engine/net/deadline.h"
 #include "engine/net/deflate.h"
@@ -28,36 +29,6 @@ asio::awaitable<absl::Status> UpgradeToTls(Session& session, TlsOptions tls) {
   };
   CO_RETURN_IF_ERROR(session.UpgradeStream(upgrade));
   co_return made;
-}
-
-asio::awaitable<absl::Status> LogIn(Session& session, const OpenOptions& options) {
-  CO_RETURN_IF_ERROR(co_await Capability(session));
-  if (options.username.empty() || !options.password) {
-    co_return Error(absl::StatusCode::kUnauthenticated,
-                    "the server asks for a login, but the topology has no auth for this replica; add auth { username: "
-                    "… password_command: … }");
-  }
-  const bool plain = session.HasCapability("AUTH=PLAIN");
-  if (!plain && session.HasCapability("LOGINDISABLED")) {
-    co_return Error(absl::StatusCode::kUnauthenticated,
-                    "the server permits no login on this connection (LOGINDISABLED, no AUTH=PLAIN); use security: TLS "
-                    "or STARTTLS");
-  }
-  absl::StatusOr<std::string> password = co_await options.password();
-  if (!password.ok()) co_return password.status();
-  absl::Status status;
-  if (options.mechanism == "LOGIN" || (options.mechanism.empty() && !plain)) {
-    status = co_await Login(session, options.username, *std::move(password));
-  } else {
-    status = co_await LoginPlain(session, options.username, *std::move(password));
-  }
-  const bool refused = !status.ok() && session.closed().ok();
-  if (refused || absl::IsUnauthenticated(status)) {
-    co_return Error(absl::StatusCode::kUnauthenticated,
-                    "login as %s was refused (%s); check auth.username and the password in the topology",
-                    Printable(options.username), Message(status));
-  }
-  co_return status;
 }
 
 // What a server must have until every tier is supported.
@@ -114,7 +85,7 @@ asio::awaitable<absl::StatusOr<std::unique_ptr<Session>>> OpenSession(std::uniqu
     }
     CO_RETURN_IF_ERROR(co_await UpgradeToTls(*session, options.tls));
   }
-  if (!logged_in) CO_RETURN_IF_ERROR(co_await LogIn(*session, options));
+  if (!logged_in) CO_RETURN_IF_ERROR(co_await LogIn(*session, options.login));
   CO_RETURN_IF_ERROR(co_await TurnOnExtensions(*session, options.compress));
   co_return session;
 }

@@ -6,10 +6,9 @@
 #ifndef IMAPMESH_ENGINE_IMAP_OPEN_H_
 #define IMAPMESH_ENGINE_IMAP_OPEN_H_
 
-#include <functional>
 #include <memory>
-#include <string>
 
+#include "engine/imap/login.h"
 #include "engine/imap/session.h"
 #include "engine/net/tls.h"
 
@@ -22,10 +21,7 @@ struct OpenOptions {
   Security security = Security::kNone;
   TlsOptions tls;
   bool compress = false;
-  std::string username;
-  std::string mechanism;  // "": PLAIN where offered, else LOGIN
-  // Asked once, after the connection stands; may be empty for servers that greet with PREAUTH.
-  std::function<asio::awaitable<absl::StatusOr<std::string>>()> password;
+  LoginOptions login;
 };
 
 asio::awaitable<absl::StatusOr<std::unique_ptr<Session>>> OpenSession(std::unique_ptr<ByteStream> stream, Clock& clock,

@@ -41,15 +41,15 @@ std::unique_ptr<Replica> MakeImapReplica(asio::any_io_executor executor, Clock& 
   options.selects = std::move(selects);
   options.open.security = SecurityOf(replica);
   options.open.compress = replica.has_compress() ? replica.compress() : replica.has_imap();
-  options.open.username = replica.auth().username();
-  options.open.mechanism = replica.auth().mechanism();
+  options.open.login.username = replica.auth().username();
+  options.open.login.mechanism = replica.auth().mechanism();
   options.open.tls.server_name =
       replica.tls().server_name().empty() ? replica.imap().host() : replica.tls().server_name();
   options.open.tls.ca_file = Resolve(replica.tls().ca_file(), graph.folder());
   options.open.tls.pin_sha256 = replica.tls().pin_sha256();
   options.open.tls.min_version = replica.tls().min_version();
   if (replica.has_auth()) {
-    options.open.password = [executor, &clock, auth = replica.auth(), folder = graph.folder()] {
+    options.open.login.password = [executor, &clock, auth = replica.auth(), folder = graph.folder()] {
       return ReadPassword(executor, clock, auth, folder);
     };
   }
