@@ -25,6 +25,14 @@ CONVERGED, FAILED, BAD_USAGE, CONFLICTS, PARTIAL = 0, 1, 2, 3, 4  # exit codes o
 
 TRIANGLE = [("laptop", "server"), ("laptop", "desktop"), ("desktop", "server")]
 
+# What the servers of a test are, in turn, unless it says so itself (run.py --kinds). They differ in storage, in the
+# hierarchy separator, and in what that makes of names.
+KINDS = {
+    "": [{}],
+    "mixed": [{"storage": "sdbox", "separator": "."}, {"storage": "mbox", "separator": "/"},
+              {"storage": "maildir", "separator": "."}],
+}[os.environ.get("IMAPMESH_KINDS", "")]
+
 
 def memory_peak_kb(pid):
     """The most memory that a running process ever held; 0 when it has just ended."""
@@ -111,6 +119,9 @@ class MeshTest(unittest.TestCase):
     # Servers and topologies.
 
     def server(self, name, **options):
+        """options: of dovecot.Dovecot; a test that asks for a storage or a separator gets nothing else by KINDS."""
+        if not {"storage", "separator"} & set(options):
+            options.update(KINDS[len(self.started_servers) % len(KINDS)])
         server = dovecot.Dovecot(name, self.scratch / name, **options)
         if not self.started_servers:
             self.addCleanup(self._stop_servers)
@@ -144,6 +155,13 @@ class MeshTest(unittest.TestCase):
     def write_text(self, text):
         self.topology_path.write_text(text)
         self.topology_path.chmod(0o600)
+
+    def carried(self, contents):
+        """Those of `contents` that every kind of server in this run keeps byte for byte."""
+        return mail.carried_by_mbox(contents) if any(kind.get("storage") == "mbox" for kind in KINDS) else contents
+
+    def broken(self, seed=0):
+        return self.carried(mail.broken(seed))
 
     # Programs.
 

@@ -1,9 +1,10 @@
 #!/usr/bin/python3
-"""Runs the tests against real Dovecots: run.py [--workers N] [--list] [pattern...]
+"""Runs the tests against real Dovecots: run.py [--workers N] [--kinds mixed] [--list] [pattern...]
 
 A test is one method of a TestCase in test_*.py; a pattern is a part of its name (file.Class.method). Each runs in a
-process of its own with a scratch folder of its own under $TMPDIR, at most N side by side. The last line is
-`N passed, N failed, N skipped`.
+process of its own with a scratch folder of its own under $TMPDIR, at most N side by side. With --kinds mixed
+the servers of a test are in turn sdbox, mbox and Maildir with different hierarchy separators, unless the test asks for
+a kind itself. The last line is `N passed, N failed, N skipped`.
 """
 
 import argparse
@@ -88,11 +89,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("patterns", nargs="*")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--kinds", choices=["mixed"])
+    parser.add_argument("--kills", type=int, help="how often test_faults kills imapmeshd")
+    parser.add_argument("--seed", type=int, help="of test_faults")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
         return run_one(arguments.one)
+    for name in ("kinds", "kills", "seed"):
+        if getattr(arguments, name) is not None:
+            os.environ[f"IMAPMESH_{name.upper()}"] = str(getattr(arguments, name))
     tests = load(arguments.patterns)
     if arguments.list:
         print("\n".join(tests))
@@ -106,6 +113,9 @@ def main():
             counts[code] += 1
             word = {0: "ok", 1: "FAILED", 77: "skipped"}[code]
             print(f"{word:8} {seconds:6.1f} s  {running[done]}", flush=True)
+            for line in output.splitlines() if code == 0 else []:
+                if line.startswith("figures: "):
+                    print("    " + line, flush=True)
             if code:
                 print("    " + output.strip().replace("\n", "\n    "), flush=True)
     print(f"{counts[0]} passed, {counts[1]} failed, {counts[77]} skipped")

@@ -29,7 +29,7 @@ class BadReplica(MeshTest):
             text += f'edge {{ a: "{a}" b: "{b}" }}\n'
         self.write_text(text)
         with self.account("laptop") as account:
-            account.append_many("INBOX", mail.with_flags_and_dates(mail.broken()))
+            account.append_many("INBOX", mail.with_flags_and_dates(self.broken()))
         expected = mail.snapshot(self.servers["laptop"])
         run = self.run_once(expect=PARTIAL, timeout_s=90)
         self.check(expected, replicas=["laptop", "server"])

@@ -21,7 +21,7 @@ class Crash(MeshTest):
     @slow(240)
     def test_killed_during_the_first_sync(self):
         laptop, *_ = self.triangle()
-        contents = mail.broken() + [mail.ordinary(number, size=3000) for number in range(600)]
+        contents = self.broken() + [mail.ordinary(number, size=3000) for number in range(600)]
         with mail.Account(laptop) as account:
             mail.spread(account, mail.with_flags_and_dates(contents), ["INBOX", "Archive"])
         expected = mail.snapshot(laptop)

@@ -69,7 +69,7 @@ class Harness(MeshTest):
             self.assertNotIn(b"QRESYNC", account.client.capability()[1][0])
 
     def test_the_checker_sees_what_differs(self):
-        messages = mail.with_flags_and_dates(mail.broken())
+        messages = mail.with_flags_and_dates(self.broken())
         for name in ("laptop", "server"):
             with mail.Account(self.server(name)) as account:
                 account.append_many("INBOX", messages)

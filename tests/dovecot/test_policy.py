@@ -84,7 +84,7 @@ class Policy(MeshTest):
             self.server(name)
         self.write_topology([("a", "b", "direction: B_TO_A"), ("b", "c"), ("c", "a")])
         with self.account("a") as account:
-            account.append_many("INBOX", mail.with_flags_and_dates(mail.broken()))
+            account.append_many("INBOX", mail.with_flags_and_dates(self.broken()))
         expected = mail.snapshot(self.servers["a"])
         self.run_once()
         self.check(expected)

@@ -23,17 +23,17 @@ class FirstSync(MeshTest):
             self.assertEqual(replica["mailboxes_selected"], 0, again)
 
     def test_generated_and_broken_mail_arrives_everywhere_once(self):
-        self.check_first_sync(mail.broken() + [mail.ordinary(number) for number in range(150)])
+        self.check_first_sync(self.broken() + [mail.ordinary(number) for number in range(150)])
 
     def test_the_corpus_arrives_everywhere_byte_for_byte(self):
         if not mail.corpus():
             self.skipTest("no ../shared/corpus")
-        self.check_first_sync(mail.corpus())
+        self.check_first_sync(self.carried(mail.corpus()))
 
     def test_each_replica_brings_its_own_mail(self):
         for seed, server in enumerate(self.triangle()):
             with mail.Account(server) as account:
-                own = [mail.ordinary(number, seed) for number in range(30)] + mail.broken(seed)
+                own = [mail.ordinary(number, seed) for number in range(30)] + self.broken(seed)
                 mail.spread(account, mail.with_flags_and_dates(own, seed), MAILBOXES + [f"Only/{server.name}"], seed)
         expected = union(*self.snapshots().values())
         self.run_once()
@@ -59,7 +59,7 @@ class FirstSync(MeshTest):
 
     def test_every_way_to_reach_a_server(self):
         self.triangle(server={"tls": True}, kinds={"laptop": "tunnel", "desktop": "unix_socket", "server": "tls"})
-        messages = mail.with_flags_and_dates(mail.broken() + [mail.ordinary(number) for number in range(20)])
+        messages = mail.with_flags_and_dates(self.broken() + [mail.ordinary(number) for number in range(20)])
         with mail.Account(self.servers["server"]) as account:
             mail.spread(account, messages, MAILBOXES)
         expected = mail.snapshot(self.servers["server"])
@@ -72,14 +72,14 @@ class FirstSync(MeshTest):
         self.server("server", compress=False)
         self.write_topology([("laptop", "server")], kinds={"laptop": "starttls"})
         with self.account("laptop") as account:
-            account.append_many("INBOX", mail.with_flags_and_dates(mail.broken()))
+            account.append_many("INBOX", mail.with_flags_and_dates(self.broken()))
         self.run_once()
         self.check(mail.snapshot(self.servers["laptop"]))
 
 
 class Adoption(MeshTest):
     def test_replicas_that_hold_the_same_mail_are_adopted_without_copying(self):
-        messages = mail.with_flags_and_dates(mail.broken() + [mail.ordinary(number) for number in range(100)])
+        messages = mail.with_flags_and_dates(self.broken() + [mail.ordinary(number) for number in range(100)])
         for server in self.triangle():
             with mail.Account(server) as account:
                 mail.spread(account, messages, MAILBOXES)
@@ -104,7 +104,7 @@ class Adoption(MeshTest):
     def test_a_lost_state_file_costs_no_message(self):
         laptop, *_ = self.triangle()
         with mail.Account(laptop) as account:
-            mail.spread(account, mail.with_flags_and_dates(mail.broken()), MAILBOXES)
+            mail.spread(account, mail.with_flags_and_dates(self.broken()), MAILBOXES)
         expected = mail.snapshot(laptop)
         self.run_once()
         for path in self.scratch.glob("state.db*"):
