@@ -121,10 +121,9 @@ asio::awaitable<void> Appender::RunChunk(Chunk chunk, Permits& permits) {
     if (message != wanted.end()) bodies[message->second] = std::move(body);
   };
   const bool usable = recorder_.mesh().IsUp(chunk.source) && recorder_.failure().ok();
-  const absl::Status fetched =
-      usable ? co_await recorder_.mesh().slot(chunk.source).replica->FetchBodies(reference, uids, take)
-             : absl::UnavailableError("the source is down");
-  if (usable && !fetched.ok()) {
+  absl::Status fetched;
+  if (usable) fetched = co_await recorder_.mesh().slot(chunk.source).replica->FetchBodies(reference, uids, take);
+  if (!fetched.ok()) {
     if (OutcomeUnknown(fetched)) {
       recorder_.mesh().MarkDown(chunk.source, fetched);
     } else {

@@ -275,7 +275,8 @@ asio::awaitable<absl::Status> Coordinator::RunReload(std::shared_ptr<const Graph
         "TOPOLOGY_RELOADED", ReplicaIndex(-1), EdgeIndex(-1), "",
         std::to_string(graph->replica_count()) + " replicas, " + std::to_string(graph->edges().size()) + " edges");
   }
-  const absl::Status published = loaded.ok() ? co_await Publish(false) : loaded;
+  absl::Status published = loaded;
+  if (loaded.ok()) published = co_await Publish(false);
   done(published);
   co_return published;
 }
