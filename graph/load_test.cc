@@ -164,7 +164,9 @@ INSTANTIATE_TEST_SUITE_P(
              "t:5:1: replica[a].name_map: is not supported yet; remove it"},
         Case{"Numbers", WithReplica("tunnel { command: \"x\" }\nlink_cost: -1\nmax_connections: 0"),
              "t:4:1: replica[a].link_cost: -1 is out of range; use 0 to 1000000\n"
-             "t:5:1: replica[a].max_connections: 0 is out of range; use 1 to 100"}),
+             "t:5:1: replica[a].max_connections: 0 is out of range; use 1 to 100"},
+        Case{"Timeout", WithReplica("tunnel { command: \"x\" }\ntimeout_s: 4000"),
+             "t:4:1: replica[a].timeout_s: 4000 is out of range; use 1 to 3600"}),
     NameOf);
 
 INSTANTIATE_TEST_SUITE_P(

@@ -11,6 +11,7 @@ namespace {
 
 constexpr int kConnectionsMax = 100;
 constexpr int kLinkCostMax = 1000000;
+constexpr int kTimeoutMaxS = 3600;
 
 bool IsLoopback(std::string_view host) {
   if (host == "localhost" || host == "::1") return true;
@@ -255,6 +256,10 @@ class ReplicaValidator {
         (replica_.max_connections() < 1 || replica_.max_connections() > kConnectionsMax)) {
       findings_.Error(place_, "max_connections",
                       absl::StrFormat("%d is out of range; use 1 to %d", replica_.max_connections(), kConnectionsMax));
+    }
+    if (replica_.has_timeout_s() && (replica_.timeout_s() < 1 || replica_.timeout_s() > kTimeoutMaxS)) {
+      findings_.Error(place_, "timeout_s",
+                      absl::StrFormat("%d is out of range; use 1 to %d", replica_.timeout_s(), kTimeoutMaxS));
     }
   }
 

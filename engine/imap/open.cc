@@ -27,8 +27,8 @@ asio::awaitable<absl::Status> UpgradeToTls(Session& session, TlsOptions tls) {
     made = stream.status();
     return nullptr;
   };
-  CO_RETURN_IF_ERROR(session.UpgradeStream(upgrade));
-  co_return made;
+  const absl::Status upgraded = session.UpgradeStream(upgrade);
+  co_return made.ok() ? upgraded : made;
 }
 
 // What a server must have until every tier is supported.
@@ -71,8 +71,13 @@ asio::awaitable<absl::StatusOr<std::unique_ptr<Session>>> OpenSession(std::uniqu
     stream = *std::move(secured);
   }
   SessionOptions session_options;
-  session_options.inactivity_limit = std::chrono::seconds(30);
+  session_options.inactivity_limit = options.inactivity_limit;
   auto session = std::make_unique<Session>(std::move(stream), clock, executor, session_options);
+  // A peer that sends a byte now and then meets every single deadline.
+  const auto give_up = [&session] {
+    session->Close(absl::DeadlineExceededError("the server took too long to let us in"));
+  };
+  const std::unique_ptr<Alarm> alarm = clock.CallAfter(kOpeningWaits * options.inactivity_limit, give_up);
   const auto greeting = co_await session->ReadGreeting();
   if (!greeting.ok()) co_return greeting.status();
   bool logged_in = greeting->kind == StatusKind::kPreauth;

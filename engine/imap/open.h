@@ -14,6 +14,8 @@
 
 namespace imapmesh::imap {
 
+inline constexpr int kOpeningWaits = 4;
+
 enum class Security { kNone, kTls, kStartTls };
 
 struct OpenOptions {
@@ -22,6 +24,8 @@ struct OpenOptions {
   TlsOptions tls;
   bool compress = false;
   LoginOptions login;
+  // Without a byte, of one wait; the whole of OpenSession may take kOpeningWaits times as long.
+  Duration inactivity_limit = std::chrono::seconds(30);
 };
 
 asio::awaitable<absl::StatusOr<std::unique_ptr<Session>>> OpenSession(std::unique_ptr<ByteStream> stream, Clock& clock,

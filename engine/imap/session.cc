@@ -67,14 +67,14 @@ Session::Session(std::unique_ptr<ByteStream> stream, Clock& clock, asio::any_io_
       reader_(options_.limits) {}
 
 Session::~Session() {
-  connection_->stream->Close();
+  Close();
 }
 
 uint64_t Session::bytes_sent() const {
-  return connection_->stream->bytes_sent();
+  return connection_->stream == nullptr ? 0 : connection_->stream->bytes_sent();
 }
 uint64_t Session::bytes_received() const {
-  return connection_->stream->bytes_received();
+  return connection_->stream == nullptr ? 0 : connection_->stream->bytes_received();
 }
 
 void Session::set_selected(std::string mailbox_raw) {

@@ -233,6 +233,13 @@ TEST_F(SessionTest, ALayerIsPutOnBetweenCommands) {
   EXPECT_TRUE(Await(Send(Command("NOOP"))).ok());
 }
 
+TEST_F(SessionTest, ALayerThatCannotBeMadeClosesTheSession) {
+  Greet("");
+  EXPECT_TRUE(absl::IsUnavailable(session().UpgradeStream([](std::unique_ptr<ByteStream>) { return nullptr; })));
+  EXPECT_TRUE(absl::IsUnavailable(Run(session().Run(Command("NOOP"), nullptr)).status()));
+  EXPECT_EQ(session().bytes_received(), 0u);
+}
+
 TEST_F(SessionTest, ACompletionNobodyAskedForIsAnAttack) {
   Greet("");
   script_->Step("A1 NOOP\r\n", "A7 OK\r\n");

@@ -41,6 +41,7 @@ std::unique_ptr<Replica> MakeImapReplica(asio::any_io_executor executor, Clock& 
   options.selects = std::move(selects);
   options.open.security = SecurityOf(replica);
   options.open.compress = replica.has_compress() ? replica.compress() : replica.has_imap();
+  if (replica.has_timeout_s()) options.open.inactivity_limit = std::chrono::seconds(replica.timeout_s());
   options.open.login.username = replica.auth().username();
   options.open.login.mechanism = replica.auth().mechanism();
   options.open.tls.server_name =

@@ -4,6 +4,7 @@ Works as root (mail then belongs to `nobody`) and as an ordinary user. `Dovecot(
 it answers; `stop()` ends exactly the master process that was started.
 """
 
+import contextlib
 import grp
 import os
 import pathlib
@@ -43,6 +44,16 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def descendants(pid):
+    """The processes that a process has started, and theirs."""
+    found = []
+    with contextlib.suppress(OSError):
+        for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, (task / "children").read_text().split()):
+                found += [child, *descendants(child)]
+    return found
 
 
 def make_certificates(folder):
@@ -228,8 +239,23 @@ protocol imap {{
         self.process = None
 
     def pause(self):
-        """The listeners stay, nobody answers: a server that hangs."""
-        self.process.send_signal(signal.SIGSTOP)
+        """The listeners and connections stay, nobody answers: a server that hangs, until resume()."""
+        self._signal_all(signal.SIGSTOP)
+
+    def resume(self):
+        self._signal_all(signal.SIGCONT)
+
+    def kill(self):
+        """kill -9 of the master and of every process that serves a connection; start() starts it again."""
+        self._signal_all(signal.SIGSTOP)  # so that nobody starts another meanwhile
+        self._signal_all(signal.SIGKILL)
+        self.process.wait()
+        self.process = None
+
+    def _signal_all(self, number):
+        for pid in descendants(self.process.pid) + [self.process.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def log_text(self):
         return self.log.read_text(errors="replace") if self.log.exists() else ""

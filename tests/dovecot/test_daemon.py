@@ -309,7 +309,7 @@ class Signals(DaemonTest):
         daemon, stub = self.started()
         stub.WatchEvents(self.proto.WatchEventsRequest())
         self.servers["server"].pause()
-        self.addCleanup(self.servers["server"].process.send_signal, signal.SIGCONT)
+        self.addCleanup(self.servers["server"].resume)
         self.laptop.append("INBOX", mail.ordinary(90), "", 1_710_000_000)
         time.sleep(0.3)
         daemon.stop()
