@@ -120,14 +120,13 @@ def main():
     print(f"tools: {', '.join(f'{kind.name} {kind.version()}' for kind in bench.tools)}; works: {', '.join(chosen)}",
           flush=True)
     try:
+        bench.stand = stands.Stand(folder / "servers", ("near", "far", "third"))
         for name in chosen:
-            bench.stand = stands.Stand(folder / "servers", ("near", "far", "third"))
-            try:
-                works.ALL[name](bench)
-            finally:
-                bench.stand.close()
-            shutil.rmtree(folder / "servers", ignore_errors=True)
+            works.ALL[name](bench)
+            bench.stand.forget_accounts()
     finally:
+        if bench.stand:
+            bench.stand.close()
         if not options.folder and not os.environ.get("IMAPMESH_KEEP"):
             shutil.rmtree(folder, ignore_errors=True)
     if options.json:

@@ -102,6 +102,11 @@ class Stand:
         corpus.give_to_mail_user(home)
         return home
 
+    def forget_accounts(self):
+        for site in self.sites.values():
+            for home in site.homes.iterdir():
+                shutil.rmtree(home, ignore_errors=True)
+
     def fill(self, site, user, mailboxes, messages, make=corpus.message):
         """Writes mail into a new account and lets the server build its indexes."""
         corpus.write_maildir(self.account(site, user), mailboxes, messages, make, host=site)
