@@ -107,6 +107,11 @@ std::string MailboxesTable(const v1::GetStatusReply& status) {
 
 std::string ProblemsText(const v1::GetStatusReply& status) {
   std::string text;
+  for (const v1::ReplicaStatus& replica : status.replicas()) {
+    for (const std::string& quirk : replica.quirks()) {
+      text += absl::StrFormat("\n%s: %s\n", Printable(replica.name()), Printable(quirk, 2000));
+    }
+  }
   for (const v1::Problem& problem : status.problems()) {
     text += absl::StrFormat("\nPROBLEM at %s, %s: %s\n", Printable(problem.replica()), Printable(problem.mailbox()),
                             Printable(problem.message(), 2000));

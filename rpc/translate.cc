@@ -110,6 +110,7 @@ void ToProto(const ReplicaReport& replica, v1::ReplicaStatus& message) {
   message.set_server_software(Text(replica.server.software));
   message.set_tier(replica.server.tier);
   for (const std::string& capability : replica.server.capabilities) message.add_capabilities(Text(capability));
+  for (const std::string& quirk : replica.server.quirks) message.add_quirks(Text(quirk));
   message.set_pushes(replica.server.can_push);
   message.set_connections(replica.server.connections);
   message.set_mailboxes(replica.mailboxes);

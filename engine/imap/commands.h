@@ -49,14 +49,16 @@ asio::awaitable<void> Logout(Session& session);
 // ---- Mailboxes
 
 asio::awaitable<absl::StatusOr<NamespaceResponse>> Namespace(Session& session);
+// What separates the levels of names, by LIST "" "" (RFC 3501 section 6.3.8); "" where names have no levels.
+asio::awaitable<absl::StatusOr<std::string>> HierarchyDelimiter(Session& session);
 
 struct ListedMailbox {
   ListResponse list;
   bool subscribed = false;
   std::optional<MailboxStatusResponse> status;
 };
-// Everything that matches `pattern` with its STATUS (UIDVALIDITY UIDNEXT, and HIGHESTMODSEQ where known): one exchange
-// with LIST-STATUS, else LIST, LSUB and pipelined STATUS.
+// Everything that matches `pattern` with its STATUS (MESSAGES UIDVALIDITY UIDNEXT, and HIGHESTMODSEQ where known, else
+// UNSEEN): one exchange with LIST-STATUS, else LIST, LSUB and pipelined STATUS.
 asio::awaitable<absl::StatusOr<std::vector<ListedMailbox>>> ListStatus(Session& session, std::string pattern);
 
 struct SelectRequest {
@@ -116,6 +118,8 @@ asio::awaitable<absl::Status> FetchFlags(Session& session, UidSet uids, ModSeq c
 // BODY.PEEK[]; `take` gets each message that still exists.
 asio::awaitable<absl::Status> FetchBodies(Session& session, UidSet uids,
                                           std::function<absl::Status(Uid, std::shared_ptr<const Body>)> take);
+// The UID of the last message; 0 in an empty mailbox.
+asio::awaitable<absl::StatusOr<Uid>> FetchLastUid(Session& session);
 // Every UID in the mailbox: ESEARCH where the server has it.
 asio::awaitable<absl::StatusOr<UidSet>> UidSearchAll(Session& session);
 

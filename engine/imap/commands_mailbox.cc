@@ -52,7 +52,7 @@ class Listing {
 };
 
 std::string StatusItems(const Session& session) {
-  return HasModSeq(session) ? "(UIDVALIDITY UIDNEXT HIGHESTMODSEQ)" : "(UIDVALIDITY UIDNEXT)";
+  return HasModSeq(session) ? "(MESSAGES UIDVALIDITY UIDNEXT HIGHESTMODSEQ)" : "(MESSAGES UNSEEN UIDVALIDITY UIDNEXT)";
 }
 
 bool MaySelect(const ListResponse& list) {
@@ -173,6 +173,19 @@ asio::awaitable<absl::StatusOr<NamespaceResponse>> Namespace(Session& session) {
   const absl::StatusOr<StatusResponse> done = co_await session.Run(std::move(command), std::move(handler));
   if (!done.ok()) co_return done.status();
   co_return result;
+}
+
+asio::awaitable<absl::StatusOr<std::string>> HierarchyDelimiter(Session& session) {
+  std::string delimiter;
+  ResponseHandler handler = [&delimiter](Response& response) {
+    if (auto* list = std::get_if<ListResponse>(&response)) delimiter = list->delimiter;
+    return absl::OkStatus();
+  };
+  Command command("LIST");
+  command.Text(" \"\" \"\"");
+  const absl::StatusOr<StatusResponse> done = co_await session.Run(std::move(command), std::move(handler));
+  if (!done.ok()) co_return done.status();
+  co_return delimiter;
 }
 
 asio::awaitable<absl::StatusOr<std::vector<ListedMailbox>>> ListStatus(Session& session, std::string pattern) {

@@ -179,6 +179,21 @@ asio::awaitable<absl::Status> FetchBodies(Session& session, UidSet uids,
                                 std::move(completed));
 }
 
+asio::awaitable<absl::StatusOr<Uid>> FetchLastUid(Session& session) {
+  Uid last;
+  if (session.exists() == 0) co_return last;
+  ResponseHandler handler = [&last](Response& response) {
+    const auto* fetch = std::get_if<FetchResponse>(&response);
+    if (fetch != nullptr && fetch->uid && *fetch->uid > last) last = *fetch->uid;
+    return absl::OkStatus();
+  };
+  Command command("UID FETCH");
+  command.Text(" * (UID)");
+  const absl::StatusOr<StatusResponse> done = co_await session.Run(std::move(command), std::move(handler));
+  if (!done.ok()) co_return done.status();
+  co_return last;
+}
+
 asio::awaitable<absl::StatusOr<UidSet>> UidSearchAll(Session& session) {
   UidSet uids;
   ResponseHandler handler = [&uids](Response& response) {

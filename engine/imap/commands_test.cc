@@ -74,7 +74,7 @@ TEST_F(CommandsTest, StartTlsForgetsWhatWasToldInTheClear) {
 
 TEST_F(CommandsTest, ListStatusInOneExchange) {
   Greet(kDovecot);
-  script_->Step("A1 LIST \"\" \"*\" RETURN (SUBSCRIBED STATUS (UIDVALIDITY UIDNEXT HIGHESTMODSEQ))\r\n",
+  script_->Step("A1 LIST \"\" \"*\" RETURN (SUBSCRIBED STATUS (MESSAGES UIDVALIDITY UIDNEXT HIGHESTMODSEQ))\r\n",
                 "* LIST (\\Subscribed) \"/\" inbox\r\n* STATUS INBOX (UIDNEXT 3 UIDVALIDITY 7 HIGHESTMODSEQ 9)\r\n"
                 "* LIST (\\Noselect) \"/\" Foo\r\nA1 OK\r\n");
   const absl::StatusOr<std::vector<ListedMailbox>> listed = Run(ListStatus(session(), "*"));
@@ -89,8 +89,10 @@ TEST_F(CommandsTest, ListStatusOnAPlainServer) {
   Greet("");
   script_->Step("A1 LIST \"\" \"*\"\r\n", "* LIST () \".\" INBOX\r\n* LIST () \".\" Bad\r\nA1 OK\r\n")
       .Step("A2 LSUB \"\" \"*\"\r\n", "* LSUB () \".\" INBOX\r\n* LSUB () \".\" Gone\r\nA2 OK\r\n")
-      .Step("A3 STATUS \"INBOX\" (UIDVALIDITY UIDNEXT)\r\nA4 STATUS \"Bad\" (UIDVALIDITY UIDNEXT)\r\n",
-            "* STATUS INBOX (UIDNEXT 3 UIDVALIDITY 7)\r\nA3 OK\r\nA4 NO corrupt\r\n");
+      .Step(
+          "A3 STATUS \"INBOX\" (MESSAGES UNSEEN UIDVALIDITY UIDNEXT)\r\nA4 STATUS \"Bad\" (MESSAGES UNSEEN UIDVALIDITY "
+          "UIDNEXT)\r\n",
+          "* STATUS INBOX (UIDNEXT 3 UIDVALIDITY 7)\r\nA3 OK\r\nA4 NO corrupt\r\n");
   const absl::StatusOr<std::vector<ListedMailbox>> listed = Run(ListStatus(session(), "*"));
   ASSERT_TRUE(listed.ok()) << listed.status();
   ASSERT_EQ(listed->size(), 2u);

@@ -31,22 +31,8 @@ asio::awaitable<absl::Status> UpgradeToTls(Session& session, TlsOptions tls) {
   co_return made.ok() ? upgraded : made;
 }
 
-// What a server must have until every tier is supported.
-absl::Status CheckRequirements(const Session& session) {
-  std::string missing;
-  for (const std::string_view needed : {"ENABLE", "QRESYNC", "UIDPLUS"}) {
-    if (!session.HasCapability(needed)) missing += (missing.empty() ? "" : ", ") + std::string(needed);
-  }
-  if (missing.empty()) return absl::OkStatus();
-  return Error(
-      absl::StatusCode::kUnimplemented,
-      "the server lacks %s, which imapmesh needs; it offers no way to tell what changed or to name new messages",
-      missing);
-}
-
 asio::awaitable<absl::Status> TurnOnExtensions(Session& session, bool compress) {
   CO_RETURN_IF_ERROR(co_await Capability(session));
-  CO_RETURN_IF_ERROR(CheckRequirements(session));
   if (session.HasCapability("ID")) {
     const auto id = co_await Id(session);
     if (!id.ok() && !session.closed().ok()) co_return id.status();

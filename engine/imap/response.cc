@@ -116,13 +116,20 @@ UidSet ParseUidSet(std::string_view text, const char* expected) {
 
 VanishedResponse ParseVanished(ResponseParser& parser) {
   VanishedResponse vanished;
-  if (parser.Peek() == '(') {
-    const std::vector<std::string> words = parser.Words("(EARLIER)");
-    vanished.earlier = words.size() == 1 && EqualsInAnyCase(words[0], "EARLIER");
-    if (!vanished.earlier) throw Malformed{"(EARLIER)"};
+  try {
+    if (parser.Peek() == '(') {
+      const std::vector<std::string> words = parser.Words("(EARLIER)");
+      vanished.earlier = words.size() == 1 && EqualsInAnyCase(words[0], "EARLIER");
+      if (!vanished.earlier) throw Malformed{"(EARLIER)"};
+      parser.SkipSpaces();
+    }
+    if (!parser.AtEnd()) vanished.uids = ParseUidSet(parser.Atom("a UID set"), "a UID set");
     parser.SkipSpaces();
+    if (!parser.AtEnd()) throw Malformed{"the end of VANISHED"};
+  } catch (const Malformed&) {
+    vanished.malformed = true;
+    vanished.uids = UidSet();
   }
-  if (!parser.AtEnd()) vanished.uids = ParseUidSet(parser.Atom("a UID set"), "a UID set");
   return vanished;
 }
 

@@ -95,6 +95,7 @@ struct ExpungeResponse {
 
 struct VanishedResponse {
   bool earlier = false;
+  bool malformed = false;  // what should have been UIDs is none: some servers do that, and cannot be relied on then
   UidSet uids;
 };
 

@@ -140,6 +140,15 @@ TEST(VanishedTest, EarlierAndNot) {
   EXPECT_FALSE(ParseOne<VanishedResponse>("* VANISHED 405,407\r\n").earlier);
 }
 
+TEST(VanishedTest, WhatNamesNoUidsIsMarkedAndDoesNotEndTheConnection) {
+  for (const char* line : {"* VANISHED 0\r\n", "* VANISHED 5:*\r\n", "* VANISHED (LATER) 1\r\n",
+                           "* VANISHED (EARLIER) 1:3,\r\n", "* VANISHED (EARLIER 1:3\r\n", "* VANISHED 1 2\r\n"}) {
+    const auto vanished = ParseOne<VanishedResponse>(line);
+    EXPECT_TRUE(vanished.malformed) << line;
+    EXPECT_TRUE(vanished.uids.empty()) << line;
+  }
+}
+
 TEST(FetchTest, EverythingTheEngineAsksFor) {
   const auto fetch = ParseOne<FetchResponse>(
       "* 12 FETCH (UID 7 FLAGS (\\Seen $Junk) INTERNALDATE \"17-Jul-1996 02:44:25 -0700\" RFC822.SIZE 4286 "
@@ -276,9 +285,6 @@ TEST(HostileTest, MalformedResponsesAreErrorsFitToPrint) {
            "* 1 FETCH (BODY[] atom)\r\n",
            "* 1 FETCH (FLAGS (\\Seen\r\n",
            "* 1 FETCH (UID 1\r\n",
-           "* VANISHED 0\r\n",
-           "* VANISHED 5:*\r\n",
-           "* VANISHED (LATER) 1\r\n",
            "* LIST (\\X) \"ab\" c\r\n",
            "* LIST () \"/\"\r\n",
            "* STATUS a (UIDNEXT -1)\r\n",

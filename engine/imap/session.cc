@@ -186,6 +186,20 @@ void Session::Track(const Response& response) {
     enabled_.insert(enabled->extensions.begin(), enabled->extensions.end());
   } else if (const auto* id = std::get_if<IdResponse>(&response)) {
     server_id_ = id->fields;
+  } else {
+    TrackMessages(response);
+  }
+}
+
+void Session::TrackMessages(const Response& response) {
+  if (const auto* exists = std::get_if<ExistsResponse>(&response)) {
+    exists_ = exists->count;
+  } else if (std::holds_alternative<ExpungeResponse>(response)) {
+    if (exists_ > 0) --exists_;
+    if (enabled_.contains("QRESYNC")) resync_defect_ = "it sends EXPUNGE where QRESYNC demands VANISHED";
+  } else if (const auto* vanished = std::get_if<VanishedResponse>(&response)) {
+    if (vanished->malformed) resync_defect_ = "it sends a VANISHED that names no UIDs";
+    if (!vanished->earlier) exists_ -= std::min<uint64_t>(exists_, vanished->uids.size());
   }
 }
 

@@ -100,6 +100,11 @@ class Session {
   // The selected mailbox (raw name), "" for none; the commands in commands.h keep it.
   const std::string& selected() const { return selected_; }
   void set_selected(std::string mailbox_raw);
+  // How many messages the selected mailbox holds, as the server told last.
+  uint64_t exists() const { return exists_; }
+  // What the server did that QRESYNC forbids once it is enabled (RFC 7162 section 3.2.10); "" for nothing. What it
+  // tells of vanished messages is not to be relied on then.
+  const std::string& resync_defect() const { return resync_defect_; }
   // What the server said with BYE; "" if it did not.
   const std::string& bye_text() const { return bye_text_; }
   // The last HIGHESTMODSEQ of a tagged OK (RFC 7162 section 3.2.7) in the selected mailbox; 0 for none.
@@ -142,6 +147,7 @@ class Session {
   absl::Status Consume(Response& response, const ResponseHandler& handler);
   absl::Status Complete(const StatusResponse& response);
   void Track(const Response& response);
+  void TrackMessages(const Response& response);
   absl::Status Fail(absl::Status reason);
   absl::Status Lost(const absl::Status& cause);
   bool MayUseUnaskedLiteral(const Command& command, uint64_t size) const;
@@ -164,6 +170,8 @@ class Session {
   std::map<std::string, std::string> server_id_;
   std::string selected_;
   std::string bye_text_;
+  uint64_t exists_ = 0;
+  std::string resync_defect_;
   ModSeq highest_modseq_;
   uint64_t commands_ = 0;
 };

@@ -6,12 +6,13 @@
 #include "base/printable.h"
 #include "engine/imap/commands.h"
 #include "engine/imap/date_time.h"
-#include "engine/replica/header_digest.h"
+#include "engine/replica/imap_observe.h"
 
 namespace imapmesh {
 namespace {
 
 constexpr size_t kMaxAppend = 100;
+constexpr size_t kQuirksShown = 100;
 constexpr Duration kIdleRefresh = std::chrono::minutes(5);
 
 UidSet Without(const UidSet& uids, const UidSet& excluded) {
@@ -21,22 +22,6 @@ UidSet Without(const UidSet& uids, const UidSet& excluded) {
     if (!excluded.Contains(uid)) rest.push_back(uid);
   }
   return UidSet(rest);
-}
-
-ArrivedMessage ToArrived(imap::NewMessage message) {
-  ArrivedMessage arrived;
-  arrived.uid = message.uid;
-  arrived.flags = std::move(message.flags);
-  arrived.size = message.size;
-  const auto date = imap::ParseDateTime(message.internal_date).value_or(imap::DateTime());
-  arrived.internal_date = date.unix_seconds;
-  arrived.zone_minutes = date.zone_minutes;
-  HeaderIdentity identity = IdentifyHeader(message.header);
-  arrived.header_digest = identity.digest;
-  arrived.has_message_id = identity.has_message_id;
-  arrived.message_id = std::move(identity.message_id);
-  arrived.server_guid = std::move(message.guid);
-  return arrived;
 }
 
 }  // namespace
@@ -75,12 +60,13 @@ asio::awaitable<absl::Status> ImapReplica::LearnServer(imap::Session& session) {
     if (const auto version = id.find("version"); version != id.end())
       info_.software += " " + Printable(version->second);
   }
-  info_.tier = "QRESYNC";
   info_.capabilities.assign(session.capabilities().begin(), session.capabilities().end());
   info_.can_push = session.HasCapability("NOTIFY");
   multi_append_ = session.HasCapability("MULTIAPPEND");
+  LearnTier(session);
   if (knows_names_) co_return absl::OkStatus();
-  std::string delimiter = "/", prefix;
+  std::optional<std::string> delimiter;
+  std::string prefix;
   std::vector<std::string> foreign;
   if (session.HasCapability("NAMESPACE")) {
     const auto namespaces = co_await imap::Namespace(session);
@@ -92,9 +78,31 @@ asio::awaitable<absl::Status> ImapReplica::LearnServer(imap::Session& session) {
     for (const auto& other : namespaces->other_users) foreign.push_back(other.prefix);
     for (const auto& other : namespaces->shared) foreign.push_back(other.prefix);
   }
-  names_ = MailboxNames(delimiter, prefix, foreign);
+  if (!delimiter) {
+    CO_ASSIGN_OR_RETURN(delimiter, co_await imap::HierarchyDelimiter(session));
+  }
+  names_ = MailboxNames(*delimiter, prefix, foreign);
   knows_names_ = true;
   co_return absl::OkStatus();
+}
+
+// After each command that may have shown it: once a server has broken the rules of QRESYNC it is not asked by it again.
+void ImapReplica::LearnTier(const imap::Session& session) {
+  if (trust_resync_ && !session.resync_defect().empty()) {
+    trust_resync_ = false;
+    resync_quirk_ = "QRESYNC is not used: " + session.resync_defect();
+  }
+  tier_ = TierOf(session, trust_resync_);
+  info_.tier = TierName(tier_);
+}
+
+// Before ObserveMailbox's result is given away.
+void ImapReplica::LearnMailbox(const std::string& mailbox, const Observation& observation) {
+  if (tier_ == Tier::kPlain || observation.cursor.highest_modseq.value != 0) {
+    without_modseq_.erase(mailbox);
+  } else {
+    without_modseq_.insert(mailbox);
+  }
 }
 
 asio::awaitable<absl::StatusOr<ImapReplica::Lease>> ImapReplica::Acquire(const std::string& mailbox) {
@@ -146,6 +154,10 @@ asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> ImapReplica::Look() 
       status.uid_validity = *mailbox.status->uid_validity;
       status.uid_next = *mailbox.status->uid_next;
       status.highest_modseq = mailbox.status->highest_modseq.value_or(ModSeq());
+      if (tier_ != Tier::kQresync || status.highest_modseq.value == 0) {
+        status.messages = mailbox.status->messages;
+        status.unseen = mailbox.status->unseen;
+      }
     }
     if (status.selectable) mailboxes_listed_.insert(*mesh);
     statuses.push_back(std::move(status));
@@ -157,75 +169,16 @@ asio::awaitable<absl::StatusOr<Observation>> ImapReplica::Observe(std::string ma
                                                                   size_t max_messages) {
   auto lease = co_await Acquire(mailbox);
   if (!lease.ok()) co_return Explain(lease.status(), mailbox, "connecting");
-  imap::Session& session = **lease;
-  imap::SelectRequest request(names_.ToServer(mailbox));
-  const bool incremental_wanted = since.uid_validity.value != 0 && since.highest_modseq.value != 0;
-  if (incremental_wanted) {
-    request.uid_validity = since.uid_validity;
-    request.modseq = since.highest_modseq;
-    if (since.uid_next.value > 1) request.known_uids.AddRange(1, since.uid_next.value - 1);
-  }
+  ObserveRequest request(names_.ToServer(mailbox));
+  request.since = since;
+  request.max_messages = max_messages;
+  request.trust_resync = trust_resync_;
   ++counters_.mailboxes_selected;
-  const auto selected = co_await imap::Select(session, std::move(request));
-  if (!selected.ok()) co_return Explain(selected.status(), mailbox, "selecting it");
-
-  Observation observation;
-  // Another UIDVALIDITY gives neither error nor VANISHED: compare before anything is believed (DESIGN.md section 7).
-  const bool incremental = incremental_wanted && selected->uid_validity == since.uid_validity &&
-                           selected->highest_modseq.value != 0 && since.uid_next.value != 0;
-  observation.complete = !incremental;
-  observation.exists = selected->exists;
-  observation.read_only = selected->read_only;
-  observation.permanent_flags = selected->permanent_flags;
-  const auto& permanent = selected->permanent_flags;
-  observation.new_keywords = std::find(permanent.begin(), permanent.end(), "\\*") != permanent.end();
-  observation.cursor = {selected->uid_validity, selected->uid_next, selected->highest_modseq};
-  if (incremental) {
-    observation.vanished = selected->vanished;
-    for (const imap::MessageFlags& changed : selected->changed) {
-      if (changed.uid < since.uid_next) observation.changed.push_back({changed.uid, changed.flags});
-    }
-  }
-  const Uid first = incremental ? since.uid_next : Uid(1);
-  const absl::Status fetched = co_await FetchArrivals(session, *selected, first, max_messages, observation);
-  if (!fetched.ok()) co_return Explain(fetched, mailbox, "fetching what is new");
+  absl::StatusOr<Observation> observation = co_await ObserveMailbox(**lease, std::move(request));
+  LearnTier(**lease);
+  if (!observation.ok()) co_return Explain(observation.status(), mailbox, "looking what changed");
+  LearnMailbox(mailbox, *observation);
   co_return observation;
-}
-
-asio::awaitable<absl::Status> ImapReplica::FetchArrivals(imap::Session& session, const imap::SelectResult& selected,
-                                                         Uid first, size_t max_messages, Observation& observation) {
-  if (selected.exists == 0 || selected.uid_next <= first) co_return absl::OkStatus();
-  UidSet wanted;
-  wanted.AddRange(first.value, selected.uid_next.value - 1);
-  if (selected.exists > max_messages && wanted.size() > max_messages) {
-    const auto all = co_await imap::UidSearchAll(session);
-    if (!all.ok()) co_return all.status();
-    std::vector<Uid> present;
-    for (const UidRange& range : all->ranges()) {
-      for (uint64_t uid = std::max(range.first, first.value); uid <= range.last; ++uid) {
-        if (uid >= selected.uid_next.value || present.size() > max_messages) break;
-        present.emplace_back(static_cast<uint32_t>(uid));
-      }
-    }
-    if (present.size() > max_messages) {
-      present.resize(max_messages);
-      observation.more = true;
-      observation.cursor.uid_next = Uid(present.back().value + 1);
-    }
-    wanted = UidSet(present);
-  }
-  const std::function<absl::Status(imap::NewMessage)> take = [&](imap::NewMessage message) {
-    const bool expected = wanted.Contains(message.uid);  // `n:*` and other clients' doings bring more
-    if (expected) observation.arrived.push_back(ToArrived(std::move(message)));
-    return absl::OkStatus();
-  };
-  CO_RETURN_IF_ERROR(co_await imap::FetchNew(session, wanted, take));
-  std::sort(observation.arrived.begin(), observation.arrived.end(),
-            [](const ArrivedMessage& a, const ArrivedMessage& b) { return a.uid < b.uid; });
-  const auto same = [](const ArrivedMessage& a, const ArrivedMessage& b) { return a.uid == b.uid; };
-  observation.arrived.erase(std::unique(observation.arrived.begin(), observation.arrived.end(), same),
-                            observation.arrived.end());
-  co_return absl::OkStatus();
 }
 
 asio::awaitable<absl::Status> ImapReplica::FetchBodies(MailboxReference mailbox, UidSet uids,
@@ -475,6 +428,13 @@ ReplicaCounters ImapReplica::counters() const {
 
 const ServerInfo& ImapReplica::info() const {
   info_.connections = pool_.size() + (watcher_ != nullptr ? 1 : 0);
+  info_.quirks.clear();
+  if (!resync_quirk_.empty()) info_.quirks.push_back(resync_quirk_);
+  for (const std::string& mailbox : without_modseq_) {
+    if (info_.quirks.size() >= kQuirksShown) break;
+    info_.quirks.push_back("mailbox " + Printable(mailbox) +
+                           ": the server keeps no mod-sequences (NOMODSEQ), so its flags and UIDs are compared");
+  }
   return info_;
 }
 

@@ -15,6 +15,7 @@
 #include "engine/imap/open.h"
 #include "engine/net/dialer.h"
 #include "engine/replica/connection_pool.h"
+#include "engine/replica/imap_observe.h"
 #include "engine/replica/mailbox_names.h"
 #include "engine/replica/replica.h"
 
@@ -65,10 +66,10 @@ class ImapReplica : public Replica {
 
   asio::awaitable<absl::StatusOr<std::unique_ptr<imap::Session>>> Open();
   asio::awaitable<absl::Status> LearnServer(imap::Session& session);
+  void LearnTier(const imap::Session& session);
+  void LearnMailbox(const std::string& mailbox, const Observation& observation);
   asio::awaitable<absl::StatusOr<Lease>> Acquire(const std::string& mailbox);
   asio::awaitable<absl::Status> EnsureSelected(imap::Session& session, MailboxReference mailbox);
-  asio::awaitable<absl::Status> FetchArrivals(imap::Session& session, const imap::SelectResult& selected, Uid first,
-                                              size_t max_messages, Observation& observation);
   asio::awaitable<absl::StatusOr<std::vector<Uid>>> AppendOnce(const MailboxReference& mailbox,
                                                                const std::vector<AppendItem>& items,
                                                                imap::LiteralSafety safety, bool& refused_unasked);
@@ -87,6 +88,10 @@ class ImapReplica : public Replica {
   MailboxNames names_;
   bool knows_names_ = false;
   bool multi_append_ = false;
+  Tier tier_ = Tier::kPlain;
+  bool trust_resync_ = true;
+  std::string resync_quirk_;                // why not; "" while it is
+  std::set<std::string> without_modseq_;    // mailboxes of a server that keeps mod-sequences for others
   std::set<std::string> flags_taken_;       // by an APPEND here before
   std::set<std::string> mailboxes_listed_;  // names of the mesh
   mutable ReplicaCounters counters_;

@@ -37,7 +37,10 @@ struct MailboxStatus {
   bool status_known = false;  // false: the server listed it but gave no STATUS; nothing below holds
   UidValidity uid_validity;
   Uid uid_next;
-  ModSeq highest_modseq;
+  ModSeq highest_modseq;  // 0: the server has none for it
+  // Only where HIGHESTMODSEQ does not tell everything: a change of these makes the mailbox copy due.
+  std::optional<uint64_t> messages;
+  std::optional<uint64_t> unseen;
 };
 
 // Up to where a mailbox copy has been consumed (what the store records as its cursor).
@@ -45,6 +48,9 @@ struct MailboxCursor {
   UidValidity uid_validity;  // 0: never observed
   Uid uid_next;              // every UID below is known
   ModSeq highest_modseq;     // every change up to this is known, for UIDs below uid_next
+  // How many messages are known, when each of them is below uid_next. Where the server cannot tell what vanished, its
+  // UIDs are compared only if its count says so; without this they always are.
+  std::optional<uint64_t> known;
   bool operator==(const MailboxCursor&) const = default;
 };
 
@@ -69,10 +75,13 @@ struct FlagChange {
 // One look into one mailbox copy.
 struct Observation {
   MailboxCursor cursor;   // what is consumed once this observation is recorded
-  bool complete = false;  // everything was listed in `arrived`: known UIDs below cursor.uid_next not listed are gone
+  bool complete = false;  // `since` was of no use: everything is in `arrived`
   bool more = false;      // arrivals were cut at max_messages: observe again from `cursor`
-  UidSet vanished;        // below since.uid_next; may name UIDs that never were known
-  std::vector<FlagChange> changed;      // UIDs below since.uid_next
+  UidSet vanished;        // may name UIDs that never were known
+  // Where the server cannot tell what vanished: what there is. Known UIDs below cursor.uid_next that are not in it are
+  // gone. Only ever a listing that was complete: the tagged OK came, and it had as many messages as the server counts.
+  std::optional<UidSet> present;
+  std::vector<FlagChange> changed;      // UIDs below since.uid_next; their flags may be the known ones
   std::vector<ArrivedMessage> arrived;  // UIDs from since.uid_next on (from 1 when complete), ascending
   uint64_t exists = 0;                  // messages in the mailbox copy now
   bool read_only = false;
@@ -117,6 +126,8 @@ struct ReplicaCounters {
 struct ServerInfo {
   std::string software;  // ID name and version, or from the greeting; printable
   std::string tier;      // "QRESYNC", "CONDSTORE", "PLAIN"; "" before the first login
+  // What this server or a mailbox on it does otherwise than its capabilities promise, and what is done about it.
+  std::vector<std::string> quirks;
   std::vector<std::string> capabilities;
   bool can_push = false;  // NOTIFY
   int connections = 0;

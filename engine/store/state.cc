@@ -313,6 +313,15 @@ int64_t State::CountPresent(MailboxCopyId copy) {
   return statement.Int(0);
 }
 
+UidSet State::UidsOf(MailboxCopyId copy) {
+  std::vector<Uid> uids;
+  Statement statement =
+      database_.Prepare("SELECT uid FROM message_copy WHERE mailbox_copy = ? AND uid > 0 ORDER BY uid");
+  statement.Bind(1, copy.value);
+  while (statement.Step()) uids.emplace_back(static_cast<uint32_t>(statement.Int(0)));
+  return UidSet(uids);
+}
+
 void State::SaveCopy(MessageId message, const CopyRegisters& copy) {
   const std::string flags = EncodeFlags(copy.flags);
   Statement statement = database_.Prepare(

@@ -96,6 +96,7 @@ class State {
   std::vector<MessageRegisters> LoadByUids(MailboxCopyId copy, const UidSet& uids, size_t limit);
   int64_t CountByUids(MailboxCopyId copy, const UidSet& uids);
   int64_t CountPresent(MailboxCopyId copy);
+  UidSet UidsOf(MailboxCopyId copy);  // all that are known there
   void SaveCopy(MessageId message, const CopyRegisters& copy);
   void Unbind(MailboxCopyId copy);
   // Present copies without a UID were not found again: they count as never had, so that others may give them back.

@@ -345,6 +345,7 @@ void Coordinator::RenewHope() {
   mesh_.no_copy.clear();
   for (ReplicaSlot& slot : mesh_.replicas) {
     slot.look_due = true;
+    slot.compare_due = true;
     slot.hopeless = false;
     slot.failures = 0;
     slot.next_attempt = Duration(0);
@@ -444,6 +445,7 @@ Duration Coordinator::UntilNextDue() {
     }
     if (now >= next_poll_[r]) {
       slot.look_due = true;
+      slot.compare_due = true;
       next_poll_[r] = Duration(0);
     }
     wait = std::min(wait, slot.look_due ? Duration(0) : next_poll_[r] - now);

@@ -12,13 +12,15 @@ namespace {
 
 bool IsDue(const MailboxCopyRecord& record, const MailboxStatus& status) {
   return record.uid_validity != status.uid_validity || record.uid_next != status.uid_next ||
-         record.highest_modseq != status.highest_modseq || record.rebinding;
+         record.highest_modseq != status.highest_modseq || record.rebinding ||
+         (status.messages && static_cast<int64_t>(*status.messages) != record.messages);
 }
 
 // A server that is behind what it was before has been restored from an older copy.
 bool WentBack(const MailboxCopyRecord& record, const MailboxStatus& status) {
   return record.uid_validity == status.uid_validity && status.uid_validity.value != 0 &&
-         (status.uid_next < record.uid_next || (status.highest_modseq < record.highest_modseq));
+         (status.uid_next < record.uid_next ||
+          (status.highest_modseq.value != 0 && status.highest_modseq < record.highest_modseq));
 }
 
 struct LookResult {
@@ -99,6 +101,24 @@ class RecordLook {
   std::map<std::string, MailboxCopyRecord> known_;
 };
 
+// Flags may have changed unseen where there is no HIGHESTMODSEQ.
+void AddUnshownDue(Mesh& mesh, ReplicaIndex r, const std::vector<MailboxStatus>& statuses) {
+  ReplicaSlot& slot = mesh.slot(r);
+  for (const MailboxStatus& status : statuses) {
+    const MailboxCopyRecord* record = mesh.FindCopy(r, status.mailbox);
+    const bool without = status.selectable && status.status_known && status.highest_modseq.value == 0;
+    if (record == nullptr || !without || (status.messages == 0 && record->messages == 0)) continue;
+    bool due = slot.compare_due;
+    if (status.unseen) {
+      const auto [before, added] = slot.unseen.try_emplace(status.mailbox, *status.unseen);
+      due |= !added && before->second != *status.unseen;
+      before->second = *status.unseen;
+    }
+    if (due) mesh.due.insert({r.value, status.mailbox});
+  }
+  slot.compare_due = false;
+}
+
 }  // namespace
 
 asio::awaitable<absl::Status> LookAt(Mesh& mesh, ReplicaIndex r) {
@@ -121,6 +141,7 @@ asio::awaitable<absl::Status> LookAt(Mesh& mesh, ReplicaIndex r) {
     entry.copies[static_cast<size_t>(r.value)] = copy;
   }
   for (const std::string& name : result->due) mesh.due.insert({r.value, name});
+  AddUnshownDue(mesh, r, *statuses);
   for (const std::string& name : result->gone) {
     mesh.Emit("CHANGE_SEEN", r, EdgeIndex(-1), name, "the mailbox is gone");
   }

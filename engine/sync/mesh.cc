@@ -60,6 +60,7 @@ void Mesh::MarkDown(ReplicaIndex r, const absl::Status& status) {
   const bool news = down.state != ReplicaState::kDown || down.last_error != Message(status);
   down.last_error = Message(status);
   down.look_due = true;
+  down.compare_due = true;
   down.hopeless = absl::IsUnauthenticated(status) || absl::IsUnimplemented(status) || absl::IsInvalidArgument(status);
   down.next_attempt = clock->Now() + Backoff(down.failures);
   if (down.state != ReplicaState::kDown) {

@@ -36,6 +36,10 @@ struct ReplicaSlot {
   int failures = 0;          // in a row
   Duration next_attempt{0};  // engine time, while down
   bool look_due = true;
+  // Where a server has no mod-sequences a status does not show changed flags: the next look makes those mailbox copies
+  // due whatever it shows. Set by an asked sync, by the poll interval, and when the replica comes back.
+  bool compare_due = true;
+  std::map<std::string, uint64_t> unseen;  // by mailbox, of the last look, there
   int64_t last_look_unix_ms = 0;
   int64_t state_since_unix_ms = 0;
 };

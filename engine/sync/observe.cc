@@ -68,6 +68,21 @@ asio::awaitable<void> FetchContent(Mesh& mesh, ReplicaIndex here, const MailboxC
   }
 }
 
+// Where to observe from. What is known is counted only for servers that cannot tell what vanished.
+asio::awaitable<absl::StatusOr<MailboxCursor>> CursorOf(Mesh& mesh, ReplicaIndex r, MailboxCopyRecord record) {
+  MailboxCursor cursor{record.uid_validity, record.uid_next, record.highest_modseq, std::nullopt};
+  if (mesh.slot(r).replica->info().tier == "QRESYNC" || record.uid_next.value <= 1) co_return cursor;
+  const auto count = [&](State& state) {
+    UidSet below;
+    below.AddRange(1, record.uid_next.value - 1);
+    return std::make_pair(state.CountByUids(record.id, below), state.CountPresent(record.id));
+  };
+  const auto counted = co_await mesh.store->Run(count);
+  if (!counted.ok()) co_return counted.status();
+  if (counted->first == counted->second) cursor.known = static_cast<uint64_t>(counted->first);
+  co_return cursor;
+}
+
 void Report(Mesh& mesh, ReplicaIndex r, const MergeResult& result) {
   std::string text;
   const auto add = [&](int64_t count, const char* what) {
@@ -90,7 +105,7 @@ asio::awaitable<absl::Status> ObserveCopy(Mesh& mesh, ReplicaIndex r, std::strin
   for (bool more = true; more;) {
     if (mesh.FindCopy(r, mailbox) == nullptr) co_return absl::OkStatus();
     const MailboxCopyRecord record = *mesh.FindCopy(r, mailbox);
-    const MailboxCursor since{record.uid_validity, record.uid_next, record.highest_modseq};
+    CO_ASSIGN_OR_RETURN(const MailboxCursor since, co_await CursorOf(mesh, r, record));
     absl::StatusOr<Observation> observation = co_await mesh.slot(r).replica->Observe(mailbox, since, kBatchMessages);
     if (!observation.ok()) {
       if (OutcomeUnknown(observation.status())) {

@@ -128,7 +128,7 @@ asio::awaitable<absl::Status> Coordinator::RunPlan(std::function<void(absl::Stat
     done(absl::UnavailableError("the daemon is stopping"));
     co_return absl::OkStatus();
   }
-  for (ReplicaSlot& slot : mesh_.replicas) slot.look_due = true;
+  for (ReplicaSlot& slot : mesh_.replicas) slot.look_due = slot.compare_due = true;
   absl::Status status = co_await LookAndObserve();
   std::vector<PlanItem> items;
   if (status.ok()) {

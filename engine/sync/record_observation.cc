@@ -115,9 +115,7 @@ bool RecordObservation::Need(const ArrivedMessage& arrived, const Identification
 
 void RecordObservation::MergeGone(State& state, MergeResult& result) {
   UidSet vanished = observation_.vanished;
-  if (observation_.complete && !observation_.more && !result.record.rebinding && record_.uid_validity.value != 0) {
-    AddUnlisted(state, result.record.id, vanished);
-  }
+  if (observation_.present && !result.record.rebinding) AddUnlisted(state, result.record.id, vanished);
   if (vanished.empty() || result.record.rebinding) return;
   const int64_t known = state.CountPresent(result.record.id);
   const int64_t count = state.CountByUids(result.record.id, vanished);
@@ -141,14 +139,12 @@ void RecordObservation::MergeGone(State& state, MergeResult& result) {
 }
 
 void RecordObservation::AddUnlisted(State& state, MailboxCopyId copy, UidSet& vanished) {
-  std::vector<Uid> listed;
-  for (const ArrivedMessage& arrived : observation_.arrived) listed.push_back(arrived.uid);
-  const UidSet present(listed);
-  UidSet all;
-  all.AddRange(1, UINT32_MAX);
-  for (const MessageRegisters& message : state.LoadByUids(copy, all, SIZE_MAX)) {
-    const Uid uid = message.Find(copy)->uid;
-    if (!present.Contains(uid)) vanished.Add(uid);
+  const UidSet all = state.UidsOf(copy);
+  for (const UidRange& range : all.ranges()) {
+    for (uint64_t uid = range.first; uid <= range.last; ++uid) {
+      const Uid known(static_cast<uint32_t>(uid));
+      if (known < observation_.cursor.uid_next && !observation_.present->Contains(known)) vanished.Add(known);
+    }
   }
 }
 

@@ -118,10 +118,14 @@ class BadReplica(MeshTest):
         self.check_bad_desktop(f'  imap {{ host: "127.0.0.1" port: {port} security: PLAINTEXT }}\n'
                                '  auth { username: "a" password: "b" }\n', ["too busy today"])
 
-    def test_server_without_qresync(self):
+    def test_server_without_qresync_takes_part(self):
         words = [word for word in dovecot.CAPABILITY.split() if word not in ("QRESYNC", "CONDSTORE", "UIDPLUS")]
-        server = self.desktop(capability=" ".join(words), compress=False)
-        self.check_bad_desktop(server.endpoint(), ["QRESYNC|UIDPLUS|CONDSTORE"])
+        self.triangle(desktop={"capability": " ".join(words), "compress": False})
+        with self.account("laptop") as account:
+            account.append("INBOX", mail.ordinary(1), "\\Seen", 1_700_000_000)
+        expected = mail.snapshot(self.servers["laptop"])
+        self.run_once()
+        self.check(expected)
 
     def serve(self, greeting):
         """A server that sends one thing and closes; its port."""

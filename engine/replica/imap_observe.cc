@@ -1,0 +1,222 @@
+#include "engine/replica/imap_observe.h"
+
+#include <algorithm>
+#include <functional>
+#include <vector>
+
+#include "engine/imap/commands.h"
+#include "engine/imap/date_time.h"
+#include "engine/replica/header_digest.h"
+
+namespace imapmesh {
+namespace {
+
+constexpr int kListingsMax = 3;  // until one is as long as the server's count; others may be at work meanwhile
+
+bool HasModSeq(const imap::Session& session) {
+  return session.HasCapability("CONDSTORE") || session.HasCapability("QRESYNC");
+}
+
+ArrivedMessage ToArrived(imap::NewMessage message) {
+  ArrivedMessage arrived;
+  arrived.uid = message.uid;
+  arrived.flags = std::move(message.flags);
+  arrived.size = message.size;
+  const auto date = imap::ParseDateTime(message.internal_date).value_or(imap::DateTime());
+  arrived.internal_date = date.unix_seconds;
+  arrived.zone_minutes = date.zone_minutes;
+  HeaderIdentity identity = IdentifyHeader(message.header);
+  arrived.header_digest = identity.digest;
+  arrived.has_message_id = identity.has_message_id;
+  arrived.message_id = std::move(identity.message_id);
+  arrived.server_guid = std::move(message.guid);
+  return arrived;
+}
+
+class Observer {
+ public:
+  Observer(imap::Session& session, ObserveRequest request) : session_(session), request_(std::move(request)) {}
+
+  asio::awaitable<absl::StatusOr<Observation>> Run();
+
+ private:
+  asio::awaitable<absl::Status> SelectIt();
+  asio::awaitable<absl::Status> FetchArrivals(Uid first);
+  asio::awaitable<absl::Status> FetchChanged();
+  asio::awaitable<absl::Status> CompareCounts();
+  asio::awaitable<absl::Status> CompareAll();
+  asio::awaitable<absl::Status> ListPresent();
+  const MailboxCursor& since() const { return request_.since; }
+
+  imap::Session& session_;
+  const ObserveRequest request_;
+  imap::SelectResult selected_;
+  bool resynced_ = false;  // SELECT told what happened since
+  Observation observation_;
+};
+
+asio::awaitable<absl::StatusOr<Observation>> Observer::Run() {
+  CO_RETURN_IF_ERROR(co_await SelectIt());
+  // Another UIDVALIDITY gives neither error nor VANISHED: compare before anything is believed (DESIGN.md section 7).
+  const bool known =
+      since().uid_validity.value != 0 && selected_.uid_validity == since().uid_validity && since().uid_next.value != 0;
+  observation_.complete = !known;
+  CO_RETURN_IF_ERROR(co_await FetchArrivals(known ? since().uid_next : Uid(1)));
+  if (known && resynced_) {
+    observation_.vanished = std::move(selected_.vanished);
+    for (imap::MessageFlags& changed : selected_.changed) {
+      if (changed.uid < since().uid_next) observation_.changed.push_back({changed.uid, std::move(changed.flags)});
+    }
+  } else if (known && observation_.more) {
+    observation_.cursor.highest_modseq = since().highest_modseq;  // what changed below is for the last batch
+  } else if (known && since().uid_next.value > 1) {
+    const bool told = since().highest_modseq.value != 0 && selected_.highest_modseq >= since().highest_modseq;
+    if (told && selected_.highest_modseq != since().highest_modseq) CO_RETURN_IF_ERROR(co_await FetchChanged());
+    if (told) {
+      CO_RETURN_IF_ERROR(co_await CompareCounts());
+    } else {
+      CO_RETURN_IF_ERROR(co_await CompareAll());
+    }
+  }
+  observation_.exists = session_.exists();
+  co_return std::move(observation_);
+}
+
+asio::awaitable<absl::Status> Observer::SelectIt() {
+  imap::SelectRequest select(request_.mailbox_raw);
+  const bool resync = request_.trust_resync && since().uid_validity.value != 0 && since().highest_modseq.value != 0 &&
+                      session_.enabled().contains("QRESYNC");
+  if (resync) {
+    select.uid_validity = since().uid_validity;
+    select.modseq = since().highest_modseq;
+  }
+  CO_ASSIGN_OR_RETURN(selected_, co_await imap::Select(session_, std::move(select)));
+  if (selected_.uid_not_sticky) {
+    co_return Error(absl::StatusCode::kUnimplemented,
+                    "the server does not keep the UIDs of this mailbox (UIDNOTSTICKY), so nothing can be told of its "
+                    "messages; exclude it on the edges to this replica");
+  }
+  resynced_ = resync && selected_.highest_modseq.value != 0 && session_.resync_defect().empty();
+  if (selected_.uid_next.value == 0) {  // it need not tell (RFC 3501 section 7.1)
+    CO_ASSIGN_OR_RETURN(const Uid last, co_await imap::FetchLastUid(session_));
+    const Uid least = selected_.uid_validity == since().uid_validity ? since().uid_next : Uid();
+    selected_.uid_next = std::max(Uid(last.value + 1), least);
+  }
+  observation_.read_only = selected_.read_only;
+  observation_.permanent_flags = selected_.permanent_flags;
+  const auto& permanent = selected_.permanent_flags;
+  observation_.new_keywords = std::find(permanent.begin(), permanent.end(), "\\*") != permanent.end();
+  observation_.cursor = {selected_.uid_validity, selected_.uid_next, selected_.highest_modseq, std::nullopt};
+  co_return absl::OkStatus();
+}
+
+asio::awaitable<absl::Status> Observer::FetchArrivals(Uid first) {
+  if (selected_.exists == 0 || selected_.uid_next <= first) co_return absl::OkStatus();
+  UidSet wanted;
+  wanted.AddRange(first.value, selected_.uid_next.value - 1);
+  if (selected_.exists > request_.max_messages && wanted.size() > request_.max_messages) {
+    const auto all = co_await imap::UidSearchAll(session_);
+    if (!all.ok()) co_return all.status();
+    std::vector<Uid> present;
+    for (const UidRange& range : all->ranges()) {
+      for (uint64_t uid = std::max(range.first, first.value); uid <= range.last; ++uid) {
+        if (uid >= selected_.uid_next.value || present.size() > request_.max_messages) break;
+        present.emplace_back(static_cast<uint32_t>(uid));
+      }
+    }
+    if (present.size() > request_.max_messages) {
+      present.resize(request_.max_messages);
+      observation_.more = true;
+      observation_.cursor.uid_next = Uid(present.back().value + 1);
+    }
+    wanted = UidSet(present);
+  }
+  auto& arrived = observation_.arrived;
+  const std::function<absl::Status(imap::NewMessage)> take = [&](imap::NewMessage message) {
+    const bool expected = wanted.Contains(message.uid);  // `n:*` and other clients' doings bring more
+    if (expected) arrived.push_back(ToArrived(std::move(message)));
+    return absl::OkStatus();
+  };
+  CO_RETURN_IF_ERROR(co_await imap::FetchNew(session_, wanted, take));
+  std::sort(arrived.begin(), arrived.end(),
+            [](const ArrivedMessage& a, const ArrivedMessage& b) { return a.uid < b.uid; });
+  const auto same = [](const ArrivedMessage& a, const ArrivedMessage& b) { return a.uid == b.uid; };
+  arrived.erase(std::unique(arrived.begin(), arrived.end(), same), arrived.end());
+  co_return absl::OkStatus();
+}
+
+asio::awaitable<absl::Status> Observer::FetchChanged() {
+  UidSet known;
+  known.AddRange(1, since().uid_next.value - 1);
+  const std::function<absl::Status(imap::MessageFlags)> take = [&](imap::MessageFlags flags) {
+    observation_.changed.push_back({flags.uid, std::move(flags.flags)});
+    return absl::OkStatus();
+  };
+  co_return co_await imap::FetchFlags(session_, known, since().highest_modseq, take);
+}
+
+// What the server counts is what is known and what arrived: nothing is gone. A message that went and another that came
+// between SELECT and now can make it look so once; the next observation, due by UIDNEXT, does not add up then.
+asio::awaitable<absl::Status> Observer::CompareCounts() {
+  if (since().known && *since().known + observation_.arrived.size() == session_.exists()) co_return absl::OkStatus();
+  co_return co_await ListPresent();
+}
+
+asio::awaitable<absl::Status> Observer::CompareAll() {
+  UidSet known;
+  known.AddRange(1, since().uid_next.value - 1);
+  std::vector<Uid> listed;
+  const std::function<absl::Status(imap::MessageFlags)> take = [&](imap::MessageFlags flags) {
+    listed.push_back(flags.uid);
+    observation_.changed.push_back({flags.uid, std::move(flags.flags)});
+    return absl::OkStatus();
+  };
+  CO_RETURN_IF_ERROR(co_await imap::FetchFlags(session_, known, ModSeq(), take));
+  for (const ArrivedMessage& arrived : observation_.arrived) listed.push_back(arrived.uid);
+  UidSet present(listed);
+  if (present.size() != session_.exists()) co_return co_await ListPresent();
+  observation_.present = std::move(present);
+  co_return absl::OkStatus();
+}
+
+asio::awaitable<absl::Status> Observer::ListPresent() {
+  uint64_t listed = 0;
+  for (int attempt = 0; attempt < kListingsMax; ++attempt) {
+    if (attempt > 0) CO_RETURN_IF_ERROR(co_await imap::Noop(session_));
+    CO_ASSIGN_OR_RETURN(UidSet present, co_await imap::UidSearchAll(session_));
+    listed = present.size();
+    if (listed != session_.exists()) continue;
+    observation_.present = std::move(present);
+    co_return absl::OkStatus();
+  }
+  co_return Error(absl::StatusCode::kAborted,
+                  "the server lists %d messages but counts %d, so nobody can tell which are gone; nothing is taken for "
+                  "deleted, and it is looked at again later",
+                  listed, session_.exists());
+}
+
+}  // namespace
+
+Tier TierOf(const imap::Session& session, bool trust_resync) {
+  if (trust_resync && session.resync_defect().empty() && session.enabled().contains("QRESYNC")) return Tier::kQresync;
+  return HasModSeq(session) ? Tier::kCondstore : Tier::kPlain;
+}
+
+const char* TierName(Tier tier) {
+  switch (tier) {
+    case Tier::kQresync:
+      return "QRESYNC";
+    case Tier::kCondstore:
+      return "CONDSTORE";
+    case Tier::kPlain:
+      return "PLAIN";
+  }
+  return "";
+}
+
+asio::awaitable<absl::StatusOr<Observation>> ObserveMailbox(imap::Session& session, ObserveRequest request) {
+  Observer observer(session, std::move(request));
+  co_return co_await observer.Run();
+}
+
+}  // namespace imapmesh
