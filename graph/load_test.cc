@@ -158,10 +158,21 @@ INSTANTIATE_TEST_SUITE_P(
              "t:4:1: replica[a].proxy: is not supported yet; remove it, or use a tunnel command that goes through it"},
         Case{"BadProxy", WithReplica(std::string(kLogin) + "imap { host: \"h\" }\nproxy: \"http://u:hunter2@h:99999\""),
              "t:4:1: replica[a].proxy: is no proxy; write socks5://host:port or socks5h://user:password@host:port"},
-        Case{"NotYet",
-             WithReplica("tunnel { command: \"x\" }\nnamespace_prefix: \"p\"\nname_map { mesh: \"a\" here: \"b\" }"),
-             "t:4:1: replica[a].namespace_prefix: is not supported yet; remove it\n"
-             "t:5:1: replica[a].name_map: is not supported yet; remove it"},
+        Case{"NamespacePrefix", WithReplica("tunnel { command: \"x\" }\nnamespace_prefix: \"/p\""),
+             "t:4:1: replica[a].namespace_prefix: \"/p\" has an empty level; write the levels with one \"/\" between "
+             "them"},
+        Case{
+            "NameMap",
+            WithReplica("tunnel { command: \"x\" }\n"
+                        "name_map { mesh: \"Sent\" here: \"Sent Items\" }\n"
+                        "name_map { mesh: \"Sent/x\" here: \"Sent Items\" }\n"
+                        "name_map { mesh: \"INBOX\" here: \"\" }"),
+            "t:5:12: replica[a].name_map[2].mesh: \"Sent/x\" and \"Sent\" lie one within the other, and a mapping "
+            "carries the children; map only the upper one\n"
+            "t:5:27: replica[a].name_map[2].here: \"Sent Items\" is mapped twice; keep one of the two\n"
+            "t:6:12: replica[a].name_map[3].mesh: INBOX and what lies below it cannot be mapped; namespace_prefix puts "
+            "a whole account, INBOX included, under another name\n"
+            "t:6:26: replica[a].name_map[3].here: is empty; write a mailbox name, levels separated by \"/\""},
         Case{"Numbers", WithReplica("tunnel { command: \"x\" }\nlink_cost: -1\nmax_connections: 0"),
              "t:4:1: replica[a].link_cost: -1 is out of range; use 0 to 1000000\n"
              "t:5:1: replica[a].max_connections: 0 is out of range; use 1 to 100"},
@@ -186,6 +197,22 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"PasswordWithoutQuotes", WithReplica("auth { username: \"u\" password: hunter2 }"),
              "t:3:32: cannot be read; write the value as \"text in double quotes\""}),
     NameOf);
+
+TEST(Load, SeveralReplicasMayShareAnAccountByPrefix) {
+  const auto topology = [](const char* first, const char* second) {
+    const std::string account = "imap { host: \"h\" } auth { username: \"u\" password_env: \"P\" } namespace_prefix: ";
+    return "name: \"test\" replica { name: \"a\" " + account + first + " }\nreplica { name: \"b\" " + account + second +
+           " } edge { a: \"a\" b: \"b\" }";
+  };
+  EXPECT_TRUE(MustLoad(topology("\"Work\"", "\"Workshop\"")).warnings.empty());
+  const auto nested = MustLoad(topology("\"Work\"", "\"Work/Old\""));
+  ASSERT_EQ(nested.warnings.size(), 1u);
+  EXPECT_EQ(
+      nested.warnings.front(),
+      "t:2:81: replica[b].namespace_prefix: this replica and \"a\" are one account, and the mailboxes of one lie "
+      "within the other's; give each a namespace_prefix of its own, or exclude \"Work/Old/*\" on the edges of the "
+      "outer one");
+}
 
 TEST(Load, FillsInTheDefaults) {
   const auto loaded = MustLoad(

@@ -27,7 +27,7 @@ Place PlaceOfReplica(const v1::Topology& topology, const Place& root, int index)
   return root.Nested("replica", index, ReplicaLabel(topology, index));
 }
 
-// What makes two replicas the same mail: where it is, whose it is, and which part of it.
+// What makes two replicas the same account: where it is and whose it is.
 std::string AccountKey(const v1::Replica& replica, const std::string& user) {
   std::string where;
   switch (replica.endpoint_case()) {
@@ -46,7 +46,7 @@ std::string AccountKey(const v1::Replica& replica, const std::string& user) {
     case v1::Replica::ENDPOINT_NOT_SET:
       return "";
   }
-  return where + std::string(1, '\0') + user + std::string(1, '\0') + replica.namespace_prefix();
+  return where + std::string(1, '\0') + user;
 }
 
 class TopologyValidator {
@@ -94,7 +94,7 @@ class TopologyValidator {
   }
 
   void CheckReplicas() {
-    std::map<std::string, std::string> accounts;  // key to replica
+    std::map<std::string, std::vector<int>> accounts;  // key to replicas
     for (int i = 0; i < topology_.replica_size(); ++i) {
       const v1::Replica& replica = topology_.replica(i);
       const Place place = PlaceOfReplica(topology_, root_, i);
@@ -106,12 +106,30 @@ class TopologyValidator {
       }
       const std::string key = AccountKey(replica, replica.auth().username());
       if (key.empty()) continue;
-      const auto [known, is_new] = accounts.emplace(key, ReplicaLabel(topology_, i));
-      if (is_new) continue;
-      findings_.Error(
-          place, "",
-          absl::StrFormat("is the same account and namespace as replica \"%s\"; declare it once", known->second));
+      for (const int other : accounts[key]) CheckSameAccount(place, i, other);
+      accounts[key].push_back(i);
     }
+  }
+
+  // Several replicas may be one account if each has a part of its mailboxes to itself.
+  void CheckSameAccount(const Place& place, int i, int other) {
+    const std::string& prefix = topology_.replica(i).namespace_prefix();
+    const std::string& other_prefix = topology_.replica(other).namespace_prefix();
+    if (prefix == other_prefix) {
+      findings_.Error(place, "",
+                      absl::StrFormat("is the same account and namespace as replica \"%s\"; declare it once",
+                                      ReplicaLabel(topology_, other)));
+      return;
+    }
+    const bool inner = other_prefix.empty() || prefix.starts_with(other_prefix + "/");
+    const bool outer = prefix.empty() || other_prefix.starts_with(prefix + "/");
+    if (!inner && !outer) return;
+    findings_.Warning(
+        place, "namespace_prefix",
+        absl::StrFormat(
+            "this replica and \"%s\" are one account, and the mailboxes of one lie within the other's; give "
+            "each a namespace_prefix of its own, or exclude \"%s/*\" on the edges of the outer one",
+            ReplicaLabel(topology_, other), Printable(inner ? prefix : other_prefix, 80)));
   }
 
   void CheckEnd(const Place& place, std::string_view field, const std::string& name) {

@@ -11,6 +11,8 @@ namespace imapmesh {
 void ValidateTopology(const v1::Topology& topology, const Place& root, Findings& findings);
 // One replica by itself: name, endpoint, login, TLS, numbers.
 void ValidateReplica(const v1::Replica& replica, const Place& place, Findings& findings);
+// Its namespace_prefix and name_map.
+void ValidateMailboxNames(const v1::Replica& replica, const Place& place, Findings& findings);
 
 // [a-z0-9_-]+, at most 64 characters.
 bool IsName(std::string_view text);

@@ -76,6 +76,7 @@ class ReplicaValidator {
     }
     if (replica_.has_tls()) CheckTls(place_.Nested("tls"));
     CheckRefused();
+    ValidateMailboxNames(replica_, place_, findings_);
     CheckNumbers();
   }
 
@@ -238,12 +239,6 @@ class ReplicaValidator {
       if (!replica_.has_imap() && replica_.endpoint_case() != v1::Replica::ENDPOINT_NOT_SET) {
         findings_.Error(place_, "proxy", "there is no network connection to this endpoint; remove proxy");
       }
-    }
-    if (!replica_.namespace_prefix().empty()) {
-      findings_.Error(place_, "namespace_prefix", "is not supported yet; remove it");
-    }
-    if (replica_.name_map_size() > 0) {
-      findings_.Error(place_, "name_map", "is not supported yet; remove it", 0);
     }
   }
 

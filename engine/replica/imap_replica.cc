@@ -82,6 +82,7 @@ asio::awaitable<absl::Status> ImapReplica::LearnServer(imap::Session& session) {
     CO_ASSIGN_OR_RETURN(delimiter, co_await imap::HierarchyDelimiter(session));
   }
   names_ = MailboxNames(*delimiter, prefix, foreign);
+  names_.Declare(options_.namespace_prefix, options_.name_map);
   knows_names_ = true;
   co_return absl::OkStatus();
 }

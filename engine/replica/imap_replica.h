@@ -27,6 +27,8 @@ struct ImapReplicaOptions {
   imap::OpenOptions open;
   int max_connections = 4;
   std::function<bool(std::string_view)> selects;  // whether a mailbox belongs to the mesh here
+  std::string namespace_prefix;                   // see MailboxNames::Declare
+  std::vector<NameMapping> name_map;
 };
 
 class ImapReplica : public Replica {

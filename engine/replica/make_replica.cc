@@ -39,6 +39,8 @@ std::unique_ptr<Replica> MakeImapReplica(asio::any_io_executor executor, Clock& 
   options.endpoint = EndpointOf(replica, graph.folder());
   options.max_connections = replica.has_max_connections() ? replica.max_connections() : kDefaultConnections;
   options.selects = std::move(selects);
+  options.namespace_prefix = replica.namespace_prefix();
+  for (const v1::NameMap& map : replica.name_map()) options.name_map.push_back({map.mesh(), map.here()});
   options.open.security = SecurityOf(replica);
   options.open.compress = replica.has_compress() ? replica.compress() : replica.has_imap();
   if (replica.has_timeout_s()) options.open.inactivity_limit = std::chrono::seconds(replica.timeout_s());

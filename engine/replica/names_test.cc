@@ -74,6 +74,94 @@ TEST(MailboxNames, WhatOneServerCannotSpellIsEscapedThereAndBack) {
   EXPECT_EQ(dots.ToServer("a=2Fb"), "a/b");
 }
 
+TEST(MailboxNames, WhatCannotBeSpelledBackIsNotTaken) {
+  const MailboxNames dots(".", "INBOX.", {});
+  EXPECT_EQ(dots.ToMesh("elsewhere"), std::nullopt);    // outside the personal namespace
+  EXPECT_EQ(dots.ToMesh("INBOX.a & b"), std::nullopt);  // no modified UTF-7
+  EXPECT_EQ(dots.ToMesh("INBOX.&AGE-"), std::nullopt);  // "a" in a spelling that nobody would write again
+  EXPECT_EQ(dots.ToMesh("INBOX.a &- b"), "a & b");
+}
+
+TEST(MailboxNames, APrefixHoldsTheWholeMesh) {
+  MailboxNames names(".", "", {});
+  names.Declare("Accounts/Work", {});
+  EXPECT_EQ(names.ToMesh("Accounts.Work.INBOX"), "INBOX");
+  EXPECT_EQ(names.ToServer("INBOX"), "Accounts.Work.INBOX");
+  EXPECT_EQ(names.ToMesh("Accounts.Work.Lists.lkml"), "Lists/lkml");
+  EXPECT_EQ(names.ToServer("Lists/lkml"), "Accounts.Work.Lists.lkml");
+  for (const char* outside : {"INBOX", "Accounts", "Accounts.Work", "Accounts.Workshop", "Lists.lkml"}) {
+    EXPECT_EQ(names.ToMesh(outside), std::nullopt) << outside;
+  }
+  // Two mailboxes of this server, two of the mesh.
+  EXPECT_EQ(names.ToMesh("Accounts.Work.Inbox"), "Inbox=");
+  EXPECT_EQ(names.ToServer("Inbox="), "Accounts.Work.Inbox");
+}
+
+TEST(MailboxNames, AMappingCarriesItsChildrenAndNothingElse) {
+  MailboxNames names("/", "", {});
+  names.Declare("", {{"Sent", "Sent Items"}, {"Trash", "Deleted/Items"}});
+  EXPECT_EQ(names.ToMesh("Sent Items"), "Sent");
+  EXPECT_EQ(names.ToServer("Sent/2024"), "Sent Items/2024");
+  EXPECT_EQ(names.ToMesh("Deleted/Items/x"), "Trash/x");
+  EXPECT_EQ(names.ToMesh("Deleted"), "Deleted");
+  EXPECT_EQ(names.ToMesh("Sent Itemsx"), "Sent Itemsx");
+  // What is called so for other reasons makes way, on both sides.
+  EXPECT_EQ(names.ToMesh("Sent"), "Sent=");
+  EXPECT_EQ(names.ToServer("Sent Items"), "Sent Items=");
+}
+
+TEST(MailboxNames, ForeignNamespacesAreLeftAloneUnlessNamed) {
+  MailboxNames names(".", "INBOX.", {"shared."});
+  names.Declare("", {{"Team", "shared/team"}});
+  EXPECT_EQ(names.ToMesh("shared.team"), "Team");
+  EXPECT_EQ(names.ToServer("Team/x"), "shared.team.x");
+  EXPECT_EQ(names.ToMesh("shared.other"), std::nullopt);
+  MailboxNames below(".", "INBOX.", {"shared."});
+  below.Declare("shared/team", {});
+  EXPECT_EQ(below.ToMesh("shared.team.INBOX"), "INBOX");
+  EXPECT_EQ(below.ToServer("a/b"), "shared.team.a.b");
+}
+
+TEST(MailboxNames, AliasesRenameSingleMailboxes) {
+  MailboxNames names("/", "", {});
+  names.SetAliases({{"Sent", "Sent Items"}});
+  EXPECT_EQ(names.ToMesh("Sent Items"), "Sent");
+  EXPECT_EQ(names.LocalName("Sent Items"), "Sent Items");
+  EXPECT_EQ(names.ToServer("Sent"), "Sent Items");
+  EXPECT_EQ(names.ToServer("Sent/2024"), "Sent/2024");
+  names.SetAliases({});
+  EXPECT_EQ(names.ToServer("Sent"), "Sent");
+}
+
+TEST(MailboxNames, EveryNameSurvivesTheWayThereAndBack) {
+  std::mt19937_64 random(7);
+  const std::vector<std::string> pieces = {"a",     "b",     ".", "=", "=2E",  "=2F",    "3D",
+                                           "INBOX", "inbox", "ü", "&", "Sent", " Items", "台"};
+  const auto word = [&](bool levels) {
+    std::string text;
+    const size_t length = 1 + random() % 4;
+    for (size_t i = 0; i < length; ++i) {
+      if (levels && i > 0 && random() % 3 == 0) text += '/';
+      text += pieces[random() % pieces.size()];
+    }
+    return text;
+  };
+  for (int round = 0; round < 20'000; ++round) {
+    MailboxNames names(random() % 2 == 0 ? "." : "/", random() % 3 == 0 ? "INBOX." : "", {});
+    names.Declare(random() % 3 == 0 ? "p/q" : "", random() % 2 == 0
+                                                      ? std::vector<NameMapping>{{"Sent", "a"}, {"b", "b=/Sent"}}
+                                                      : std::vector<NameMapping>{{"a", "Sent"}, {"Sent", "a"}});
+    std::string name = word(true);
+    if (name.size() >= 5 && (name.substr(0, 5) == "inbox")) continue;  // the mesh knows INBOX in capitals only
+    const std::string raw = names.ToServer(name);
+    EXPECT_EQ(names.ToMesh(raw), name) << raw;
+    const std::string there = word(false);
+    if (const auto mesh = names.ToMesh(there); mesh && there.substr(0, 5) != "inbox") {
+      EXPECT_EQ(names.ToServer(*mesh), there) << *mesh;
+    }
+  }
+}
+
 TEST(HeaderDigest, SeesValuesAndNotTheirFoldingOrOrder) {
   const auto a = IdentifyHeader("Message-ID: <x@y>\r\nSubject: a\r\n  b\r\n\r\n");
   const auto b = IdentifyHeader("SUBJECT:  a b\nmessage-id: <x@y>\n\n");

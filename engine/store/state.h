@@ -18,6 +18,7 @@
 
 #include "base/uid_set.h"
 #include "engine/store/database.h"
+#include "engine/store/mailbox_table.h"
 #include "engine/store/registers.h"
 
 namespace imapmesh {
@@ -66,6 +67,7 @@ class State {
   explicit State(const std::string& path);
 
   Database& database() { return database_; }
+  MailboxTable mailboxes() { return MailboxTable(database_); }
   // After a rollback: ids that were given in it are not given.
   void ForgetCaches() {
     flags_by_folded_name_.clear();

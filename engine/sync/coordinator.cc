@@ -27,6 +27,13 @@ std::string GraphFingerprint(const Graph& graph) {
   return text + graph.topology().policy().ShortDebugString();
 }
 
+// What names its mailboxes have in the mesh.
+std::string NamesFingerprint(const v1::Replica& replica) {
+  std::string text = replica.namespace_prefix();
+  for (const v1::NameMap& map : replica.name_map()) text += ";" + map.ShortDebugString();
+  return text;
+}
+
 }  // namespace
 
 Coordinator::Coordinator(CoordinatorOptions options)
@@ -98,6 +105,12 @@ asio::awaitable<absl::Status> Coordinator::LoadState() {
     Loaded loaded;
     for (const v1::Replica& replica : graph.topology().replica()) {
       loaded.replicas.push_back(state.InternReplica(replica.name()));
+      // Under other names the known mailboxes would look deleted.
+      const std::string names = "names:" + replica.name(), fingerprint = NamesFingerprint(replica);
+      if (state.Meta(names).value_or("") == fingerprint) continue;
+      state.mailboxes().ForgetReplica(loaded.replicas.back());
+      state.MarkAllUnsettled();
+      state.SetMeta(names, fingerprint);
     }
     for (const GraphEdge& edge : graph.edges()) loaded.paused.push_back(state.Meta("paused:" + edge.name));
     loaded.copies = state.MailboxCopies();
