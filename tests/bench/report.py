@@ -36,7 +36,8 @@ def _spread(samples, key, render):
     if not values:
         return "–"
     middle = render(statistics.median(values))
-    return middle if len(values) == 1 else f"{middle} ({render(min(values))}–{render(max(values))})"
+    least, most = render(min(values)), render(max(values))
+    return middle if least == most else f"{middle} ({least}–{most})"
 
 
 def _seconds(value):
