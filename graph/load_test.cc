@@ -127,17 +127,12 @@ INSTANTIATE_TEST_SUITE_P(
              WithReplica(
                  "tunnel { command: \"x\" } auth { username: \"u\" password: \"hunter2\" token_command: \"y\" }"),
              "t:3:66: replica[a].auth.token_command: stands beside a password; only one of the two is possible, remove "
-             "the other\n"
-             "t:3:66: replica[a].auth.token_command: is not supported yet; use a password"},
-        Case{"Mechanism",
-             WithReplica("tunnel { command: \"x\" } auth { username: \"u\" password: \"hunter2\" mechanism: "
-                         "\"SCRAM-SHA-256\" }"),
-             "t:3:66: replica[a].auth.mechanism: SCRAM-SHA-256 is not supported yet; use PLAIN or LOGIN, or leave it "
-             "out"},
+             "the other"},
         Case{"NoMechanism",
              WithReplica(
                  "tunnel { command: \"x\" } auth { username: \"u\" password: \"hunter2\" mechanism: \"MAGIC\" }"),
-             "t:3:66: replica[a].auth.mechanism: \"MAGIC\" is no mechanism; use PLAIN or LOGIN, or leave it out"},
+             "t:3:66: replica[a].auth.mechanism: \"MAGIC\" is no mechanism; use SCRAM-SHA-256, SCRAM-SHA-1, PLAIN, "
+             "LOGIN, XOAUTH2, OAUTHBEARER or EXTERNAL, or leave it out for the strongest"},
         Case{"EmptyCommand", WithReplica("tunnel { command: \" \" }"),
              "t:3:10: replica[a].tunnel.command: is empty; set it, such as command: \"doveadm exec imap\""},
         Case{"TwoEndpoints", WithReplica("tunnel { command: \"x\" }\nunix_socket { path: \"y\" }"),
@@ -152,12 +147,13 @@ INSTANTIATE_TEST_SUITE_P(
              "t:4:26: replica[a].tls.pin_sha256: is no SHA-256; write 64 hexadecimal figures or 44 characters of "
              "base64\n"
              "t:4:44: replica[a].tls.client_cert: stands alone; client_cert and client_key go together, add "
-             "client_key\n"
-             "t:4:44: replica[a].tls.client_cert: is not supported yet; remove it and log in with a password"},
-        Case{"Proxy", WithReplica(std::string(kLogin) + "imap { host: \"h\" }\nproxy: \"socks5://u:hunter2@h:1080\""),
-             "t:4:1: replica[a].proxy: is not supported yet; remove it, or use a tunnel command that goes through it"},
+             "client_key"},
         Case{"BadProxy", WithReplica(std::string(kLogin) + "imap { host: \"h\" }\nproxy: \"http://u:hunter2@h:99999\""),
-             "t:4:1: replica[a].proxy: is no proxy; write socks5://host:port or socks5h://user:password@host:port"},
+             "t:4:1: replica[a].proxy: is no proxy that imapmesh knows; write socks5://host:port (names resolved here) "
+             "or "
+             "socks5h://user:password@host:port (names resolved by the proxy)"},
+        Case{"ProxyOfATunnel", WithReplica("tunnel { command: \"x\" }\nproxy: \"socks5://u:hunter2@h:1080\""),
+             "t:4:1: replica[a].proxy: there is no network connection to this endpoint; remove proxy"},
         Case{"NamespacePrefix", WithReplica("tunnel { command: \"x\" }\nnamespace_prefix: \"/p\""),
              "t:4:1: replica[a].namespace_prefix: \"/p\" has an empty level; write the levels with one \"/\" between "
              "them"},
@@ -179,6 +175,68 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"Timeout", WithReplica("tunnel { command: \"x\" }\ntimeout_s: 4000"),
              "t:4:1: replica[a].timeout_s: 4000 is out of range; use 1 to 3600"}),
     NameOf);
+
+// A replica on TLS whose auth is the fields given; each error is told with its remedy.
+std::string WithAuth(const std::string& fields, const std::string& tls = "") {
+  return WithReplica("imap { host: \"h\" }\nauth { username: \"u\"\n" + fields + " }\n" + tls);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Login, Refused,
+    testing::Values(
+        Case{"ExternalWithoutCertificate", WithAuth("mechanism: \"EXTERNAL\""),
+             "t:5:1: replica[a].auth.mechanism: EXTERNAL logs in by a client certificate; add tls { client_cert: \"…\" "
+             "client_key: \"…\" }"},
+        Case{"ExternalWithPassword",
+             WithAuth("password: \"hunter2\" mechanism: \"EXTERNAL\"", "tls { client_cert: \"c\" client_key: \"k\" }"),
+             "t:5:21: replica[a].auth.mechanism: EXTERNAL uses no password; remove the password or the mechanism"},
+        Case{"ExternalWithoutTls", WithReplica("tunnel { command: \"x\" } auth { mechanism: \"EXTERNAL\" }"),
+             "t:3:32: replica[a].auth.mechanism: EXTERNAL logs in by a client certificate, and there is no TLS here; "
+             "use "
+             "imap with security: TLS or STARTTLS, or another mechanism"},
+        Case{"PlainWithToken", WithAuth("token_command: \"t\" mechanism: \"PLAIN\""),
+             "t:5:1: replica[a].auth.token_command: PLAIN takes no token; use mechanism: \"OAUTHBEARER\" or "
+             "\"XOAUTH2\", "
+             "or a password"},
+        Case{"OAuthWithoutToken", WithAuth("mechanism: \"XOAUTH2\""),
+             "t:5:1: replica[a].auth.mechanism: XOAUTH2 needs a token; add token_command, which prints one"},
+        Case{"OAuthWithPassword", WithAuth("password: \"hunter2\" mechanism: \"OAUTHBEARER\""),
+             "t:5:21: replica[a].auth.mechanism: OAUTHBEARER uses no password; replace it by token_command, or remove "
+             "the "
+             "mechanism"},
+        Case{"EmptyToken", WithAuth("token_command: \" \""),
+             "t:5:1: replica[a].auth.token_command: is empty; set it, such as token_command: \"oauth2-token mail\""},
+        Case{"TokenInClear",
+             WithReplica("imap { host: \"h\" security: PLAINTEXT allow_plaintext: true }\n"
+                         "auth { username: \"u\" token_command: \"t\" }"),
+             "t:4:22: replica[a].auth.token_command: a token must not cross the network in clear (RFC 7628); use "
+             "security: TLS or STARTTLS"},
+        Case{
+            "BindingWithoutTls",
+            WithReplica("tunnel { command: \"x\" }\n"
+                        "auth { username: \"u\" password: \"p\" mechanism: \"SCRAM-SHA-256-PLUS\" }"),
+            "t:4:36: replica[a].auth.mechanism: SCRAM-SHA-256-PLUS ties the login to TLS, which there is none of here; "
+            "use SCRAM-SHA-256"},
+        Case{"OtherVariables",
+             WithAuth("password_file: \"${HOME}/secret\"", "tls { ca_file: \"${CREDENTIALS_DIRECTORY}/../ca\" }"),
+             "t:5:1: replica[a].auth.password_file: names a variable; only \"${CREDENTIALS_DIRECTORY}/NAME\" is known, "
+             "a "
+             "credential from systemd\n"
+             "t:6:7: replica[a].tls.ca_file: names a variable; only \"${CREDENTIALS_DIRECTORY}/NAME\" is known, a "
+             "credential from systemd"}),
+    NameOf);
+
+TEST(Load, PermitsEveryWayToLogIn) {
+  const std::string certificate = "tls { client_cert: \"c\" client_key: \"${CREDENTIALS_DIRECTORY}/key\" }";
+  for (const char* mechanism : {"SCRAM-SHA-256", "SCRAM-SHA-1", "SCRAM-SHA-256-PLUS", "PLAIN", "LOGIN"}) {
+    EXPECT_EQ(ErrorsOf(WithAuth("password: \"p\" mechanism: \"" + std::string(mechanism) + "\"", certificate)), "");
+  }
+  EXPECT_EQ(ErrorsOf(WithAuth("token_command: \"t\"")), "");
+  EXPECT_EQ(ErrorsOf(WithAuth("token_command: \"t\" mechanism: \"XOAUTH2\"")), "");
+  EXPECT_EQ(ErrorsOf(WithAuth("mechanism: \"EXTERNAL\"", certificate)), "");
+  EXPECT_EQ(ErrorsOf(WithReplica("imap { host: \"h\" } auth { mechanism: \"EXTERNAL\" }" + certificate)), "");
+  EXPECT_EQ(ErrorsOf(WithAuth("password_file: \"${CREDENTIALS_DIRECTORY}/mail\"", "proxy: \"socks5h://p\"")), "");
+}
 
 INSTANTIATE_TEST_SUITE_P(
     Syntax, Refused,

@@ -1,9 +1,9 @@
 #include <algorithm>
 #include <cctype>
-#include <charconv>
 
 #include "base/printable.h"
 #include "base/status.h"
+#include "graph/proxy.h"
 #include "graph/validate.h"
 
 namespace imapmesh {
@@ -26,22 +26,6 @@ bool IsHost(std::string_view host) {
          });
 }
 
-// socks5://[user[:password]@]host:port
-bool IsProxy(std::string_view proxy) {
-  for (const std::string_view scheme : {"socks5://", "socks5h://"}) {
-    if (!proxy.starts_with(scheme)) continue;
-    std::string_view rest = proxy.substr(scheme.size());
-    if (const size_t at = rest.rfind('@'); at != std::string_view::npos) rest = rest.substr(at + 1);
-    const size_t colon = rest.rfind(':');
-    if (colon == std::string_view::npos || colon == 0) return false;
-    int port = 0;
-    const char* end = rest.data() + rest.size();
-    const auto [stop, error] = std::from_chars(rest.data() + colon + 1, end, port);
-    return error == std::errc() && stop == end && port >= 1 && port <= 65535;
-  }
-  return false;
-}
-
 // 32 bytes: 64 hexadecimal figures (colons allowed), or base64.
 bool IsPin(std::string_view pin) {
   std::string hexadecimal(pin);
@@ -53,6 +37,14 @@ bool IsPin(std::string_view pin) {
   return pin.size() == 44 && pin.back() == '=' && std::all_of(pin.begin(), pin.end() - 1, [](unsigned char c) {
            return std::isalnum(c) || c == '+' || c == '/';
          });
+}
+
+bool IsPasswordMechanism(std::string_view name) {
+  for (const std::string_view known :
+       {"SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS", "PLAIN", "LOGIN"}) {
+    if (name == known) return true;
+  }
+  return false;
 }
 
 bool IsEnvironmentName(std::string_view name) {
@@ -69,13 +61,13 @@ class ReplicaValidator {
     CheckName();
     CheckEndpoint();
     if (replica_.has_auth()) CheckAuth(place_.Nested("auth"));
-    if (replica_.has_imap() && replica_.auth().username().empty()) {
+    if (replica_.has_imap() && replica_.auth().username().empty() && replica_.auth().mechanism() != "EXTERNAL") {
       const Place auth = replica_.has_auth() ? place_.Nested("auth") : place_;
       findings_.Error(auth, replica_.has_auth() ? "username" : "auth",
                       "an imap server needs a login; add auth { username: \"…\" password_command: \"…\" }");
     }
     if (replica_.has_tls()) CheckTls(place_.Nested("tls"));
-    CheckRefused();
+    CheckProxy();
     ValidateMailboxNames(replica_, place_, findings_);
     CheckNumbers();
   }
@@ -154,7 +146,7 @@ class ReplicaValidator {
     if (auth.secret_case() == v1::Auth::kPasswordCommand) {
       CheckText(place, "password_command", auth.password_command(), "\"pass show mail\"");
     } else if (auth.secret_case() == v1::Auth::kPasswordFile) {
-      CheckText(place, "password_file", auth.password_file(), "\"mail.secret\"");
+      CheckFile(place, "password_file", auth.password_file(), "\"mail.secret\"");
     } else if (auth.secret_case() == v1::Auth::kPasswordEnv && !IsEnvironmentName(auth.password_env())) {
       findings_.Error(place, "password_env", "is no name of an environment variable; use such as \"MAIL_PASSWORD\"");
     } else if (auth.secret_case() == v1::Auth::kPassword && auth.password().empty()) {
@@ -171,32 +163,94 @@ class ReplicaValidator {
     if (auth.username().empty() && secret && !replica_.has_imap()) {
       findings_.Error(place, "username", "a password without a username; set username");
     }
-    if (!auth.username().empty() && !secret && auth.token_command().empty() && auth.mechanism() != "EXTERNAL") {
+    const bool by_password = auth.mechanism().empty() || IsPasswordMechanism(auth.mechanism());
+    if (!auth.username().empty() && !secret && auth.token_command().empty() && by_password) {
       findings_.Error(place, "username",
                       "a username without a password; add one of password_command, password_file, "
                       "password_env, password");
     }
   }
 
+  // A path that the daemon resolves (engine/replica/credentials.h): no other variable is.
+  void CheckFile(const Place& place, std::string_view field, const std::string& path, std::string_view example) {
+    static constexpr std::string_view kCredential = "${CREDENTIALS_DIRECTORY}/";
+    CheckText(place, field, path, example);
+    if (path.find("${") == std::string::npos) return;
+    const std::string_view name =
+        path.starts_with(kCredential) ? std::string_view(path).substr(kCredential.size()) : std::string_view();
+    if (name.empty() || name.find_first_of("/$") != std::string_view::npos) {
+      findings_.Error(place, field,
+                      "names a variable; only \"${CREDENTIALS_DIRECTORY}/NAME\" is known, a credential from systemd");
+    }
+  }
+
+  bool HasTls() const { return replica_.has_imap() && replica_.imap().security() != v1::Imap::PLAINTEXT; }
+
   void CheckMechanism(const Place& place, const v1::Auth& auth, bool secret) {
     const std::string& mechanism = auth.mechanism();
-    const bool token = mechanism == "XOAUTH2" || mechanism == "OAUTHBEARER";
-    const bool known = token || mechanism == "EXTERNAL" || mechanism == "SCRAM-SHA-256" || mechanism == "SCRAM-SHA-1";
-    if (secret && !auth.token_command().empty()) {
+    const bool by_token = mechanism == "XOAUTH2" || mechanism == "OAUTHBEARER";
+    const bool by_certificate = mechanism == "EXTERNAL";
+    if (!mechanism.empty() && !by_token && !by_certificate && !IsPasswordMechanism(mechanism)) {
+      findings_.Error(place, "mechanism",
+                      absl::StrFormat("\"%s\" is no mechanism; use SCRAM-SHA-256, SCRAM-SHA-1, PLAIN, LOGIN, XOAUTH2, "
+                                      "OAUTHBEARER or EXTERNAL, or leave it out for the strongest",
+                                      Printable(mechanism, 40)));
+      return;
+    }
+    if (mechanism.ends_with("-PLUS") && !HasTls()) {
+      findings_.Error(place, "mechanism",
+                      absl::StrFormat("%s ties the login to TLS, which there is none of here; use %s", mechanism,
+                                      mechanism.substr(0, mechanism.size() - 5)));
+    }
+    if (by_certificate) {
+      CheckExternal(place, auth, secret);
+    } else {
+      CheckToken(place, auth, secret, by_token);
+    }
+  }
+
+  void CheckExternal(const Place& place, const v1::Auth& auth, bool secret) {
+    if (secret) findings_.Error(place, "mechanism", "EXTERNAL uses no password; remove the password or the mechanism");
+    if (!auth.token_command().empty()) {
+      findings_.Error(place, "token_command", "EXTERNAL uses no token; remove token_command or the mechanism");
+    }
+    if (!HasTls()) {
+      findings_.Error(place, "mechanism",
+                      "EXTERNAL logs in by a client certificate, and there is no TLS here; use imap with security: TLS "
+                      "or STARTTLS, or another mechanism");
+    } else if (replica_.tls().client_cert().empty()) {
+      findings_.Error(place, "mechanism",
+                      "EXTERNAL logs in by a client certificate; add tls { client_cert: \"…\" client_key: \"…\" }");
+    }
+  }
+
+  void CheckToken(const Place& place, const v1::Auth& auth, bool secret, bool by_token) {
+    const std::string& mechanism = auth.mechanism();
+    const bool token = !auth.token_command().empty();
+    if (secret && token) {
       findings_.Error(place, "token_command",
                       "stands beside a password; only one of the two is possible, remove the other");
-    } else if (secret && (token || mechanism == "EXTERNAL")) {
+    } else if (secret && by_token) {
+      findings_.Error(
+          place, "mechanism",
+          absl::StrFormat("%s uses no password; replace it by token_command, or remove the mechanism", mechanism));
+    } else if (by_token && !token) {
       findings_.Error(place, "mechanism",
-                      absl::StrFormat("%s uses no password; remove the password or the mechanism", mechanism));
+                      absl::StrFormat("%s needs a token; add token_command, which prints one", mechanism));
+    } else if (token && !by_token && !mechanism.empty()) {
+      findings_.Error(place, "token_command",
+                      absl::StrFormat("%s takes no token; use mechanism: \"OAUTHBEARER\" or \"XOAUTH2\", or a password",
+                                      mechanism));
     }
-    if (!auth.token_command().empty()) {
-      findings_.Error(place, "token_command", "is not supported yet; use a password");
+    if (!token) return;
+    CheckText(place, "token_command", auth.token_command(), "\"oauth2-token mail\"");
+    if (auth.username().empty() && !replica_.has_imap()) {
+      findings_.Error(place, "username", "a token without a username; set username");
     }
-    if (mechanism.empty() || mechanism == "PLAIN" || mechanism == "LOGIN") return;
-    findings_.Error(place, "mechanism",
-                    known ? absl::StrFormat("%s is not supported yet; use PLAIN or LOGIN, or leave it out", mechanism)
-                          : absl::StrFormat("\"%s\" is no mechanism; use PLAIN or LOGIN, or leave it out",
-                                            Printable(mechanism, 40)));
+    if (replica_.has_imap() && !HasTls() && !IsLoopback(replica_.imap().host())) {
+      findings_.Error(place, "token_command",
+                      "a token must not cross the network in clear (RFC 7628); use security: TLS or STARTTLS");
+    }
   }
 
   void CheckTls(const Place& place) {
@@ -223,22 +277,18 @@ class ReplicaValidator {
                       absl::StrFormat("stands alone; client_cert and client_key go together, add %s",
                                       key_missing ? "client_key" : "client_cert"));
     }
-    for (const char* field : {"client_cert", "client_key"}) {
-      const std::string& value = field == std::string_view("client_cert") ? tls.client_cert() : tls.client_key();
-      if (!value.empty()) findings_.Error(place, field, "is not supported yet; remove it and log in with a password");
-    }
+    if (!tls.ca_file().empty()) CheckFile(place, "ca_file", tls.ca_file(), "\"ca.pem\"");
+    if (!tls.client_cert().empty()) CheckFile(place, "client_cert", tls.client_cert(), "\"client.pem\"");
+    if (!tls.client_key().empty()) CheckFile(place, "client_key", tls.client_key(), "\"client.key\"");
   }
 
-  void CheckRefused() {
-    if (!replica_.proxy().empty()) {
-      // The value may hold a password: it is not shown.
-      findings_.Error(place_, "proxy",
-                      IsProxy(replica_.proxy())
-                          ? "is not supported yet; remove it, or use a tunnel command that goes through it"
-                          : "is no proxy; write socks5://host:port or socks5h://user:password@host:port");
-      if (!replica_.has_imap() && replica_.endpoint_case() != v1::Replica::ENDPOINT_NOT_SET) {
-        findings_.Error(place_, "proxy", "there is no network connection to this endpoint; remove proxy");
-      }
+  void CheckProxy() {
+    if (replica_.proxy().empty()) return;
+    // The value may hold a password: it is not shown.
+    const absl::Status status = ParseProxy(replica_.proxy()).status();
+    if (!status.ok()) findings_.Error(place_, "proxy", Message(status));
+    if (!replica_.has_imap() && replica_.endpoint_case() != v1::Replica::ENDPOINT_NOT_SET) {
+      findings_.Error(place_, "proxy", "there is no network connection to this endpoint; remove proxy");
     }
   }
 

@@ -19,6 +19,7 @@
 #include "base/status.h"
 #include "base/uid_set.h"
 #include "engine/imap/response.h"
+#include "engine/imap/sasl.h"
 #include "engine/imap/session.h"
 #include "engine/net/body.h"
 
@@ -30,10 +31,12 @@ namespace imapmesh::imap {
 asio::awaitable<absl::Status> Capability(Session& session);
 // RFC 2971, with this program's name. What the server told is also in session.server_id().
 asio::awaitable<absl::StatusOr<std::map<std::string, std::string>>> Id(Session& session);
-// kUnauthenticated when the server refuses. Both forget and ask again for capabilities where the server did not tell.
+// kUnauthenticated when the server refuses; kUnavailable and kResourceExhausted when it says that the fault is its own.
+// Both forget and ask again for capabilities where the server did not tell.
 asio::awaitable<absl::Status> Login(Session& session, std::string username, std::string password);
-// AUTHENTICATE PLAIN (RFC 4616), with SASL-IR where the server has it.
-asio::awaitable<absl::Status> LoginPlain(Session& session, std::string username, std::string password);
+// AUTHENTICATE, with SASL-IR where the server has it. `mechanism` must outlive the call. Its own error (Begin, Respond,
+// Finish) is returned as it is; a session on which the server claimed a success that Finish denies is closed.
+asio::awaitable<absl::Status> Authenticate(Session& session, SaslMechanism& mechanism);
 // Those of `extensions` that the server has ("QRESYNC"). session.enabled() tells what is on.
 asio::awaitable<absl::Status> Enable(Session& session, std::vector<std::string> extensions);
 // COMPRESS DEFLATE (RFC 4978); kUnimplemented where the server lacks it. After OK the caller puts the layer on with

@@ -40,30 +40,6 @@ class CommandsTest : public ScriptedSessionTest {
   }
 };
 
-TEST_F(CommandsTest, LoginPlainWithAndWithoutInitialResponse) {
-  Greet("SASL-IR");
-  script_->Step("A1 AUTHENTICATE PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm\r\n", "A1 OK [CAPABILITY IMAP4rev1 IDLE] in\r\n");
-  EXPECT_TRUE(Run(LoginPlain(session(), "tim", "tanstaaftanstaaf")).ok());
-  EXPECT_TRUE(session().HasCapability("IDLE"));
-  script_->Step("A2 AUTHENTICATE PLAIN\r\n", "+ \r\n")
-      .Step("AHRpbQB0YW5zdGFhZnRhbnN0YWFm\r\n", "A2 OK in\r\n")
-      .Step("A3 CAPABILITY\r\n", "* CAPABILITY IMAP4rev1 MOVE\r\nA3 OK\r\n");
-  EXPECT_TRUE(Run(LoginPlain(session(), "tim", "tanstaaftanstaaf")).ok());
-  EXPECT_TRUE(session().HasCapability("MOVE"));
-}
-
-TEST_F(CommandsTest, ARefusedLoginIsUnauthenticatedAndKeepsItsSecret) {
-  Greet("");
-  script_->Step("A1 LOGIN \"tim\" \"geheim\"\r\n", "A1 NO [AUTHENTICATIONFAILED] Authentication failed.\r\n")
-      .Step("A2 LOGIN \"tim\" \"geheim\"\r\n", "A2 NO [UNAVAILABLE] Temporary failure\r\n")
-      .Step("A3 AUTHENTICATE PLAIN\r\n", "A3 NO no\r\n");
-  const absl::Status refused = Run(Login(session(), "tim", "geheim"));
-  EXPECT_TRUE(absl::IsUnauthenticated(refused)) << refused;
-  EXPECT_EQ(Message(refused).find("geheim"), std::string::npos) << refused;
-  EXPECT_TRUE(absl::IsUnavailable(Run(Login(session(), "tim", "geheim"))));
-  EXPECT_TRUE(absl::IsUnauthenticated(Run(LoginPlain(session(), "tim", "geheim"))));
-}
-
 TEST_F(CommandsTest, StartTlsForgetsWhatWasToldInTheClear) {
   Greet("STARTTLS AUTH=PLAIN");
   script_->Step("A1 STARTTLS\r\n", "A1 OK\r\n");

@@ -12,7 +12,8 @@
 namespace imapmesh::imap {
 namespace {
 
-asio::awaitable<absl::Status> UpgradeToTls(Session& session, TlsOptions tls) {
+// `layer` becomes the TLS layer, which the session owns.
+asio::awaitable<absl::Status> UpgradeToTls(Session& session, TlsOptions tls, const TlsStream*& layer) {
   CO_RETURN_IF_ERROR(co_await Capability(session));
   if (!session.HasCapability("STARTTLS")) {
     co_return Error(absl::StatusCode::kUnimplemented,
@@ -23,9 +24,10 @@ asio::awaitable<absl::Status> UpgradeToTls(Session& session, TlsOptions tls) {
   const std::function<std::unique_ptr<ByteStream>(std::unique_ptr<ByteStream>)> upgrade =
       [&](std::unique_ptr<ByteStream> below) -> std::unique_ptr<ByteStream> {
     auto stream = MakeTlsStream(std::move(below), tls);
-    if (stream.ok()) return *std::move(stream);
     made = stream.status();
-    return nullptr;
+    if (!stream.ok()) return nullptr;
+    layer = stream->get();
+    return *std::move(stream);
   };
   const absl::Status upgraded = session.UpgradeStream(upgrade);
   co_return made.ok() ? upgraded : made;
@@ -51,9 +53,11 @@ asio::awaitable<absl::Status> TurnOnExtensions(Session& session, bool compress) 
 asio::awaitable<absl::StatusOr<std::unique_ptr<Session>>> OpenSession(std::unique_ptr<ByteStream> stream, Clock& clock,
                                                                       asio::any_io_executor executor,
                                                                       OpenOptions options) {
+  const TlsStream* tls = nullptr;
   if (options.security == Security::kTls) {
     auto secured = MakeTlsStream(std::move(stream), options.tls);
     if (!secured.ok()) co_return secured.status();
+    tls = secured->get();
     stream = *std::move(secured);
   }
   SessionOptions session_options;
@@ -74,9 +78,9 @@ asio::awaitable<absl::StatusOr<std::unique_ptr<Session>>> OpenSession(std::uniqu
           "the server greets with PREAUTH, so STARTTLS is no longer possible: somebody may be in between; use "
           "security: TLS");
     }
-    CO_RETURN_IF_ERROR(co_await UpgradeToTls(*session, options.tls));
+    CO_RETURN_IF_ERROR(co_await UpgradeToTls(*session, options.tls, tls));
   }
-  if (!logged_in) CO_RETURN_IF_ERROR(co_await LogIn(*session, options.login));
+  if (!logged_in) CO_RETURN_IF_ERROR(co_await LogIn(*session, options.login, tls));
   CO_RETURN_IF_ERROR(co_await TurnOnExtensions(*session, options.compress));
   co_return session;
 }

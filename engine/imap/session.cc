@@ -368,7 +368,8 @@ asio::awaitable<absl::StatusOr<StatusResponse>> Session::Run(Command command, Re
   co_return co_await Await(*std::move(tag), std::move(handler));
 }
 
-asio::awaitable<absl::StatusOr<std::string>> Session::AwaitContinuation(std::string tag, ResponseHandler handler) {
+asio::awaitable<absl::StatusOr<std::optional<std::string>>> Session::AwaitMore(std::string tag,
+                                                                               ResponseHandler handler) {
   CO_RETURN_IF_ERROR(co_await Flush());
   wants_continuation_ = true;
   absl::Status status;
@@ -378,7 +379,12 @@ asio::awaitable<absl::StatusOr<std::string>> Session::AwaitContinuation(std::str
   }
   wants_continuation_ = false;
   if (!status.ok()) co_return status;
-  if (continuation_) co_return *std::exchange(continuation_, std::nullopt);
+  co_return std::exchange(continuation_, std::nullopt);
+}
+
+asio::awaitable<absl::StatusOr<std::string>> Session::AwaitContinuation(std::string tag, ResponseHandler handler) {
+  CO_ASSIGN_OR_RETURN(std::optional<std::string> text, co_await AwaitMore(tag, std::move(handler)));
+  if (text) co_return *std::move(text);
   const StatusResponse response = std::move(completed_[tag]);
   const std::string name = names_[tag];
   completed_.erase(tag);

@@ -69,8 +69,11 @@ class Session {
   // Send, then Await.
   asio::awaitable<absl::StatusOr<StatusResponse>> Run(Command command, ResponseHandler handler);
 
-  // Waits until the server has asked for more ("+") on behalf of `tag`: IDLE, AUTHENTICATE. Its text. When the command
-  // completes instead, the error of RefusalStatus (kInternal if it completed with OK).
+  // Waits until the server has asked for more ("+") on behalf of `tag`: its text. nullopt when the command completed
+  // instead; AwaitCompletion then returns at once. For AUTHENTICATE.
+  asio::awaitable<absl::StatusOr<std::optional<std::string>>> AwaitMore(std::string tag, ResponseHandler handler);
+  // The same where the server has to ask: IDLE. When the command completes instead, the error of RefusalStatus
+  // (kInternal if it completed with OK).
   asio::awaitable<absl::StatusOr<std::string>> AwaitContinuation(std::string tag, ResponseHandler handler);
   // Writes `line` and CRLF: the answer to a continuation. Errors never show it.
   asio::awaitable<absl::Status> SendLine(std::string line);

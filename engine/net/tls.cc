@@ -3,15 +3,14 @@
 #include <arpa/inet.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
-#include <openssl/evp.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
 #include <array>
-#include <cctype>
 #include <utility>
 
 #include "base/printable.h"
+#include "engine/net/tls_support.h"
 
 namespace imapmesh {
 namespace {
@@ -23,71 +22,30 @@ struct SslDeleter {
   void operator()(SSL* ssl) const { SSL_free(ssl); }
 };
 
-std::string LastError() {
-  const unsigned long code = ERR_get_error();
-  ERR_clear_error();
-  const char* reason = code == 0 ? nullptr : ERR_reason_error_string(code);
-  return reason != nullptr ? reason : "the handshake was refused";
-}
-
-// SHA-256 of the peer's public key (SPKI), 32 bytes.
-std::string PublicKeyHash(SSL* ssl) {
-  X509* certificate = SSL_get1_peer_certificate(ssl);
-  if (certificate == nullptr) return "";
-  unsigned char* der = nullptr;
-  const int length = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), &der);
-  unsigned char hash[EVP_MAX_MD_SIZE];
-  unsigned int size = 0;
-  if (length > 0) EVP_Digest(der, static_cast<size_t>(length), hash, &size, EVP_sha256(), nullptr);
-  OPENSSL_free(der);
-  X509_free(certificate);
-  return std::string(reinterpret_cast<char*>(hash), size);
-}
-
-std::string Hex(std::string_view bytes) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  std::string text;
-  for (const char c : bytes) {
-    text += kDigits[static_cast<unsigned char>(c) >> 4];
-    text += kDigits[static_cast<unsigned char>(c) & 15];
-  }
-  return text;
-}
-
-std::string Base64(std::string_view bytes) {
-  std::string text(4 * ((bytes.size() + 2) / 3), '\0');
-  EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()), reinterpret_cast<const unsigned char*>(bytes.data()),
-                  static_cast<int>(bytes.size()));
-  return text;
-}
-
-bool PinMatches(const std::string& pin, std::string_view hash) {
-  std::string lower;
-  for (const char c : pin) {
-    if (c != ':') lower += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  }
-  return pin == Base64(hash) || lower == Hex(hash);
-}
-
 bool IsAddress(const std::string& name) {
   unsigned char buffer[16];
   return inet_pton(AF_INET, name.c_str(), buffer) == 1 || inet_pton(AF_INET6, name.c_str(), buffer) == 1;
 }
 
-class TlsStream : public ByteStream {
+class ClientStream : public TlsStream {
  public:
-  TlsStream(std::unique_ptr<ByteStream> below, TlsOptions options)
+  ClientStream(std::unique_ptr<ByteStream> below, TlsOptions options)
       : below_(std::move(below)), options_(std::move(options)) {}
 
   absl::Status Prepare() {
     context_.reset(SSL_CTX_new(TLS_client_method()));
     SSL_CTX_set_min_proto_version(context_.get(), options_.min_version == "1.3" ? TLS1_3_VERSION : TLS1_2_VERSION);
+    SSL_CTX_set_options(context_.get(), SSL_OP_NO_RENEGOTIATION);
+    SSL_CTX_set_session_cache_mode(context_.get(), SSL_SESS_CACHE_OFF);
     SSL_CTX_set_mode(context_.get(), SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     if (options_.ca_file.empty()) {
       SSL_CTX_set_default_verify_paths(context_.get());
     } else if (SSL_CTX_load_verify_locations(context_.get(), options_.ca_file.c_str(), nullptr) != 1) {
       return Error(absl::StatusCode::kInvalidArgument, "tls.ca_file %s cannot be read as PEM certificates: %s",
-                   options_.ca_file, LastError());
+                   options_.ca_file, LastTlsError().text);
+    }
+    if (!options_.client_cert.empty()) {
+      RETURN_IF_ERROR(UseClientCertificate(context_.get(), options_.client_cert, options_.client_key));
     }
     ssl_.reset(SSL_new(context_.get()));
     SSL_set_connect_state(ssl_.get());
@@ -117,6 +75,9 @@ class TlsStream : public ByteStream {
   }
 
   void Close() override { below_->Close(); }
+  std::vector<ChannelBinding> ChannelBindings() const override {
+    return ready_ ? ChannelBindingsOf(ssl_.get()) : std::vector<ChannelBinding>();
+  }
   uint64_t bytes_sent() const override { return sent_; }
   uint64_t bytes_received() const override { return received_; }
 
@@ -133,9 +94,7 @@ class TlsStream : public ByteStream {
         break;
       }
       if (reason != SSL_ERROR_WANT_READ) {
-        co_return Error(absl::StatusCode::kUnavailable,
-                        "TLS with %s failed: %s; check that the port speaks TLS (993) and not STARTTLS (143)",
-                        options_.server_name, LastError());
+        co_return ExplainTlsError(LastTlsError(), options_, true);
       }
       CO_ASSIGN_OR_RETURN(const bool more, co_await Receive());
       if (!more) {
@@ -159,7 +118,7 @@ class TlsStream : public ByteStream {
       CO_RETURN_IF_ERROR(co_await SendPending());
       if (reason == SSL_ERROR_ZERO_RETURN) co_return size_t{0};
       if (reason != SSL_ERROR_WANT_READ) {
-        co_return Error(absl::StatusCode::kDataLoss, "TLS with %s broke: %s", options_.server_name, LastError());
+        co_return ExplainTlsError(LastTlsError(), options_, false);
       }
       CO_ASSIGN_OR_RETURN(const bool more, co_await Receive());
       if (!more) {
@@ -174,7 +133,8 @@ class TlsStream : public ByteStream {
       ERR_clear_error();
       const int count = SSL_write(ssl_.get(), bytes.data(), static_cast<int>(std::min<size_t>(bytes.size(), 1 << 16)));
       if (count <= 0) {
-        co_return Error(absl::StatusCode::kUnavailable, "TLS with %s broke: %s", options_.server_name, LastError());
+        co_return Error(absl::StatusCode::kUnavailable, "TLS with %s broke: %s", options_.server_name,
+                        LastTlsError().text);
       }
       sent_ += static_cast<uint64_t>(count);
       bytes.remove_prefix(static_cast<size_t>(count));
@@ -209,14 +169,14 @@ class TlsStream : public ByteStream {
       return Error(absl::StatusCode::kUnauthenticated,
                    "the certificate of %s has another key than tls.pin_sha256 says: its pin is %s; if the server's key "
                    "was changed on purpose, put that there",
-                   options_.server_name, Base64(hash));
+                   options_.server_name, PinText(hash));
     }
     const long result = SSL_get_verify_result(ssl_.get());
     if (result == X509_V_OK) return absl::OkStatus();
     return Error(absl::StatusCode::kUnauthenticated,
                  "the certificate of %s does not verify: %s; set tls.ca_file to the authority that signed it, "
                  "tls.server_name to the name in it, or tls.pin_sha256 to \"%s\" if this key is the right one",
-                 options_.server_name, X509_verify_cert_error_string(result), Base64(hash));
+                 options_.server_name, X509_verify_cert_error_string(result), PinText(hash));
   }
 
   std::unique_ptr<ByteStream> below_;
@@ -233,8 +193,8 @@ class TlsStream : public ByteStream {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ByteStream>> MakeTlsStream(std::unique_ptr<ByteStream> below, TlsOptions options) {
-  auto stream = std::make_unique<TlsStream>(std::move(below), std::move(options));
+absl::StatusOr<std::unique_ptr<TlsStream>> MakeTlsStream(std::unique_ptr<ByteStream> below, TlsOptions options) {
+  auto stream = std::make_unique<ClientStream>(std::move(below), std::move(options));
   RETURN_IF_ERROR(stream->Prepare());
   return stream;
 }

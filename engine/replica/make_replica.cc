@@ -1,31 +1,84 @@
 #include "engine/replica/make_replica.h"
 
+#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "engine/replica/credentials.h"
 #include "engine/replica/imap_replica.h"
+#include "graph/proxy.h"
 
 namespace imapmesh {
 namespace {
 
 constexpr int kDefaultConnections = 4;
 
-std::string Resolve(const std::string& path, const std::string& folder) {
-  return path.empty() || path.starts_with('/') || folder.empty() ? path : folder + "/" + path;
+// A proxy that cannot be read, which the loader refuses, is one without a host: never a connection without it.
+std::optional<Socks5Proxy> ProxyOf(const v1::Replica& replica) {
+  if (replica.proxy().empty()) return std::nullopt;
+  const Proxy parsed = ParseProxy(replica.proxy()).value_or(Proxy());
+  Socks5Proxy proxy;
+  proxy.host = parsed.host;
+  proxy.port = parsed.port;
+  proxy.resolves = parsed.resolves;
+  proxy.username = parsed.username;
+  proxy.password = parsed.password;
+  return proxy;
+}
+
+int PortOf(const v1::Imap& imap) {
+  return imap.has_port() ? imap.port() : (imap.security() == v1::Imap::TLS ? 993 : 143);
 }
 
 Endpoint EndpointOf(const v1::Replica& replica, const std::string& folder) {
   if (replica.has_tunnel()) return TunnelEndpoint{replica.tunnel().command(), folder};
-  if (replica.has_unix_socket()) return UnixEndpoint{Resolve(replica.unix_socket().path(), folder)};
+  if (replica.has_unix_socket()) {
+    const std::string& path = replica.unix_socket().path();
+    return UnixEndpoint{path.starts_with('/') || folder.empty() ? path : folder + "/" + path};
+  }
   const v1::Imap& imap = replica.imap();
-  const int port = imap.has_port() ? imap.port() : (imap.security() == v1::Imap::TLS ? 993 : 143);
-  return TcpEndpoint{imap.host(), static_cast<uint16_t>(port)};
+  return TcpEndpoint{imap.host(), static_cast<uint16_t>(PortOf(imap)), ProxyOf(replica)};
 }
 
 imap::Security SecurityOf(const v1::Replica& replica) {
   if (!replica.has_imap() || replica.imap().security() == v1::Imap::PLAINTEXT) return imap::Security::kNone;
   return replica.imap().security() == v1::Imap::STARTTLS ? imap::Security::kStartTls : imap::Security::kTls;
+}
+
+// A credential that systemd did not pass keeps its name, which the error about the file then shows.
+std::string TlsFile(const std::string& path, const std::string& folder) {
+  return ResolveFile(path, folder, "tls").value_or(path);
+}
+
+TlsOptions TlsOf(const v1::Replica& replica, const std::string& folder) {
+  const v1::Tls& tls = replica.tls();
+  TlsOptions options;
+  options.server_name = tls.server_name().empty() ? replica.imap().host() : tls.server_name();
+  options.ca_file = TlsFile(tls.ca_file(), folder);
+  options.pin_sha256 = tls.pin_sha256();
+  options.min_version = tls.min_version();
+  options.client_cert = TlsFile(tls.client_cert(), folder);
+  options.client_key = TlsFile(tls.client_key(), folder);
+  return options;
+}
+
+imap::LoginOptions LoginOf(asio::any_io_executor executor, Clock& clock, const v1::Replica& replica,
+                           const std::string& folder) {
+  const v1::Auth& auth = replica.auth();
+  imap::LoginOptions login;
+  login.username = auth.username();
+  login.mechanism = auth.mechanism();
+  login.host = replica.imap().host();
+  login.port = static_cast<uint16_t>(PortOf(replica.imap()));
+  login.memory = std::make_shared<imap::LoginMemory>();
+  if (!auth.token_command().empty()) {
+    const auto source = std::make_shared<TokenSource>(executor, clock, auth.token_command(), folder);
+    login.token = [source](bool anew) { return source->Token(anew); };
+  } else if (replica.has_auth()) {
+    login.password = [executor, &clock, auth, folder] { return ReadPassword(executor, clock, auth, folder); };
+  }
+  return login;
 }
 
 }  // namespace
@@ -44,18 +97,8 @@ std::unique_ptr<Replica> MakeImapReplica(asio::any_io_executor executor, Clock& 
   options.open.security = SecurityOf(replica);
   options.open.compress = replica.has_compress() ? replica.compress() : replica.has_imap();
   if (replica.has_timeout_s()) options.open.inactivity_limit = std::chrono::seconds(replica.timeout_s());
-  options.open.login.username = replica.auth().username();
-  options.open.login.mechanism = replica.auth().mechanism();
-  options.open.tls.server_name =
-      replica.tls().server_name().empty() ? replica.imap().host() : replica.tls().server_name();
-  options.open.tls.ca_file = Resolve(replica.tls().ca_file(), graph.folder());
-  options.open.tls.pin_sha256 = replica.tls().pin_sha256();
-  options.open.tls.min_version = replica.tls().min_version();
-  if (replica.has_auth()) {
-    options.open.login.password = [executor, &clock, auth = replica.auth(), folder = graph.folder()] {
-      return ReadPassword(executor, clock, auth, folder);
-    };
-  }
+  options.open.tls = TlsOf(replica, graph.folder());
+  options.open.login = LoginOf(executor, clock, replica, graph.folder());
   return std::make_unique<ImapReplica>(executor, clock, dialer, std::move(options));
 }
 
