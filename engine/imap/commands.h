@@ -123,8 +123,9 @@ asio::awaitable<absl::Status> FetchBodies(Session& session, UidSet uids,
                                           std::function<absl::Status(Uid, std::shared_ptr<const Body>)> take);
 // The UID of the last message; 0 in an empty mailbox.
 asio::awaitable<absl::StatusOr<Uid>> FetchLastUid(Session& session);
-// Every UID in the mailbox: ESEARCH where the server has it.
+// Every UID in the mailbox, and those marked \Deleted: ESEARCH where the server has it.
 asio::awaitable<absl::StatusOr<UidSet>> UidSearchAll(Session& session);
+asio::awaitable<absl::StatusOr<UidSet>> UidSearchDeleted(Session& session);
 
 struct StoreRequest {
   StoreRequest() {}
@@ -138,6 +139,9 @@ asio::awaitable<absl::StatusOr<UidSet>> StoreFlags(Session& session, StoreReques
 
 // \Deleted must be set already.
 asio::awaitable<absl::Status> UidExpunge(Session& session, UidSet uids);
+// EXPUNGE: removes every message marked \Deleted, whoever marked it. Those of `shown`, the UIDs of the whole mailbox in
+// order, that the server told to be gone meanwhile.
+asio::awaitable<absl::StatusOr<UidSet>> ExpungeMarked(Session& session, UidSet shown);
 
 struct CopyResult {
   UidValidity uid_validity;               // of the target; 0 where the server did not tell

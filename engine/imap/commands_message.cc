@@ -134,6 +134,51 @@ asio::awaitable<absl::StatusOr<CopyResult>> CopyOrMove(Session& session, std::st
   co_return std::move(copies.result);
 }
 
+asio::awaitable<absl::StatusOr<UidSet>> UidSearch(Session& session, std::string criterion) {
+  UidSet uids;
+  ResponseHandler handler = [&uids](Response& response) {
+    if (auto* search = std::get_if<SearchResponse>(&response)) {
+      if (uids.empty()) {
+        uids = std::move(search->numbers);
+      } else {
+        for (const UidRange& range : search->numbers.ranges()) uids.AddRange(range.first, range.last);
+      }
+    }
+    return absl::OkStatus();
+  };
+  Command command("UID SEARCH");
+  if (session.HasCapability("ESEARCH")) command.Text(" RETURN (ALL)");
+  command.Text(" ").Text(criterion);
+  const absl::StatusOr<StatusResponse> done = co_await session.Run(std::move(command), std::move(handler));
+  if (!done.ok()) co_return done.status();
+  co_return uids;
+}
+
+// What EXPUNGE and VANISHED responses tell to be gone; sequence numbers move with each EXPUNGE (RFC 3501
+// section 7.4.1).
+class Gone {
+ public:
+  explicit Gone(const UidSet& shown) : order_(shown.Take(kMessagesMax)) {}
+
+  void Take(const Response& response) {
+    if (const auto* expunge = std::get_if<ExpungeResponse>(&response)) {
+      if (expunge->sequence_number == 0 || expunge->sequence_number > order_.size()) return;
+      const auto place = order_.begin() + (expunge->sequence_number - 1);
+      uids.push_back(*place);
+      order_.erase(place);
+    } else if (const auto* vanished = std::get_if<VanishedResponse>(&response)) {
+      for (const Uid uid : order_) {
+        if (vanished->uids.Contains(uid)) uids.push_back(uid);
+      }
+    }
+  }
+
+  std::vector<Uid> uids;
+
+ private:
+  std::vector<Uid> order_;
+};
+
 }  // namespace
 
 std::string IdentityItem(const Session& session) {
@@ -195,21 +240,11 @@ asio::awaitable<absl::StatusOr<Uid>> FetchLastUid(Session& session) {
 }
 
 asio::awaitable<absl::StatusOr<UidSet>> UidSearchAll(Session& session) {
-  UidSet uids;
-  ResponseHandler handler = [&uids](Response& response) {
-    if (auto* search = std::get_if<SearchResponse>(&response)) {
-      if (uids.empty())
-        uids = std::move(search->numbers);
-      else
-        for (const UidRange& range : search->numbers.ranges()) uids.AddRange(range.first, range.last);
-    }
-    return absl::OkStatus();
-  };
-  Command command("UID SEARCH");
-  command.Text(session.HasCapability("ESEARCH") ? " RETURN (ALL) ALL" : " ALL");
-  const absl::StatusOr<StatusResponse> done = co_await session.Run(std::move(command), std::move(handler));
-  if (!done.ok()) co_return done.status();
-  co_return uids;
+  return UidSearch(session, "ALL");
+}
+
+asio::awaitable<absl::StatusOr<UidSet>> UidSearchDeleted(Session& session) {
+  return UidSearch(session, "DELETED");
 }
 
 asio::awaitable<absl::StatusOr<UidSet>> StoreFlags(Session& session, StoreRequest request) {
@@ -238,6 +273,18 @@ asio::awaitable<absl::Status> UidExpunge(Session& session, UidSet uids) {
   ResponseHandler handler;
   CompletionHandler completed;
   co_return co_await RunForUids(session, "UID EXPUNGE", std::move(uids), "", std::move(handler), std::move(completed));
+}
+
+asio::awaitable<absl::StatusOr<UidSet>> ExpungeMarked(Session& session, UidSet shown) {
+  Gone gone(shown);
+  ResponseHandler handler = [&gone](Response& response) {
+    gone.Take(response);
+    return absl::OkStatus();
+  };
+  Command command("EXPUNGE");
+  const absl::StatusOr<StatusResponse> done = co_await session.Run(std::move(command), std::move(handler));
+  if (!done.ok()) co_return done.status();
+  co_return UidSet(gone.uids);
 }
 
 asio::awaitable<absl::StatusOr<CopyResult>> UidCopy(Session& session, UidSet uids, std::string target_raw) {

@@ -100,7 +100,7 @@ asio::awaitable<absl::Status> Observer::SelectIt() {
   if (selected_.uid_next.value == 0) {  // it need not tell (RFC 3501 section 7.1)
     CO_ASSIGN_OR_RETURN(const Uid last, co_await imap::FetchLastUid(session_));
     const Uid least = selected_.uid_validity == since().uid_validity ? since().uid_next : Uid();
-    selected_.uid_next = std::max(Uid(last.value + 1), least);
+    selected_.uid_next = std::max({Uid(last.value + 1), least, request_.status_uid_next});
   }
   observation_.read_only = selected_.read_only;
   observation_.permanent_flags = selected_.permanent_flags;

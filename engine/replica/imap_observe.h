@@ -32,6 +32,8 @@ struct ObserveRequest {
   MailboxCursor since;
   size_t max_messages = 0;  // of arrivals, about
   bool trust_resync = true;
+  // What STATUS told last, 0 for nothing: counts where SELECT does not tell UIDNEXT.
+  Uid status_uid_next;
 };
 
 // Errors: as the server refuses, kAborted for a server that contradicts itself (it is asked again at the next look),

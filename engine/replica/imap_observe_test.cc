@@ -178,6 +178,15 @@ TEST_F(ObserveTest, AServerThatDoesNotTellUidnextIsAskedForTheLastUid) {
   EXPECT_EQ(Observe(Known(0)).cursor.uid_next, Uid(10)) << "never lower than it was";
 }
 
+TEST_F(ObserveTest, WhatStatusToldCountsWhereSelectDoesNotTellUidnext) {
+  Greet("");
+  script_->Step("A1 SELECT \"INBOX\"\r\n", Selected(0, 0, 0) + "A1 OK [READ-WRITE]\r\n")
+      .Step("A2 UID FETCH 1:9 (UID FLAGS)\r\n", "A2 OK\r\n");
+  ObserveRequest request = Known(0);
+  request.status_uid_next = Uid(12);
+  EXPECT_EQ(Observe(std::move(request)).cursor.uid_next, Uid(12));
+}
+
 TEST_F(ObserveTest, AnotherUidValidityIsListedFromTheBeginning) {
   Greet("CONDSTORE");
   script_

@@ -6,6 +6,7 @@
 #include "base/printable.h"
 #include "engine/imap/commands.h"
 #include "engine/imap/date_time.h"
+#include "engine/replica/imap_expunge.h"
 #include "engine/replica/imap_observe.h"
 
 namespace imapmesh {
@@ -15,15 +16,6 @@ constexpr size_t kMaxAppend = 100;
 constexpr size_t kQuirksShown = 100;
 constexpr Duration kIdleRefresh = std::chrono::minutes(5);
 
-UidSet Without(const UidSet& uids, const UidSet& excluded) {
-  if (excluded.empty()) return uids;
-  std::vector<Uid> rest;
-  for (const Uid uid : uids.Take(SIZE_MAX)) {
-    if (!excluded.Contains(uid)) rest.push_back(uid);
-  }
-  return UidSet(rest);
-}
-
 }  // namespace
 
 ImapReplica::ImapReplica(asio::any_io_executor executor, Clock& clock, Dialer& dialer, ImapReplicaOptions options)
@@ -31,6 +23,7 @@ ImapReplica::ImapReplica(asio::any_io_executor executor, Clock& clock, Dialer& d
       clock_(clock),
       dialer_(dialer),
       options_(std::move(options)),
+      expunged_(executor),
       pool_(executor, clock, options_.max_connections, [this] { return Open(); }) {}
 
 absl::Status ImapReplica::Explain(const absl::Status& status, std::string_view mailbox, std::string_view what) const {
@@ -63,6 +56,7 @@ asio::awaitable<absl::Status> ImapReplica::LearnServer(imap::Session& session) {
   info_.capabilities.assign(session.capabilities().begin(), session.capabilities().end());
   info_.can_push = session.HasCapability("NOTIFY");
   multi_append_ = session.HasCapability("MULTIAPPEND");
+  has_uidplus_ = session.HasCapability("UIDPLUS");
   LearnTier(session);
   if (knows_names_) co_return absl::OkStatus();
   std::optional<std::string> delimiter;
@@ -142,6 +136,7 @@ asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> ImapReplica::Look() 
   if (!listed.ok()) co_return Explain(listed.status(), "", "listing the mailboxes");
   std::vector<MailboxStatus> statuses;
   mailboxes_listed_.clear();
+  looked_.clear();
   for (const imap::ListedMailbox& mailbox : *listed) {
     const auto mesh = names_.ToMesh(mailbox.list.mailbox);
     if (!mesh || !options_.selects(*mesh)) continue;
@@ -154,6 +149,7 @@ asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> ImapReplica::Look() 
       status.status_known = true;
       status.uid_validity = *mailbox.status->uid_validity;
       status.uid_next = *mailbox.status->uid_next;
+      looked_[*mesh] = status.uid_next;
       status.highest_modseq = mailbox.status->highest_modseq.value_or(ModSeq());
       if (tier_ != Tier::kQresync || status.highest_modseq.value == 0) {
         status.messages = mailbox.status->messages;
@@ -174,6 +170,7 @@ asio::awaitable<absl::StatusOr<Observation>> ImapReplica::Observe(std::string ma
   request.since = since;
   request.max_messages = max_messages;
   request.trust_resync = trust_resync_;
+  if (const auto looked = looked_.find(mailbox); looked != looked_.end()) request.status_uid_next = looked->second;
   ++counters_.mailboxes_selected;
   absl::StatusOr<Observation> observation = co_await ObserveMailbox(**lease, std::move(request));
   LearnTier(**lease);
@@ -305,24 +302,23 @@ asio::awaitable<absl::Status> ImapReplica::StoreFlags(MailboxReference mailbox, 
 
 asio::awaitable<absl::StatusOr<ExpungeResult>> ImapReplica::Expunge(MailboxReference mailbox, UidSet uids,
                                                                     ModSeq unchanged_since) {
+  // Where EXPUNGE takes everything marked, two at once in a mailbox would each find the other's marks.
+  while (!has_uidplus_ && !expunging_.insert(mailbox.mailbox).second) co_await expunged_.Wait();
+  absl::StatusOr<ExpungeResult> result = co_await ExpungeOnce(mailbox, uids, unchanged_since);
+  expunging_.erase(mailbox.mailbox);
+  expunged_.Notify();
+  if (result.ok()) counters_.messages_expunged += Without(uids, result->modified).size();
+  co_return result;
+}
+
+asio::awaitable<absl::StatusOr<ExpungeResult>> ImapReplica::ExpungeOnce(MailboxReference mailbox, UidSet uids,
+                                                                        ModSeq unchanged_since) {
   auto lease = co_await Acquire(mailbox.mailbox);
   if (!lease.ok()) co_return Explain(lease.status(), mailbox.mailbox, "connecting");
   const absl::Status selected = co_await EnsureSelected(**lease, mailbox);
   if (!selected.ok()) co_return Explain(selected, mailbox.mailbox, "selecting it");
-  imap::StoreRequest store;
-  store.uids = uids;
-  store.flags.push_back("\\Deleted");
-  store.unchanged_since = unchanged_since;
-  const auto modified = co_await imap::StoreFlags(**lease, std::move(store));
-  if (!modified.ok()) co_return Explain(modified.status(), mailbox.mailbox, "marking messages as deleted");
-  const UidSet doomed = Without(uids, *modified);
-  if (!doomed.empty()) {
-    const absl::Status expunged = co_await imap::UidExpunge(**lease, doomed);
-    if (!expunged.ok()) co_return Explain(expunged, mailbox.mailbox, "expunging messages");
-  }
-  counters_.messages_expunged += doomed.size();
-  ExpungeResult result;
-  result.modified = *modified;
+  absl::StatusOr<ExpungeResult> result = co_await ExpungeMessages(**lease, std::move(uids), unchanged_since);
+  if (!result.ok()) co_return Explain(result.status(), mailbox.mailbox, "expunging messages");
   co_return result;
 }
 

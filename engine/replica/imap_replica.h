@@ -6,6 +6,7 @@
 #define IMAPMESH_ENGINE_REPLICA_IMAP_REPLICA_H_
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -14,6 +15,7 @@
 #include "engine/imap/commands.h"
 #include "engine/imap/open.h"
 #include "engine/net/dialer.h"
+#include "engine/net/signal.h"
 #include "engine/replica/connection_pool.h"
 #include "engine/replica/imap_observe.h"
 #include "engine/replica/mailbox_names.h"
@@ -75,6 +77,8 @@ class ImapReplica : public Replica {
   asio::awaitable<absl::StatusOr<std::vector<Uid>>> AppendOnce(const MailboxReference& mailbox,
                                                                const std::vector<AppendItem>& items,
                                                                imap::LiteralSafety safety, bool& refused_unasked);
+  asio::awaitable<absl::StatusOr<ExpungeResult>> ExpungeOnce(MailboxReference mailbox, UidSet uids,
+                                                             ModSeq unchanged_since);
   asio::awaitable<absl::Status> WatchOn(imap::Session& session, std::function<void(std::vector<std::string>)> due);
   bool CannotBeRefused(const MailboxReference& mailbox, const std::vector<AppendItem>& items) const;
 
@@ -85,6 +89,9 @@ class ImapReplica : public Replica {
   Clock& clock_;
   Dialer& dialer_;
   ImapReplicaOptions options_;
+  bool has_uidplus_ = false;
+  std::set<std::string> expunging_;  // mailboxes, of a server without UIDPLUS
+  Signal expunged_;
   ConnectionPool pool_;
   imap::Session* watcher_ = nullptr;  // while Watch runs
   MailboxNames names_;
@@ -92,6 +99,7 @@ class ImapReplica : public Replica {
   bool multi_append_ = false;
   Tier tier_ = Tier::kPlain;
   bool trust_resync_ = true;
+  std::map<std::string, Uid> looked_;       // UIDNEXT of the last look
   std::string resync_quirk_;                // why not; "" while it is
   std::set<std::string> without_modseq_;    // mailboxes of a server that keeps mod-sequences for others
   std::set<std::string> flags_taken_;       // by an APPEND here before

@@ -108,6 +108,8 @@ struct CopiedUid {
 
 struct ExpungeResult {
   UidSet modified;  // left alone: changed since `unchanged_since` (RFC 7162 section 3.1.3)
+  // Gone beside what was asked for, in the same instant: only where the server cannot expunge single messages.
+  UidSet unmeant;
 };
 
 // CONTRACT.md section 4: counted since the replica object was made.
@@ -168,7 +170,8 @@ class Replica {
   virtual asio::awaitable<absl::Status> StoreFlags(MailboxReference mailbox, UidSet uids, std::vector<std::string> add,
                                                    std::vector<std::string> remove) = 0;
 
-  // \Deleted with UNCHANGEDSINCE (where known), then UID EXPUNGE of just these.
+  // \Deleted with UNCHANGEDSINCE (where known), then UID EXPUNGE of just these. A server without UIDPLUS refuses
+  // (kAborted) while other messages there are marked \Deleted.
   virtual asio::awaitable<absl::StatusOr<ExpungeResult>> Expunge(MailboxReference mailbox, UidSet uids,
                                                                  ModSeq unchanged_since) = 0;
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "base/printable.h"
 #include "engine/sync/task_group.h"
 
 namespace imapmesh {
@@ -19,6 +20,7 @@ class Changer {
  private:
   asio::awaitable<void> RunStore(ReplicaIndex target, std::vector<Change> changes);
   asio::awaitable<void> RunExpunge(ReplicaIndex target, std::vector<Change> changes);
+  asio::awaitable<void> GiveBack(ReplicaIndex target, MailboxCopyId copy, std::string mailbox, UidSet uids);
 
   Recorder& recorder_;
 };
@@ -135,11 +137,35 @@ asio::awaitable<void> Changer::RunExpunge(ReplicaIndex target, std::vector<Chang
     recorder_.Done(change, mailbox, "EXPUNGE");
   }
   co_await recorder_.Record(target, mailbox, std::move(records));
+  if (!expunged->unmeant.empty()) co_await GiveBack(target, changes.front().mailbox_copy, mailbox, expunged->unmeant);
   if (!modified.empty()) {
     co_await recorder_.CloseIntents(modified);
     recorder_.mesh().slot(target).look_due = true;
     recorder_.mesh().due.insert({target.value, mailbox});
   }
+}
+
+// Messages that went with those that were meant count as never had there, so that the others give them back.
+asio::awaitable<void> Changer::GiveBack(ReplicaIndex target, MailboxCopyId copy, std::string mailbox, UidSet uids) {
+  Mesh& mesh = recorder_.mesh();
+  const auto forget = [&](State& state) {
+    for (MessageRegisters& message : state.LoadByUids(copy, uids, SIZE_MAX)) {
+      CopyRegisters registers = *message.Find(copy);
+      registers.presence = Presence::kAbsent;
+      registers.uid = Uid();
+      registers.stamp = Stamp(0);
+      state.SaveCopy(message.id, registers);
+      state.MarkUnsettled(message.id);
+    }
+    return true;
+  };
+  const auto forgotten = co_await mesh.store->Run(forget);
+  if (!forgotten.ok()) recorder_.Fail(forgotten.status());
+  const std::string text = "replica " + mesh.name(target) + ": mailbox " + Printable(mailbox) +
+                           ": another client marked UIDs " + uids.ToString() +
+                           " as \\Deleted in the instant of an EXPUNGE, which took them too; they are given back";
+  mesh.Warn(text);
+  mesh.Emit("PROBLEM", target, EdgeIndex(-1), mailbox, text);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Flags by +FLAGS and -FLAGS, deletions by UID EXPUNGE. Called by apply.cc. Engine thread.
+// Flags by +FLAGS and -FLAGS, deletions by EXPUNGE of just these. Called by apply.cc. Engine thread.
 #ifndef IMAPMESH_ENGINE_SYNC_APPLY_CHANGES_H_
 #define IMAPMESH_ENGINE_SYNC_APPLY_CHANGES_H_
 

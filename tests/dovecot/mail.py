@@ -61,7 +61,8 @@ class Account:
     def __init__(self, server, username=None):
         self.server = server
         self.client = imaplib.IMAP4("127.0.0.1", server.port, timeout=120)
-        self.client.login(username or server.username, dovecot.PASSWORD)
+        if self.client.state == "NONAUTH":  # else the server greeted with PREAUTH
+            self.client.login(username or server.username, dovecot.PASSWORD)
 
     def __enter__(self):
         return self

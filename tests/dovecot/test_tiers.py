@@ -1,8 +1,12 @@
 """Servers of every tier in one mesh: QRESYNC; CONDSTORE without it; neither. Dovecots that hide what they can."""
 
+import unittest
+
+import courier
+import cyrus
 import dovecot
 import mail
-from mesh import MeshTest, _mailboxes, _run
+from mesh import PARTIAL, MeshTest, _run
 
 
 def without(*words):
@@ -15,7 +19,8 @@ PLAIN = without("QRESYNC", "CONDSTORE", "NOTIFY")
 # RFC 3501 and nothing else.
 BARE = "IMAP4rev1"
 
-MAILBOXES = ["INBOX", "Archive/2024", "Entwürfe"]
+# Some servers make the parent of a mailbox, some do not.
+MAILBOXES = ["INBOX", "Archive", "Archive/2024", "Entwürfe"]
 
 
 class TierTest(MeshTest):
@@ -27,8 +32,24 @@ class TierTest(MeshTest):
         edges = edges or [(a, b) for i, a in enumerate(names) for b in names[i + 1:]]
         self.write_topology(edges)
 
+    def start_cyrus(self, name, **options):
+        if not cyrus.available():
+            raise unittest.SkipTest("Cyrus is not unpacked (tools/install_packages)")
+        return self.take(cyrus.Cyrus(name, self.scratch / name, **options))
+
+    def start_courier(self, name, **options):
+        if not courier.available():
+            raise unittest.SkipTest("Courier is not unpacked (tools/install_packages)")
+        return self.take(courier.Courier(name, self.scratch / name, **options))
+
+    def take(self, server):
+        """A server of another kind into the mesh."""
+        self.addCleanup(server.stop)
+        self.servers[server.name] = server
+        return server
+
     def tiers(self):
-        """What the report of a run says of each replica is not the tier: that is asked of a daemon."""
+        """{replica: tier} as a running daemon shows it."""
         daemon = self.daemon()
         status = {}
 
@@ -62,15 +83,22 @@ class TierTest(MeshTest):
             for number, (content, flags, epoch) in enumerate(messages):
                 account.append((mailboxes or MAILBOXES)[number % len(mailboxes or MAILBOXES)], content, flags, epoch)
 
-    def everything(self, plain=(), changed_at=None):
-        """First sync, flags set and removed, arrivals, expunges and moves at each replica in turn."""
+    def everything(self, plain=(), contents=None, unmarked=False):
+        """First sync, flags set and removed, arrivals, expunges and moves at each replica in turn.
+
+        unmarked: no message is marked \\Deleted, for servers that could not expunge others then.
+        """
         names = list(self.servers)
-        self.fill(names[0])
+        self.fill(names[0], contents)
+        if unmarked:
+            with mail.Account(self.servers[names[0]]) as account:
+                for mailbox in MAILBOXES:
+                    account.store(mailbox, account.uids(mailbox), "-FLAGS", "\\Deleted")
         expected = mail.snapshot(self.servers[names[0]])
         self.run_once()
         self.check(expected)
         self.assert_at_rest(expected, plain)
-        for number, name in enumerate(changed_at or names):
+        for number, name in enumerate(names):
             with mail.Account(self.servers[name]) as account:
                 uids = account.uids("INBOX")
                 account.store("INBOX", uids[0], "+FLAGS", "\\Answered Changed")
@@ -83,6 +111,78 @@ class TierTest(MeshTest):
             self.run_once()
             self.check(expected)
             self.assert_at_rest(expected, plain)
+
+
+class WithoutUidplus(TierTest):
+    """New UIDs are found by looking, and EXPUNGE is sent only while it takes nothing else along."""
+
+    NO_UIDPLUS = without("UIDPLUS", "MOVE", "MULTIAPPEND")
+
+    def pair(self, count=20):
+        """Two servers, one without UIDPLUS, that agree on some messages, none of them marked \\Deleted."""
+        self.start(full="", poor=self.NO_UIDPLUS)
+        self.fill("full", [mail.ordinary(number) for number in range(count)], ["INBOX"])
+        with mail.Account(self.servers["full"]) as account:
+            account.store("INBOX", account.uids("INBOX"), "-FLAGS", "\\Deleted")
+        self.run_once()
+
+    def test_an_expunge_arrives(self):
+        self.pair()
+        with self.account("full") as account:
+            account.expunge("INBOX", account.uids("INBOX")[3:7])
+        expected = mail.snapshot(self.servers["full"])
+        self.run_once()
+        self.check(expected)
+        self.assert_at_rest(expected)
+
+    def test_while_another_message_is_marked_nothing_is_expunged(self):
+        self.pair()
+        with self.account("full") as account:
+            uids = account.uids("INBOX")
+            account.store("INBOX", uids[0], "+FLAGS", "\\Deleted")
+            account.expunge("INBOX", uids[5])
+        run = self.run_once(expect=PARTIAL)
+        self.assertIn("UIDPLUS", run.output)
+        self.assertEqual(len(mail.snapshot(self.servers["poor"])["INBOX"]), 20)
+        # Then the mark is taken away, and the expunge that waited is done.
+        with self.account("full") as account:
+            account.store("INBOX", uids[0], "-FLAGS", "\\Deleted")
+        expected = mail.snapshot(self.servers["full"])
+        self.run_once()
+        self.check(expected)
+
+    def test_copies_and_moves_without_a_word_of_the_new_uids(self):
+        self.pair()
+        with self.account("full") as account:
+            account.create("Work")
+            uids = account.uids("INBOX")
+            account.copy("INBOX", uids[:3], "Work")
+            account.move("INBOX", uids[5:9], "Work")
+        expected = mail.snapshot(self.servers["full"])
+        self.run_once()
+        self.check(expected)
+        self.assert_at_rest(expected)
+
+    def test_mail_that_is_there_twice_arrives_twice(self):
+        self.start(full="", poor=self.NO_UIDPLUS)
+        with self.account("full") as account:
+            for _ in range(3):
+                account.append("INBOX", mail.ordinary(1), "\\Seen", 1_700_000_000)
+        expected = mail.snapshot(self.servers["full"])
+        self.run_once()
+        self.check(expected)
+        self.assert_at_rest(expected)
+
+    def test_over_a_thousand_expunges_do_not_hinder_each_other(self):
+        self.start(full="", poor=without("UIDPLUS"))
+        with self.account("full") as account:
+            account.append_many("INBOX", [(mail.ordinary(number), "", 1_700_000_000) for number in range(2600)])
+        self.run_once()
+        with self.account("full") as account:
+            account.expunge("INBOX", account.uids("INBOX")[:1250])
+        expected = mail.snapshot(self.servers["full"])
+        self.run_once()
+        self.check(expected)
 
 
 class Tiers(TierTest):
@@ -132,3 +232,31 @@ class Tiers(TierTest):
         self.assertEqual([replica["messages_appended"] for replica in run.report["replicas"]], [0, 0, 0], run)
         self.check(expected)
         self.assert_at_rest(expected, plain=["plain"])
+
+
+# Cyrus refuses a message without any header ("Message contains invalid header"); Courier ends the last line.
+NO_HEADER = b"no header at all"
+CARRIED = [content for content in mail.broken() if content.endswith(b"\r\n") and not content.startswith(NO_HEADER)]
+CARRIED += [mail.ordinary(number) for number in range(40)]
+
+
+class Kinds(TierTest):
+    """Servers of other makers in one mesh with Dovecots."""
+
+    def join(self):
+        names = list(self.servers)
+        self.write_topology([(a, b) for i, a in enumerate(names) for b in names[i + 1:]])
+
+    def test_dovecot_cyrus_and_courier(self):
+        self.server("dovecot")
+        self.start_cyrus("cyrus")
+        self.start_courier("courier")
+        self.join()
+        self.everything(plain=["courier"], contents=CARRIED)
+        self.assertEqual(self.tiers(), {"dovecot": "QRESYNC", "cyrus": "QRESYNC", "courier": "PLAIN"})
+
+    def test_cyrus_and_a_bare_server(self):
+        self.start_cyrus("cyrus")
+        self.server("bare", capability=BARE)
+        self.join()
+        self.everything(plain=["bare"], contents=CARRIED, unmarked=True)
