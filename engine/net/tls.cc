@@ -99,7 +99,9 @@ class ClientStream : public TlsStream {
       CO_ASSIGN_OR_RETURN(const bool more, co_await Receive());
       if (!more) {
         co_return Error(absl::StatusCode::kUnavailable,
-                        "the server closed the connection during the TLS handshake with %s", options_.server_name);
+                        "%s closed the connection during the TLS handshake; check that it speaks TLS %s or newer there "
+                        "(tls.min_version), and whether it wants a client certificate",
+                        options_.server_name, options_.min_version == "1.3" ? "1.3" : "1.2");
       }
     }
     co_return absl::OkStatus();
