@@ -314,6 +314,17 @@ TEST(Load, PermitsTheSameServerForTwoAccounts) {
             "");
 }
 
+TEST(Load, PermitsTheSameServerForTwoCertificates) {
+  const auto replica = [](const std::string& name, const std::string& certificate) {
+    return "replica { name: \"" + name +
+           "\" imap { host: \"h\" } auth { mechanism: \"EXTERNAL\" } tls { client_cert: \"" + certificate +
+           "\" client_key: \"k\" } }\n";
+  };
+  const std::string edge = "edge { a: \"a\" b: \"b\" }";
+  EXPECT_EQ(ErrorsOf("name: \"test\"\n" + replica("a", "alice.pem") + replica("b", "bob.pem") + edge), "");
+  EXPECT_NE(ErrorsOf("name: \"test\"\n" + replica("a", "alice.pem") + replica("b", "alice.pem") + edge), "");
+}
+
 TEST(Load, WarnsOfAnIslandOnce) {
   const auto loaded =
       MustLoad(TopologyText({"a", "b", "c", "d"}, "edge { a: \"a\" b: \"b\" } edge { a: \"c\" b: \"d\" }"));

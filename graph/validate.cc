@@ -104,7 +104,10 @@ class TopologyValidator {
                         absl::StrFormat("the name \"%s\" is given twice; give each replica its own",
                                         Printable(replica.name(), 80)));
       }
-      const std::string key = AccountKey(replica, replica.auth().username());
+      // By EXTERNAL the certificate may name the account alone.
+      const v1::Auth& auth = replica.auth();
+      const bool by_certificate = auth.username().empty() && auth.mechanism() == "EXTERNAL";
+      const std::string key = AccountKey(replica, by_certificate ? replica.tls().client_cert() : auth.username());
       if (key.empty()) continue;
       for (const int other : accounts[key]) CheckSameAccount(place, i, other);
       accounts[key].push_back(i);

@@ -127,9 +127,9 @@ class LogInTest : public AuthenticateTest {
   void UseTokens(std::deque<std::string> tokens) {
     tokens_ = std::move(tokens);
     options_.password = nullptr;
-    options_.token = [this](bool anew) {
-      EXPECT_EQ(anew, asked_++ > 0);
-      if (anew) tokens_.pop_front();
+    options_.token = [this](const std::string& refused) {
+      EXPECT_EQ(refused, asked_++ > 0 ? tokens_.front() : "");
+      if (!refused.empty()) tokens_.pop_front();
       return Give(tokens_.front());
     };
   }

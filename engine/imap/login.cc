@@ -82,17 +82,16 @@ asio::awaitable<absl::Status> LogInByToken(Session& session, const LoginOptions&
     co_return Error(absl::StatusCode::kUnauthenticated, "%s needs a token; add auth.token_command", mechanism);
   }
   absl::Status status;
-  std::string told;
-  for (const bool anew : {false, true}) {
-    absl::StatusOr<std::string> token = co_await options.token(anew);
-    if (!token.ok()) co_return token.status();
+  std::string token, told;
+  for (int tries = 0; tries < 2; ++tries) {
+    CO_ASSIGN_OR_RETURN(token, co_await options.token(token));
     OAuthIdentity identity;
     identity.username = options.username;
     identity.host = options.host;
     identity.port = options.port;
     const bool bearer = mechanism == "OAUTHBEARER";
     const std::unique_ptr<SaslMechanism> exchange =
-        bearer ? MakeOAuthBearer(identity, *std::move(token)) : MakeXOAuth2(options.username, *std::move(token));
+        bearer ? MakeOAuthBearer(identity, token) : MakeXOAuth2(options.username, token);
     status = co_await Authenticate(session, *exchange);
     if (!Refused(session, status) || !session.closed().ok()) break;
     told = exchange->refusal();

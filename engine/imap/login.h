@@ -29,8 +29,8 @@ struct LoginOptions {
   // Asked once the connection stands and the mechanism is known. Either may be empty; both are for servers that greet
   // with PREAUTH.
   std::function<asio::awaitable<absl::StatusOr<std::string>>()> password;
-  // The access token; `anew`: the one it gave before was refused.
-  std::function<asio::awaitable<absl::StatusOr<std::string>>(bool anew)> token;
+  // The access token; `refused` is one that the server did not take, "" for none.
+  std::function<asio::awaitable<absl::StatusOr<std::string>>(std::string refused)> token;
   // Read and written by each login; may be null.
   std::shared_ptr<LoginMemory> memory;
 };

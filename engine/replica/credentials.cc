@@ -107,12 +107,16 @@ asio::awaitable<absl::StatusOr<std::string>> ReadPassword(asio::any_io_executor 
 }
 
 TokenSource::TokenSource(asio::any_io_executor executor, Clock& clock, std::string command, std::string folder)
-    : executor_(executor), clock_(clock), command_(std::move(command)), folder_(std::move(folder)) {}
+    : executor_(executor), clock_(clock), command_(std::move(command)), folder_(std::move(folder)), ended_(executor) {}
 
-asio::awaitable<absl::StatusOr<std::string>> TokenSource::Token(bool anew) {
-  if (!token_.empty() && !anew) co_return token_;
+asio::awaitable<absl::StatusOr<std::string>> TokenSource::Token(std::string refused) {
+  while (running_) co_await ended_.Wait();
+  if (!token_.empty() && token_ != refused) co_return token_;
+  running_ = true;
   absl::StatusOr<std::string> token = co_await RunCommand(executor_, clock_, command_, folder_, "auth.token_command");
+  running_ = false;
   if (token.ok()) token_ = *token;
+  ended_.Notify();
   co_return token;
 }
 

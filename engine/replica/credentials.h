@@ -9,6 +9,7 @@
 
 #include "base/status.h"
 #include "engine/net/clock.h"
+#include "engine/net/signal.h"
 #include "graph/topology.pb.h"
 
 namespace imapmesh {
@@ -30,8 +31,9 @@ class TokenSource {
   // `clock` must outlive it.
   TokenSource(asio::any_io_executor executor, Clock& clock, std::string command, std::string folder);
 
-  // `anew`: the token given before was refused, run the command again. Errors as above.
-  asio::awaitable<absl::StatusOr<std::string>> Token(bool anew);
+  // `refused`: the token that the server did not take, "" for none: another one is wanted. The command runs once for
+  // all who wait. Errors as above. This must outlive the call.
+  asio::awaitable<absl::StatusOr<std::string>> Token(std::string refused);
 
  private:
   asio::any_io_executor executor_;
@@ -39,6 +41,8 @@ class TokenSource {
   const std::string command_;
   const std::string folder_;
   std::string token_;  // "": none yet
+  bool running_ = false;
+  Signal ended_;
 };
 
 }  // namespace imapmesh

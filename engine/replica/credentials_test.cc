@@ -77,11 +77,24 @@ TEST_F(CredentialsTest, TellsWhichSourceFailedAndNothingOfItsOutput) {
 TEST_F(CredentialsTest, ATokenIsKeptUntilItIsRefused) {
   const std::string counter = folder_ + "/runs";
   ::unlink(counter.c_str());
-  TokenSource source(io_.get_executor(), *clock_, "echo >> runs; wc -l < runs", folder_);
-  EXPECT_EQ(Text(source.Token(false)), "1");
-  EXPECT_EQ(Text(source.Token(false)), "1");
-  EXPECT_EQ(Text(source.Token(true)), "2");
-  EXPECT_EQ(Text(source.Token(false)), "2");
+  TokenSource source(io_.get_executor(), *clock_, "echo >> runs; sleep 0.2; wc -l < runs", folder_);
+  EXPECT_EQ(Text(source.Token("")), "1");
+  EXPECT_EQ(Text(source.Token("")), "1");
+  EXPECT_EQ(Text(source.Token("1")), "2");
+  EXPECT_EQ(Text(source.Token("1")), "2") << "another connection has fetched a new one since";
+}
+
+TEST_F(CredentialsTest, ConnectionsThatNeedATokenAtOnceShareIt) {
+  ::unlink((folder_ + "/runs").c_str());
+  TokenSource source(io_.get_executor(), *clock_, "echo >> runs; sleep 0.2; wc -l < runs", folder_);
+  std::string first;
+  auto run = [&]() -> asio::awaitable<void> {
+    const auto token = co_await source.Token("");
+    first = token.value_or("none");
+  };
+  asio::co_spawn(io_, run(), asio::detached);
+  EXPECT_EQ(Text(source.Token("")), "1");
+  EXPECT_EQ(first, "1");
 }
 
 }  // namespace

@@ -74,7 +74,7 @@ imap::LoginOptions LoginOf(asio::any_io_executor executor, Clock& clock, const v
   login.memory = std::make_shared<imap::LoginMemory>();
   if (!auth.token_command().empty()) {
     const auto source = std::make_shared<TokenSource>(executor, clock, auth.token_command(), folder);
-    login.token = [source](bool anew) { return source->Token(anew); };
+    login.token = [source](std::string refused) { return source->Token(std::move(refused)); };
   } else if (replica.has_auth()) {
     login.password = [executor, &clock, auth, folder] { return ReadPassword(executor, clock, auth, folder); };
   }
