@@ -88,6 +88,11 @@ bool Graph::Admits(EdgeIndex index, ReplicaIndex from, std::string_view mailbox,
   return SelectsMailbox(edge.mailboxes(), mailbox);
 }
 
+v1::Policy::DeleteVsChange Graph::DeleteVsChange(EdgeIndex index) const {
+  const v1::Edge& edge = topology_.edge(index.value);
+  return edge.has_delete_vs_change() ? edge.delete_vs_change() : topology_.policy().delete_vs_change();
+}
+
 bool Graph::Selects(ReplicaIndex replica, std::string_view mailbox) const {
   for (size_t e = 0; e < edges_.size(); ++e) {
     const bool touches = edges_[e].a == replica || edges_[e].b == replica;

@@ -47,6 +47,8 @@ class Graph {
 
   // Whether the edge, from its end `from` to its other end, carries `kind` for the mailbox. Pauses are no matter here.
   bool Admits(EdgeIndex edge, ReplicaIndex from, std::string_view mailbox, ChangeKind kind) const;
+  // What decides when a deletion that arrives along the edge meets a change: the edge's own policy, or the topology's.
+  v1::Policy::DeleteVsChange DeleteVsChange(EdgeIndex edge) const;
   // Whether the mailbox belongs to the mesh at the replica: some edge there selects it.
   bool Selects(ReplicaIndex replica, std::string_view mailbox) const;
   // Whether a change of this kind at `from` may arrive at `to` along some path of admitting edges.

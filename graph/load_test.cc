@@ -87,9 +87,8 @@ INSTANTIATE_TEST_SUITE_P(
              "t:5:18: policy.brake.min_messages: -2 is negative; use 0 or more"},
         Case{"PollInterval", WithTwo("edge { a: \"a\" b: \"b\" }\npolicy { poll_interval_s: 0 }"),
              "t:5:10: policy.poll_interval_s: 0 seconds; use 1 to 604800"},
-        Case{"Ask", WithTwo("edge { a: \"a\" b: \"b\" }\npolicy { delete_vs_change: ASK mailbox_deletes: ASK }"),
-             "t:5:10: policy.delete_vs_change: ASK is not supported yet; use DELETE_WINS or CHANGE_WINS\n"
-             "t:5:32: policy.mailbox_deletes: ASK is not supported yet; use PROPAGATE or KEEP"}),
+        Case{"Ask", WithTwo("edge { a: \"a\" b: \"b\" }\npolicy { mailbox_deletes: ASK }"),
+             "t:5:10: policy.mailbox_deletes: ASK is not supported yet; use PROPAGATE or KEEP"}),
     NameOf);
 
 INSTANTIATE_TEST_SUITE_P(
@@ -244,7 +243,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"UnknownFieldsAllAtOnce", WithTwo("edge { a: \"a\" b: \"c\" colour: 3 }\nbreak { x: 1 }"),
              "t:4:15: edge[a:c].b: there is no replica \"c\"; the replicas are a, b\n"
              "t:4:22: there is no field \"colour\" here; use one of a, b, direction, mailboxes, flags, deletes, "
-             "interval_s, paused\n"
+             "interval_s, paused, delete_vs_change\n"
              "t:5:1: there is no field \"break\" here; use one of name, replica, edge, policy"},
         Case{"UnknownValue", WithTwo("edge { a: \"a\" b: \"b\" direction: SIDEWAYS }"),
              "t:4:33: direction: there is no value \"SIDEWAYS\"; use one of BOTH, A_TO_B, B_TO_A"},

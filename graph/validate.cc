@@ -210,9 +210,6 @@ class TopologyValidator {
     const Place place = root_.Nested("policy");
     CheckEnum(place, "delete_vs_change", v1::Policy::DeleteVsChange_IsValid(policy.delete_vs_change()));
     CheckEnum(place, "mailbox_deletes", v1::MailboxDeletePolicy::Value_IsValid(policy.mailbox_deletes()));
-    if (policy.delete_vs_change() == v1::Policy::ASK) {
-      findings_.Error(place, "delete_vs_change", "ASK is not supported yet; use DELETE_WINS or CHANGE_WINS");
-    }
     if (policy.mailbox_deletes() == v1::MailboxDeletePolicy::ASK) {
       findings_.Error(place, "mailbox_deletes", "ASK is not supported yet; use PROPAGATE or KEEP");
     }

@@ -117,6 +117,15 @@ class FakeControl : public Control {
     const std::lock_guard lock(mutex_);
     conflicts_done_ = std::move(done);  // never answered, unless the test does
   }
+  void Resolve(int64_t conflict, Decision, std::string,
+               std::function<void(absl::StatusOr<ConflictReport>)> done) override {
+    ConflictReport report;
+    report.id = conflict;
+    done(report);
+  }
+  void Trace(std::string, std::function<void(absl::StatusOr<std::vector<TracedMessage>>)> done) override {
+    done(std::vector<TracedMessage>(1));
+  }
   void PauseEdge(std::string edge, bool paused, std::function<void(absl::Status)> done) override {
     if (!graph_->FindEdge(edge)) return done(absl::NotFoundError("there is no edge " + edge));
     paused_ = paused;

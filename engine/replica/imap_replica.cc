@@ -6,6 +6,7 @@
 #include "base/printable.h"
 #include "engine/imap/commands.h"
 #include "engine/imap/date_time.h"
+#include "engine/replica/header_text.h"
 #include "engine/replica/imap_expunge.h"
 #include "engine/replica/imap_observe.h"
 
@@ -193,6 +194,20 @@ asio::awaitable<absl::Status> ImapReplica::FetchBodies(MailboxReference mailbox,
   };
   const absl::Status fetched = co_await imap::FetchBodies(**lease, uids, count);
   co_return Explain(fetched, mailbox.mailbox, "fetching messages");
+}
+
+asio::awaitable<absl::Status> ImapReplica::FetchHeaders(MailboxReference mailbox, UidSet uids,
+                                                        std::function<void(Uid, HeaderText)> take) {
+  auto lease = co_await Acquire(mailbox.mailbox);
+  if (!lease.ok()) co_return Explain(lease.status(), mailbox.mailbox, "connecting");
+  const absl::Status selected = co_await EnsureSelected(**lease, mailbox);
+  if (!selected.ok()) co_return Explain(selected, mailbox.mailbox, "selecting it");
+  const std::function<absl::Status(imap::NewMessage)> read = [&](imap::NewMessage message) {
+    take(message.uid, ReadHeaderText(message.header));
+    return absl::OkStatus();
+  };
+  const absl::Status fetched = co_await imap::FetchNew(**lease, uids, read);
+  co_return Explain(fetched, mailbox.mailbox, "fetching headers");
 }
 
 // ---- changing

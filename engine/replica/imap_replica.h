@@ -44,6 +44,8 @@ class ImapReplica : public Replica {
                                                        size_t max_messages) override;
   asio::awaitable<absl::Status> FetchBodies(MailboxReference mailbox, UidSet uids,
                                             std::function<void(Uid, std::shared_ptr<const Body>)> take) override;
+  asio::awaitable<absl::Status> FetchHeaders(MailboxReference mailbox, UidSet uids,
+                                             std::function<void(Uid, HeaderText)> take) override;
   asio::awaitable<absl::StatusOr<std::vector<Uid>>> Append(MailboxReference mailbox,
                                                            std::vector<AppendItem> items) override;
   size_t max_append() const override;

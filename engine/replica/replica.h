@@ -94,6 +94,12 @@ struct MailboxReference {
   UidValidity uid_validity;  // when not 0, an operation on another UIDVALIDITY fails with kFailedPrecondition
 };
 
+// What people know a message by; decoded to UTF-8, not yet made printable, each cut at 1,000 bytes.
+struct HeaderText {
+  std::string subject;
+  std::string sender;
+};
+
 struct AppendItem {
   std::shared_ptr<const Body> body;
   std::vector<std::string> flags;
@@ -152,6 +158,10 @@ class Replica {
   // Fetches whole messages with BODY.PEEK[]; `take` gets each as it arrives. UIDs that are gone are left out.
   virtual asio::awaitable<absl::Status> FetchBodies(MailboxReference mailbox, UidSet uids,
                                                     std::function<void(Uid, std::shared_ptr<const Body>)> take) = 0;
+
+  // Subject and sender of messages. UIDs that are gone are left out.
+  virtual asio::awaitable<absl::Status> FetchHeaders(MailboxReference mailbox, UidSet uids,
+                                                     std::function<void(Uid, HeaderText)> take) = 0;
 
   // Appends all or none (MULTIAPPEND; without it, only one item may be given: see max_append). UIDs in order; a UID 0
   // where the server did not tell. kNotFound: the mailbox does not exist.

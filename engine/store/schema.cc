@@ -41,6 +41,26 @@ CREATE TABLE conflict(
   change_a TEXT NOT NULL, replica_b TEXT NOT NULL, change_b TEXT NOT NULL, policy TEXT NOT NULL, outcome TEXT NOT NULL,
   open INTEGER NOT NULL);
 )sql",
+    R"sql(
+ALTER TABLE conflict ADD COLUMN sender TEXT NOT NULL DEFAULT '';
+ALTER TABLE conflict ADD COLUMN internal_date INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE conflict ADD COLUMN stamp INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE conflict ADD COLUMN described INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE conflict ADD COLUMN resolved_unix_ms INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX conflict_open ON conflict(id) WHERE open = 1;
+CREATE INDEX conflict_undescribed ON conflict(id) WHERE described = 0;
+CREATE TABLE held(
+  message INTEGER NOT NULL, mailbox_copy INTEGER NOT NULL, conflict INTEGER NOT NULL,
+  PRIMARY KEY(message, mailbox_copy)) WITHOUT ROWID;
+CREATE INDEX held_conflict ON held(conflict);
+INSERT INTO held(message, mailbox_copy, conflict)
+  SELECT c.message, c.mailbox_copy, max(f.id) FROM message_copy c JOIN conflict f
+  ON f.open = 1 AND (f.key LIKE 'brake:' || c.mailbox_copy || ':%' OR f.key LIKE 'mailbox-gone:' || c.mailbox_copy || ':%')
+  WHERE c.presence = 2 GROUP BY c.message, c.mailbox_copy;
+CREATE TABLE history(
+  id INTEGER PRIMARY KEY, unix_ms INTEGER NOT NULL, message INTEGER NOT NULL, mailbox_copy INTEGER NOT NULL,
+  kind INTEGER NOT NULL, edge TEXT NOT NULL);
+)sql",
 };
 
 int64_t ReadPragma(Database& database, const char* sql) {

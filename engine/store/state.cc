@@ -337,6 +337,13 @@ void State::SaveCopy(MessageId message, const CopyRegisters& copy) {
       .Run();
 }
 
+void State::ForgetCopy(MessageId message, MailboxCopyId copy) {
+  database_.Prepare("DELETE FROM message_copy WHERE message = ? AND mailbox_copy = ?")
+      .Bind(1, message.value)
+      .Bind(2, copy.value)
+      .Run();
+}
+
 void State::Unbind(MailboxCopyId copy) {
   database_.Prepare("UPDATE message_copy SET uid = NULL WHERE mailbox_copy = ? AND uid IS NOT NULL")
       .Bind(1, copy.value)
@@ -367,6 +374,14 @@ std::vector<MessageId> State::MessagesWithIdentity(const Digest& identity, size_
   std::vector<MessageId> ids;
   Statement statement = database_.Prepare("SELECT id FROM message WHERE identity = ? LIMIT ?");
   statement.BindBlob(1, Bytes(identity)).Bind(2, static_cast<int64_t>(limit));
+  while (statement.Step()) ids.emplace_back(statement.Int(0));
+  return ids;
+}
+
+std::vector<MessageId> State::MessagesWithMessageId(std::string_view message_id, size_t limit) {
+  std::vector<MessageId> ids;
+  Statement statement = database_.Prepare("SELECT id FROM message WHERE message_id = ? ORDER BY id LIMIT ?");
+  statement.Bind(1, message_id).Bind(2, static_cast<int64_t>(limit));
   while (statement.Step()) ids.emplace_back(statement.Int(0));
   return ids;
 }
@@ -466,62 +481,6 @@ void State::AnswerIntent(MessageId message, MailboxCopyId copy) {
 
 void State::TouchIntents(int64_t unix_ms) {
   database_.Prepare("UPDATE intent SET unix_ms = ?").Bind(1, unix_ms).Run();
-}
-
-bool State::AddConflict(const ConflictRecord& conflict) {
-  Statement statement = database_.Prepare(
-      "INSERT OR IGNORE INTO conflict(key, kind, mailbox, message, message_id, subject, unix_ms, replica_a, change_a, "
-      "replica_b, change_b, policy, outcome, open) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
-  statement.Bind(1, conflict.key)
-      .Bind(2, conflict.kind)
-      .Bind(3, conflict.mailbox)
-      .Bind(4, conflict.message.value)
-      .Bind(5, conflict.message_id)
-      .Bind(6, conflict.subject)
-      .Bind(7, conflict.unix_ms)
-      .Bind(8, conflict.replica_a)
-      .Bind(9, conflict.change_a)
-      .Bind(10, conflict.replica_b)
-      .Bind(11, conflict.change_b)
-      .Bind(12, conflict.policy)
-      .Bind(13, conflict.outcome)
-      .Bind(14, conflict.open)
-      .Run();
-  return database_.changes() > 0;
-}
-
-std::vector<ConflictRecord> State::Conflicts(bool open_only, size_t limit) {
-  std::vector<ConflictRecord> conflicts;
-  Statement statement = database_.Prepare(
-      "SELECT id, key, kind, mailbox, message, message_id, subject, unix_ms, replica_a, change_a, replica_b, change_b, "
-      "policy, outcome, open FROM conflict WHERE open >= ? ORDER BY id DESC LIMIT ?");
-  statement.Bind(1, open_only).Bind(2, static_cast<int64_t>(limit));
-  while (statement.Step()) {
-    ConflictRecord conflict;
-    conflict.id = statement.Int(0);
-    conflict.key = statement.Text(1);
-    conflict.kind = statement.Text(2);
-    conflict.mailbox = statement.Text(3);
-    conflict.message = MessageId(statement.Int(4));
-    conflict.message_id = statement.Text(5);
-    conflict.subject = statement.Text(6);
-    conflict.unix_ms = statement.Int(7);
-    conflict.replica_a = statement.Text(8);
-    conflict.change_a = statement.Text(9);
-    conflict.replica_b = statement.Text(10);
-    conflict.change_b = statement.Text(11);
-    conflict.policy = statement.Text(12);
-    conflict.outcome = statement.Text(13);
-    conflict.open = statement.Int(14) != 0;
-    conflicts.push_back(std::move(conflict));
-  }
-  return conflicts;
-}
-
-int64_t State::CountConflicts(bool open) {
-  Statement statement = database_.Prepare("SELECT count(*) FROM conflict WHERE open = ?");
-  statement.Bind(1, open).Step();
-  return statement.Int(0);
 }
 
 }  // namespace imapmesh

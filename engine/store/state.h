@@ -17,8 +17,10 @@
 #include <vector>
 
 #include "base/uid_set.h"
+#include "engine/store/conflict_table.h"
 #include "engine/store/database.h"
 #include "engine/store/mailbox_table.h"
+#include "engine/store/history_table.h"
 #include "engine/store/registers.h"
 
 namespace imapmesh {
@@ -39,20 +41,6 @@ struct MailboxCopyRecord {
   bool rebinding = false;  // UIDVALIDITY changed or state is behind: UIDs are being matched anew
   bool read_only = false;
   int64_t messages = 0;  // in the mailbox copy at the last observation
-};
-
-struct ConflictRecord {
-  int64_t id = 0;
-  std::string kind;
-  std::string mailbox;
-  MessageId message;
-  std::string message_id;
-  std::string subject;
-  int64_t unix_ms = 0;
-  std::string replica_a, change_a, replica_b, change_b;
-  std::string policy, outcome;
-  bool open = false;
-  std::string key;  // the same concurrent changes are recorded once
 };
 
 struct MessageSource {  // a holder of the same content within a replica
@@ -100,11 +88,15 @@ class State {
   int64_t CountPresent(MailboxCopyId copy);
   UidSet UidsOf(MailboxCopyId copy);  // all that are known there
   void SaveCopy(MessageId message, const CopyRegisters& copy);
+  // It counts as never had.
+  void ForgetCopy(MessageId message, MailboxCopyId copy);
   void Unbind(MailboxCopyId copy);
   // Present copies without a UID were not found again: they count as never had, so that others may give them back.
   int64_t ForgetUnbound(MailboxCopyId copy);
   // Every present copy of a mailbox copy becomes held (the brake).
   int64_t HoldAll(MailboxCopyId copy);
+  // Messages of any mailbox with this Message-ID, as written.
+  std::vector<MessageId> MessagesWithMessageId(std::string_view message_id, size_t limit);
   // Messages of any mailbox with this identity.
   std::vector<MessageId> MessagesWithIdentity(const Digest& identity, size_t limit);
 
@@ -126,16 +118,16 @@ class State {
   void AnswerIntent(MessageId message, MailboxCopyId copy);
   void TouchIntents(int64_t unix_ms);  // all open ones: their connections are gone since then
 
-  // False when the same conflict (key) is recorded already.
-  bool AddConflict(const ConflictRecord& conflict);
-  std::vector<ConflictRecord> Conflicts(bool open_only, size_t limit);
-  int64_t CountConflicts(bool open);
+  ConflictTable& conflicts() { return conflicts_; }
+  HistoryTable& history() { return history_; }
 
  private:
   MessageRegisters ReadMessage(Statement& statement);
   void LoadCopies(MessageRegisters& message);
 
   Database database_;
+  ConflictTable conflicts_{database_};
+  HistoryTable history_{database_};
   std::unordered_map<std::string, FlagId> flags_by_folded_name_;
   std::unordered_map<FlagId, std::string> flag_names_;
   std::unordered_map<std::string, MailboxId> mailboxes_;

@@ -211,7 +211,8 @@ asio::awaitable<void> Appender::RecordAppended(ReplicaIndex target, const std::v
   std::vector<Recorded> records;
   for (size_t i = 0; i < changes.size() && i < uids.size(); ++i) {
     if (uids[i].value == 0) continue;  // the intent stays: the next observation finds the UID
-    Recorded record{changes[i].planned->message.id, CopyRegisters()};
+    Recorded record{changes[i].planned->message.id, CopyRegisters(), StepKind::kAppended,
+                    changes[i].plan->because.edge};
     record.copy.mailbox_copy = changes[i].mailbox_copy;
     record.copy.uid = uids[i];
     record.copy.presence = Presence::kPresent;

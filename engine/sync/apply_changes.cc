@@ -81,7 +81,8 @@ asio::awaitable<void> Changer::RunStore(ReplicaIndex target, std::vector<Change>
   }
   std::vector<Recorded> records;
   for (const Change& change : changes) {
-    Recorded record{change.planned->message.id, *change.planned->message.Find(change.mailbox_copy)};
+    Recorded record{change.planned->message.id, *change.planned->message.Find(change.mailbox_copy), StepKind::kStored,
+                    change.plan->because.edge};
     record.copy.stamp = change.plan->stamp;
     record.copy.flags = change.plan->flags;
     records.push_back(std::move(record));
@@ -129,7 +130,7 @@ asio::awaitable<void> Changer::RunExpunge(ReplicaIndex target, std::vector<Chang
       modified.push_back(change);
       continue;
     }
-    Recorded record{change.planned->message.id, before};
+    Recorded record{change.planned->message.id, before, StepKind::kExpunged, change.plan->because.edge};
     record.copy.presence = Presence::kAbsent;
     record.copy.uid = Uid();
     record.copy.stamp = change.plan->stamp;

@@ -176,9 +176,11 @@ asio::awaitable<void> Copier::RecordCopies(const CopyGroup& group, const std::ve
     }
     const auto source = sources->find(copy.source.uid);
     const CopyRegisters* before = source == sources->end() ? nullptr : &source->second;
-    arrivals.push_back({change.planned->message.id, AsCopied(change, found->second, before)});
+    const EdgeIndex edge = change.plan->because.edge;
+    const StepKind step = group.move ? StepKind::kMoved : StepKind::kCopied;
+    arrivals.push_back({change.planned->message.id, AsCopied(change, found->second, before), step, edge});
     if (group.move && before != nullptr) {
-      departures.push_back({copy.source.message, *before});
+      departures.push_back({copy.source.message, *before, step, edge});
       departures.back().copy.presence = Presence::kAbsent;
       departures.back().copy.uid = Uid();
       departures.back().copy.stamp = *copy.departure;

@@ -34,6 +34,22 @@ const char* Name(EdgeState state) {
   return "UNKNOWN";
 }
 
+const char* Name(Decision decision) {
+  switch (decision) {
+    case Decision::kKeep:
+      return "keep";
+    case Decision::kDelete:
+      return "delete";
+    case Decision::kRestore:
+      return "restore";
+    case Decision::kApprove:
+      return "approve";
+    case Decision::kReject:
+      return "reject";
+  }
+  return "";
+}
+
 int RunReport::ExitCode() const {
   for (const ReplicaReport& replica : replicas) {
     if (replica.state != ReplicaState::kUp) return 4;

@@ -78,12 +78,25 @@ struct MailboxReport {
   std::vector<Copy> copies;
 };
 
+// What a person can decide about an open conflict; which ones fit a kind stands in ConflictReport::choices.
+enum class Decision {
+  kKeep,     // the side of a named replica wins, on all replicas
+  kDelete,   // it goes, on all replicas
+  kRestore,  // it stays and comes back where it is missing
+  kApprove,  // what is held goes on
+  kReject    // what is held is undone: the mail is put back
+};
+// As the client spells them: "keep", "delete", "restore", "approve", "reject".
+const char* Name(Decision decision);
+
 struct ConflictReport {
   int64_t id = 0;
-  std::string kind;  // "DELETE_VS_CHANGE", "BRAKE", "FLAG_CHANGE"…
+  std::string kind;  // "DELETE_VS_CHANGE", "BRAKE", "EXCLUSIVE_KEYWORDS"…
   std::string mailbox;
   std::string message_id;  // Message-ID, "" for a mailbox
-  std::string subject;
+  std::string subject;     // these two "" where they are not known
+  std::string sender;
+  int64_t internal_date_unix_s = 0;  // of the message; 0 for a mailbox
   int64_t observed_unix_ms = 0;
   std::string replica_a;  // the two sides and what each did
   std::string change_a;
@@ -91,7 +104,42 @@ struct ConflictReport {
   std::string change_b;
   std::string policy;
   std::string outcome;
-  bool open = false;  // waits for a decision
+  bool open = false;              // waits for a decision
+  std::vector<Decision> choices;  // while open
+  int64_t held = 0;               // messages that wait for the decision
+  int64_t resolved_unix_ms = 0;   // 0 while open
+};
+
+// Where one message is on one replica, and how that came.
+struct TracedCopy {
+  std::string replica;
+  bool present = false;
+  std::string name_here;  // the mailbox as the server spells it
+  uint32_t uid = 0;       // 0 when it is not there
+  std::vector<std::string> flags;
+  int64_t since_unix_ms = 0;  // when it came or went, as far as the history reaches; 0: before that
+  std::string edge;           // along which it came or went; "" when somebody did that at this replica
+  std::string pending;        // what is to be done here: "APPEND from laptop along laptop:server"; "" for nothing
+  std::string because;        // how it got here, or why it is not here
+  int64_t stamp = 0;          // of presence
+};
+
+// One step of a message's history.
+struct TracedStep {
+  int64_t unix_ms = 0;
+  std::string replica;
+  std::string edge;  // "" for what somebody did at the replica
+  std::string what;  // "APPEND", "COPY", "MOVE", "STORE", "EXPUNGE"; "seen", "flags changed", "gone"
+};
+
+struct TracedMessage {
+  int64_t message = 0;  // id in the mesh
+  std::string mailbox;
+  std::string message_id;
+  int64_t size = 0;  // bytes
+  int64_t internal_date_unix_s = 0;
+  std::vector<TracedCopy> copies;   // one for each replica, in the topology's order
+  std::vector<TracedStep> history;  // oldest first
 };
 
 struct ProblemReport {  // a refused operation: visible until it succeeds or is no longer wanted
@@ -206,6 +254,13 @@ class Control {
   virtual void Plan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done) = 0;
 
   virtual void ListConflicts(bool open_only, std::function<void(absl::StatusOr<std::vector<ConflictReport>>)> done) = 0;
+  // Decides an open conflict and lets a round carry it out. `replica` is for kKeep. kNotFound: no such conflict or
+  // replica; kFailedPrecondition: it is not open; kInvalidArgument: a decision that does not fit its kind.
+  virtual void Resolve(int64_t conflict, Decision decision, std::string replica,
+                       std::function<void(absl::StatusOr<ConflictReport>)> done) = 0;
+  // Every message with this Message-ID ("<…>" may be left out), in every mailbox. Asks no server. kInvalidArgument for
+  // an empty one, kNotFound for one that the mesh does not know.
+  virtual void Trace(std::string message_id, std::function<void(absl::StatusOr<std::vector<TracedMessage>>)> done) = 0;
   // `edge` is "a:b". kNotFound when there is no such edge.
   virtual void PauseEdge(std::string edge, bool paused, std::function<void(absl::Status)> done) = 0;
   // Takes over a validated graph; the file is read by the caller.

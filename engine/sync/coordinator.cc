@@ -6,6 +6,7 @@
 
 #include "engine/sync/apply.h"
 #include "engine/sync/apply_mailboxes.h"
+#include "engine/sync/conflicts.h"
 #include "engine/sync/look.h"
 #include "engine/sync/observe.h"
 
@@ -16,7 +17,11 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr size_t kPlanBatch = 2000;
-constexpr int kMaxRounds = 200;               // a bound, never reached by a mesh that can come to rest
+constexpr int kMaxRounds = 200;  // a bound, never reached by a mesh that can come to rest
+// RFC 5788's registry says of $Junk and $NotJunk that a message has one at most; Thunderbird's pair likewise.
+constexpr std::pair<const char*, const char*> kExclusivePairs[] = {{"$Junk", "$NotJunk"}, {"Junk", "NonJunk"}};
+constexpr int64_t kHistoryMillis = int64_t{90} * 24 * 3600 * 1000;
+constexpr int64_t kHistorySteps = 500'000;
 constexpr int64_t kProgressWorthwhile = 200;  // unsettled messages from which on totals are counted first
 
 // What changes the meaning of the recorded registers: then every message is planned anew.
@@ -98,6 +103,7 @@ asio::awaitable<absl::Status> Coordinator::LoadState() {
     std::vector<MailboxCopyRecord> copies;
     std::vector<std::optional<std::string>> paused;
     FlagId deleted;
+    std::vector<std::pair<FlagId, FlagId>> exclusive;
   };
   const Graph& graph = *mesh_.graph;
   const int64_t now = mesh_.clock->UnixMillis();
@@ -115,6 +121,10 @@ asio::awaitable<absl::Status> Coordinator::LoadState() {
     for (const GraphEdge& edge : graph.edges()) loaded.paused.push_back(state.Meta("paused:" + edge.name));
     loaded.copies = state.MailboxCopies();
     loaded.deleted = state.InternFlag("\\Deleted");
+    for (const auto& [one, other] : kExclusivePairs) {
+      loaded.exclusive.emplace_back(state.InternFlag(one), state.InternFlag(other));
+    }
+    state.history().Prune(now - kHistoryMillis, kHistorySteps);
     state.TouchIntents(now);  // whatever connection carried them is gone since now at the latest
     const std::string fingerprint = GraphFingerprint(graph);
     if (state.Meta("graph") != fingerprint) {
@@ -143,6 +153,7 @@ asio::awaitable<absl::Status> Coordinator::LoadState() {
     entry.copies[replica->second] = std::move(record);
   }
   mesh_.deleted_flag = loaded->deleted;
+  mesh_.exclusive_keywords = loaded->exclusive;
   co_return absl::OkStatus();
 }
 
@@ -191,7 +202,12 @@ asio::awaitable<absl::Status> Coordinator::LookAndObserve() {
     observations.Start(ObserveTask(ReplicaIndex(r), mailbox, *permits[static_cast<size_t>(r)], failure));
   }
   co_await observations.Join();
-  co_return failure;
+  if (!failure.ok() || due.empty()) co_return failure;
+  const auto view = mesh_.View(false);
+  const int64_t now = mesh_.clock->UnixMillis();
+  const auto review = [&](State& state) { return ReviewBrakes(state, *view, now); };
+  const auto reviewed = co_await mesh_.store->Run(review);
+  co_return reviewed.status();
 }
 
 PlanExceptions Coordinator::Exceptions() const {
@@ -299,12 +315,14 @@ asio::awaitable<absl::StatusOr<Coordinator::RoundOutcome>> Coordinator::Round() 
   if (stopping_) co_return outcome;
   CO_ASSIGN_OR_RETURN(outcome.operations, co_await PlanAndApply());
   const auto count = [](State& state) {
-    return std::make_tuple(state.CopiesWithIntents(), state.CountConflicts(true), state.CountConflicts(false));
+    return std::make_tuple(state.CopiesWithIntents(), state.conflicts().Count(true), state.conflicts().Count(false),
+                           state.conflicts().HasUndescribed());
   };
   const auto counted = co_await mesh_.store->Run(count);
   if (!counted.ok()) co_return counted.status();
   conflicts_open_ = std::get<1>(*counted);
   conflicts_resolved_ = std::get<2>(*counted);
+  if (std::get<3>(*counted)) CO_RETURN_IF_ERROR(co_await DescribeConflicts(mesh_));
   // Open intents keep their mailbox copy due: only another observation settles them.
   for (const MailboxCopyId copy : std::get<0>(*counted)) {
     for (const auto& [name, entry] : mesh_.mailboxes) {

@@ -58,6 +58,9 @@ class Coordinator : public Control {
                              std::function<void(absl::StatusOr<RunReport>)> done) override;
   void Plan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done) override;
   void ListConflicts(bool open_only, std::function<void(absl::StatusOr<std::vector<ConflictReport>>)> done) override;
+  void Resolve(int64_t conflict, Decision decision, std::string replica,
+               std::function<void(absl::StatusOr<ConflictReport>)> done) override;
+  void Trace(std::string message_id, std::function<void(absl::StatusOr<std::vector<TracedMessage>>)> done) override;
   void PauseEdge(std::string edge, bool paused, std::function<void(absl::Status)> done) override;
   void Reload(std::shared_ptr<const Graph> graph, std::function<void(absl::Status)> done) override;
 
@@ -98,6 +101,10 @@ class Coordinator : public Control {
   asio::awaitable<absl::Status> RunPlan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done);
   asio::awaitable<absl::Status> RunListConflicts(bool open_only,
                                                  std::function<void(absl::StatusOr<std::vector<ConflictReport>>)> done);
+  asio::awaitable<absl::Status> RunResolve(int64_t conflict, Decision decision, std::string replica,
+                                           std::function<void(absl::StatusOr<ConflictReport>)> done);
+  asio::awaitable<absl::Status> RunTrace(std::string message_id,
+                                         std::function<void(absl::StatusOr<std::vector<TracedMessage>>)> done);
   asio::awaitable<absl::Status> RunPause(std::string edge, bool paused, std::function<void(absl::Status)> done);
   asio::awaitable<absl::Status> RunReload(std::shared_ptr<const Graph> graph, std::function<void(absl::Status)> done);
   void Post(Order order);
@@ -115,6 +122,9 @@ class Coordinator : public Control {
   std::vector<ReplicaCounters> CountersNow() const;
   bool Converged() const;
   EdgeReport DescribeEdge(size_t e, bool syncing) const;
+  ReplicaReport DescribeReplica(size_t r, int64_t now_unix_ms) const;
+  MailboxReport DescribeMailbox(const MailboxEntry& entry) const;
+  void NotePending(int64_t now_unix_ms);
 
   CoordinatorOptions options_;
   Mesh mesh_;

@@ -91,7 +91,7 @@ class RecordLook {
     conflict.policy = "brake";
     conflict.outcome = "held: nothing is deleted elsewhere until someone decides";
     conflict.open = true;
-    state.AddConflict(conflict);
+    if (const auto id = state.conflicts().Add(conflict)) state.conflicts().HoldAll(*id, record.id);
   }
 
   ReplicaId replica_;

@@ -38,6 +38,7 @@ std::shared_ptr<const MeshView> Mesh::View(bool ignore_downtime) const {
   view->context.edge_paused = edge_paused;
   if (ignore_downtime) view->context.edge_paused.assign(edge_paused.size(), false);
   view->context.deleted_flag = deleted_flag;
+  view->context.exclusive = exclusive_keywords;
   for (const ReplicaSlot& slot : replicas) {
     view->context.replica_up.push_back(ignore_downtime || slot.state == ReplicaState::kUp);
     view->replicas.push_back(slot.id);

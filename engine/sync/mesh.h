@@ -85,6 +85,7 @@ class Mesh {
   std::map<std::pair<int32_t, std::string>, Refusal> mailbox_refusals;  // (replica, mailbox): CREATE, SELECT…
   std::set<std::pair<MessageId, MailboxCopyId>> no_copy;                // a server-side copy failed: upload instead
   FlagId deleted_flag;
+  std::vector<std::pair<FlagId, FlagId>> exclusive_keywords;
   Progress progress;
   std::function<void()> on_progress;  // may be empty
   Log log;

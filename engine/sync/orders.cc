@@ -1,28 +1,17 @@
-// The coordinator's answers to orders, and what it publishes.
+// The coordinator's answers to orders.
 #include <algorithm>
 
 #include "base/printable.h"
+#include "engine/sync/conflicts.h"
 #include "engine/sync/coordinator.h"
+#include "engine/sync/trace.h"
 
 namespace imapmesh {
 namespace {
 
 constexpr size_t kPlanBatch = 2000;
 constexpr size_t kMaxPlanItems = 200'000;
-
-ReplicaCounters Minus(const ReplicaCounters& now, const ReplicaCounters& before) {
-  ReplicaCounters difference;
-  difference.commands = now.commands - before.commands;
-  difference.bytes_sent = now.bytes_sent - before.bytes_sent;
-  difference.bytes_received = now.bytes_received - before.bytes_received;
-  difference.mailboxes_selected = now.mailboxes_selected - before.mailboxes_selected;
-  difference.messages_fetched = now.messages_fetched - before.messages_fetched;
-  difference.messages_appended = now.messages_appended - before.messages_appended;
-  difference.messages_copied_server_side = now.messages_copied_server_side - before.messages_copied_server_side;
-  difference.flags_changed = now.flags_changed - before.flags_changed;
-  difference.messages_expunged = now.messages_expunged - before.messages_expunged;
-  return difference;
-}
+constexpr size_t kMaxConflicts = 10'000;
 
 const char* OperationName(Action action, bool copied) {
   switch (action) {
@@ -186,7 +175,7 @@ void Coordinator::AppendPlanItems(const Work& work, std::vector<PlanItem>& items
   }
 }
 
-// ---- conflicts, pauses, reload
+// ---- conflicts
 
 void Coordinator::ListConflicts(bool open_only, std::function<void(absl::StatusOr<std::vector<ConflictReport>>)> done) {
   Post([this, open_only, done = std::move(done)] { return RunListConflicts(open_only, done); });
@@ -194,33 +183,70 @@ void Coordinator::ListConflicts(bool open_only, std::function<void(absl::StatusO
 
 asio::awaitable<absl::Status> Coordinator::RunListConflicts(
     bool open_only, std::function<void(absl::StatusOr<std::vector<ConflictReport>>)> done) {
-  const auto load = [&](State& state) { return state.Conflicts(open_only, 10'000); };
-  const auto records = co_await mesh_.store->Run(load);
-  if (!records.ok()) {
-    done(records.status());
-    co_return records.status();
+  const auto load = [&](State& state) {
+    std::vector<ConflictReport> reports;
+    for (const ConflictRecord& conflict : state.conflicts().List(open_only, kMaxConflicts)) {
+      reports.push_back(ToReport(conflict, conflict.open ? state.conflicts().CountHeld(conflict.id) : 0));
+    }
+    return reports;
+  };
+  auto conflicts = co_await mesh_.store->Run(load);
+  done(conflicts);
+  co_return conflicts.status();
+}
+
+void Coordinator::Resolve(int64_t conflict, Decision decision, std::string replica,
+                          std::function<void(absl::StatusOr<ConflictReport>)> done) {
+  Post([this, conflict, decision, replica = std::move(replica), done = std::move(done)] {
+    return RunResolve(conflict, decision, replica, done);
+  });
+}
+
+asio::awaitable<absl::Status> Coordinator::RunResolve(int64_t conflict, Decision decision, std::string replica,
+                                                      std::function<void(absl::StatusOr<ConflictReport>)> done) {
+  const auto view = mesh_.View(false);
+  const int64_t now = mesh_.clock->UnixMillis();
+  const auto decide = [&](State& state) { return Decide(state, *view, conflict, decision, replica, now); };
+  const auto decided = co_await mesh_.store->Run(decide);
+  if (!decided.ok()) {
+    done(decided.status());
+    co_return decided.status();
   }
-  std::vector<ConflictReport> conflicts;
-  for (const ConflictRecord& record : *records) {
-    ConflictReport report;
-    report.id = record.id;
-    report.kind = record.kind;
-    report.mailbox = Printable(record.mailbox);
-    report.message_id = Printable(record.message_id);
-    report.subject = Printable(record.subject);
-    report.observed_unix_ms = record.unix_ms;
-    report.replica_a = record.replica_a;
-    report.change_a = record.change_a;
-    report.replica_b = record.replica_b;
-    report.change_b = record.change_b;
-    report.policy = record.policy;
-    report.outcome = record.outcome;
-    report.open = record.open;
-    conflicts.push_back(std::move(report));
+  if (!decided->ok()) {
+    done(decided->status());
+    co_return absl::OkStatus();
   }
-  done(std::move(conflicts));
+  const ConflictRecord& record = **decided;
+  mesh_.Emit("CONFLICT_RESOLVED", ReplicaIndex(-1), EdgeIndex(-1), record.mailbox,
+             "conflict " + std::to_string(record.id) + ": " + record.outcome);
+  for (ReplicaSlot& slot : mesh_.replicas) slot.look_due = true;  // a round follows and carries it out
+  done(ToReport(record, 0));
   co_return absl::OkStatus();
 }
+
+// ---- trace
+
+void Coordinator::Trace(std::string message_id, std::function<void(absl::StatusOr<std::vector<TracedMessage>>)> done) {
+  Post([this, message_id = std::move(message_id), done = std::move(done)] { return RunTrace(message_id, done); });
+}
+
+asio::awaitable<absl::Status> Coordinator::RunTrace(
+    std::string message_id, std::function<void(absl::StatusOr<std::vector<TracedMessage>>)> done) {
+  if (message_id.empty()) {
+    done(absl::InvalidArgumentError("no Message-ID is given"));
+    co_return absl::OkStatus();
+  }
+  Tracer tracer(mesh_, message_id);
+  auto traced = co_await mesh_.store->Run(tracer);
+  if (traced.ok() && traced->empty()) {
+    done(Error(absl::StatusCode::kNotFound, "the mesh knows no message with the Message-ID %s", Printable(message_id)));
+    co_return absl::OkStatus();
+  }
+  done(traced);
+  co_return traced.status();
+}
+
+// ---- pauses, reload
 
 void Coordinator::PauseEdge(std::string edge, bool paused, std::function<void(absl::Status)> done) {
   Post([this, edge = std::move(edge), paused, done = std::move(done)] { return RunPause(edge, paused, done); });
@@ -279,136 +305,6 @@ asio::awaitable<absl::Status> Coordinator::RunReload(std::shared_ptr<const Graph
   if (loaded.ok()) published = co_await Publish(false);
   done(published);
   co_return published;
-}
-
-// ---- what is published
-
-std::vector<ReplicaCounters> Coordinator::CountersNow() const {
-  std::vector<ReplicaCounters> counters;
-  for (const ReplicaSlot& slot : mesh_.replicas) counters.push_back(slot.replica->counters());
-  return counters;
-}
-
-bool Coordinator::Converged() const {
-  for (const ReplicaSlot& slot : mesh_.replicas) {
-    if (slot.state != ReplicaState::kUp || slot.look_due) return false;
-  }
-  for (const auto& [edge, counts] : pending_) {
-    const bool paused = mesh_.edge_paused[static_cast<size_t>(edge)];
-    if (counts.total() > 0 && !paused) return false;
-  }
-  return mesh_.due.empty() && mesh_.refusals.empty() && mesh_.mailbox_refusals.empty() && !settling_;
-}
-
-EdgeReport Coordinator::DescribeEdge(size_t e, bool syncing) const {
-  const GraphEdge& edge = mesh_.graph->edges()[e];
-  EdgeReport report;
-  report.a = mesh_.name(edge.a);
-  report.b = mesh_.name(edge.b);
-  const auto pending = pending_.find(static_cast<int32_t>(e));
-  if (pending != pending_.end()) report.pending = pending->second;
-  report.operations = mesh_.edge_operations[e];
-  report.last_sync_unix_ms = mesh_.edge_last_sync_unix_ms[e];
-  const auto since = pending_since_unix_ms_.find(static_cast<int32_t>(e));
-  if (since != pending_since_unix_ms_.end()) report.oldest_pending_unix_ms = since->second;
-  for (const ReplicaIndex end : {edge.a, edge.b}) {
-    const ReplicaSlot& slot = mesh_.replicas[static_cast<size_t>(end.value)];
-    if (report.last_error.empty() && slot.state == ReplicaState::kDown) report.last_error = slot.last_error;
-  }
-  const bool up = mesh_.IsUp(edge.a) && mesh_.IsUp(edge.b);
-  if (mesh_.edge_paused[e]) {
-    report.state = EdgeState::kPaused;
-  } else if (rounds_ == 0) {
-    report.state = EdgeState::kUnknown;
-  } else if (!up) {
-    report.state = EdgeState::kUnreachable;
-  } else if (report.pending.total() > 0) {
-    report.state = syncing ? EdgeState::kSyncing : EdgeState::kPending;
-  } else {
-    report.state = EdgeState::kInSync;
-  }
-  return report;
-}
-
-asio::awaitable<absl::Status> Coordinator::Publish(bool syncing) {
-  const int64_t now = mesh_.clock->UnixMillis();
-  for (size_t e = 0; e < mesh_.graph->edges().size(); ++e) {
-    const auto key = static_cast<int32_t>(e);
-    const auto pending = pending_.find(key);
-    if (pending == pending_.end() || pending->second.total() == 0) {
-      pending_since_unix_ms_.erase(key);
-    } else {
-      pending_since_unix_ms_.try_emplace(key, now);
-    }
-  }
-  auto snapshot = std::make_shared<StatusSnapshot>();
-  snapshot->topology_name = mesh_.graph->name();
-  snapshot->generated_unix_ms = now;
-  snapshot->converged = Converged();
-  snapshot->syncing = syncing;
-  snapshot->rounds = rounds_;
-  snapshot->conflicts_open = conflicts_open_;
-  snapshot->conflicts_resolved = conflicts_resolved_;
-  for (size_t r = 0; r < mesh_.replicas.size(); ++r) {
-    const ReplicaSlot& slot = mesh_.replicas[r];
-    ReplicaReport report;
-    report.name = slot.replica->name();
-    report.state = slot.state;
-    report.server = slot.replica->info();
-    report.counters = slot.replica->counters();
-    report.last_error = slot.last_error;
-    report.last_look_unix_ms = slot.last_look_unix_ms;
-    report.state_since_unix_ms = slot.state_since_unix_ms;
-    const bool waits = slot.state == ReplicaState::kDown && !slot.hopeless;
-    if (waits) {
-      const auto until = std::chrono::duration_cast<std::chrono::milliseconds>(slot.next_attempt - mesh_.clock->Now());
-      report.next_attempt_unix_ms = now + std::max<int64_t>(0, until.count());
-    }
-    for (const auto& [name, entry] : mesh_.mailboxes) {
-      if (!entry.copies[r].exists) continue;
-      ++report.mailboxes;
-      report.messages += entry.copies[r].messages;
-    }
-    snapshot->replicas.push_back(std::move(report));
-  }
-  for (size_t e = 0; e < mesh_.graph->edges().size(); ++e) snapshot->edges.push_back(DescribeEdge(e, syncing));
-  for (const auto& [name, entry] : mesh_.mailboxes) {
-    MailboxReport report;
-    report.mailbox = Printable(name);
-    for (size_t r = 0; r < entry.copies.size(); ++r) {
-      const MailboxCopyRecord& record = entry.copies[r];
-      if (record.id.value == 0 || !record.exists) continue;
-      const bool due = mesh_.due.contains({static_cast<int32_t>(r), name});
-      report.copies.push_back({mesh_.replicas[r].replica->name(), Printable(record.name_here), record.messages,
-                               record.uid_validity.value, record.uid_next.value, record.highest_modseq.value, !due});
-    }
-    snapshot->mailboxes.push_back(std::move(report));
-  }
-  for (const auto& [key, refusal] : mesh_.refusals) snapshot->problems.push_back(refusal.report);
-  for (const auto& [key, refusal] : mesh_.mailbox_refusals) snapshot->problems.push_back(refusal.report);
-  const std::lock_guard lock(published_mutex_);
-  published_ = std::move(snapshot);
-  co_return absl::OkStatus();
-}
-
-RunReport Coordinator::MakeReport(const std::vector<ReplicaCounters>& before,
-                                  const std::vector<int64_t>& operations_before, int64_t rounds_before,
-                                  Duration started) const {
-  const auto snapshot = GetStatus();
-  RunReport report;
-  report.converged = snapshot->converged;
-  report.rounds = rounds_ - rounds_before;
-  report.wall_s = std::chrono::duration<double>(mesh_.clock->Now() - started).count();
-  report.replicas = snapshot->replicas;
-  for (size_t r = 0; r < report.replicas.size(); ++r) {
-    report.replicas[r].counters = Minus(report.replicas[r].counters, before[r]);
-  }
-  report.edges = snapshot->edges;
-  for (size_t e = 0; e < report.edges.size(); ++e) report.edges[e].operations -= operations_before[e];
-  report.conflicts_open = snapshot->conflicts_open;
-  report.conflicts_resolved = snapshot->conflicts_resolved;
-  report.refused = static_cast<int64_t>(mesh_.refusals.size() + mesh_.mailbox_refusals.size());
-  return report;
 }
 
 }  // namespace imapmesh

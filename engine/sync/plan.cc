@@ -29,7 +29,9 @@ class Planner {
     Spread(presence, [&](const Node& from) { return from.value ? ChangeKind::kAddition : ChangeKind::kDeletion; });
     MessagePlan plan;
     for (size_t r = 0; r < here_.size(); ++r) PlanCopy(r, presence[r], plan);
+    DecideConflicts(plan);
     PlanFlags(presence, plan);
+    for (const auto& [one, other] : context_.exclusive) SettleExclusive(one, other, plan);
     plan.sources = Sources(plan);
     return plan;
   }
@@ -98,14 +100,23 @@ class Planner {
       copy.flags = FlagRegisters();
     } else {
       copy.action = Action::kExpunge;
-      copy.conflict = ChangedUnseen(r, presence.because.origin);
-      const bool restore = graph_.topology().policy().delete_vs_change() == v1::Policy::CHANGE_WINS;
-      if (copy.conflict && restore) {
-        copy.action = Action::kRestore;
-        copy.presence = Presence::kPresent;
-      }
     }
     plan.copies.push_back(std::move(copy));
+  }
+
+  // A change that some holder has and the deleter had not seen concerns every copy that the deletion would reach.
+  void DecideConflicts(MessagePlan& plan) const {
+    for (CopyPlan& copy : plan.copies) {
+      if (copy.action != Action::kExpunge) continue;
+      copy.conflict = ChangedUnseen(static_cast<size_t>(copy.target.value), copy.because.origin);
+      const v1::Policy::DeleteVsChange policy = graph_.DeleteVsChange(copy.because.edge);
+      if (!copy.conflict || policy == v1::Policy::DELETE_WINS) continue;
+      for (CopyPlan& same : plan.copies) {
+        if (same.action != Action::kExpunge || same.stamp != copy.stamp) continue;
+        same.action = policy == v1::Policy::ASK ? Action::kAsk : Action::kRestore;
+        same.presence = Presence::kPresent;
+      }
+    }
   }
 
   // Whether the copy at `r` carries a change that could have reached the replica where the message was deleted, but
@@ -168,14 +179,70 @@ class Planner {
       plan.copies.push_back(std::move(level));
       copy = &plan.copies.back();
     }
-    const bool differs = copy->flags.IsSet(flag) != node.value;
     copy->flags.Put(flag, node.value, node.stamp);
-    if (!differs) return;
+    std::erase_if(copy->flag_changes, [flag](const FlagRegister& change) { return change.flag == flag; });
+    const bool now = copy->action != Action::kAdd && Present(r) && here_[r]->flags.IsSet(flag);
+    if (now == node.value) return;
     copy->flag_changes.push_back({flag, node.value, node.stamp});
     if (copy->action == Action::kLevel) {
       copy->action = Action::kFlags;
       copy->because = node.because;
     }
+  }
+
+  // The registers that the copy at `r` will have; null where the message will not be.
+  const FlagRegisters* Planned(size_t r, MessagePlan& plan) const {
+    const CopyPlan* copy = FindPlan(plan, r);
+    if (copy != nullptr) return copy->presence == Presence::kPresent ? &copy->flags : nullptr;
+    return Present(r) && Up(r) ? &here_[r]->flags : nullptr;
+  }
+
+  // Of two keywords that exclude one another the newer one stays, wherever both would be set; keywords set in one
+  // observation are left alone.
+  void SettleExclusive(FlagId one, FlagId other, MessagePlan& plan) const {
+    for (size_t r = 0; r < here_.size(); ++r) {
+      const FlagRegisters* flags = Planned(r, plan);
+      if (flags == nullptr || !flags->IsSet(one) || !flags->IsSet(other)) continue;
+      FlagRegister kept = flags->Get(one), dropped = flags->Get(other);
+      if (kept.stamp == dropped.stamp) continue;
+      if (kept.stamp < dropped.stamp) std::swap(kept, dropped);
+      NoteKeywordConflict(kept, dropped, plan);
+      Node node;
+      node.stamp = kept.stamp;
+      node.because = BecauseOf(r, kept, plan);
+      PlanFlag(r, dropped.flag, node, plan);
+    }
+  }
+
+  // Why a keyword is dropped at `r`: the edge that brings the other one, or this replica itself.
+  Because BecauseOf(size_t r, const FlagRegister& kept, MessagePlan& plan) const {
+    const CopyPlan* copy = FindPlan(plan, r);
+    if (copy != nullptr && copy->because.edge.value >= 0) return copy->because;
+    return {AnyEdge(r), ReplicaIndex(static_cast<int32_t>(r)), kept.stamp, 1};
+  }
+
+  EdgeIndex AnyEdge(size_t r) const {
+    for (size_t e = 0; e < graph_.edges().size(); ++e) {
+      const GraphEdge& edge = graph_.edges()[e];
+      if (edge.a.value == static_cast<int32_t>(r) || edge.b.value == static_cast<int32_t>(r)) {
+        return EdgeIndex(static_cast<int32_t>(e));
+      }
+    }
+    return EdgeIndex(0);
+  }
+
+  void NoteKeywordConflict(const FlagRegister& kept, const FlagRegister& dropped, MessagePlan& plan) const {
+    if (plan.keywords) return;
+    std::optional<size_t> kept_from, dropped_from;
+    for (size_t r = 0; r < here_.size(); ++r) {
+      if (!Present(r)) continue;
+      const FlagRegister kept_here = here_[r]->flags.Get(kept.flag), dropped_here = here_[r]->flags.Get(dropped.flag);
+      if (kept_here == kept && dropped_here != dropped) kept_from = r;
+      if (dropped_here == dropped && kept_here != kept) dropped_from = r;
+    }
+    if (!kept_from || !dropped_from) return;  // one after the other: who set the newer knew the older
+    plan.keywords = {kept.flag, dropped.flag, ReplicaIndex(static_cast<int32_t>(*kept_from)),
+                     ReplicaIndex(static_cast<int32_t>(*dropped_from)), kept.stamp};
   }
 
   // Where an addition of this plan begins: fetching anywhere else would carry content along no admitting edge.

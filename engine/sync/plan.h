@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/store/registers.h"
@@ -22,6 +23,7 @@ struct PlanContext {
   std::vector<bool> replica_up;
   std::vector<bool> edge_paused;
   FlagId deleted_flag;
+  std::vector<std::pair<FlagId, FlagId>> exclusive;  // keywords of which a message has one at most
 };
 
 // A mailbox of the mesh: its copy on each replica, id 0 where there is none.
@@ -51,7 +53,8 @@ enum class Action {
   kAdd,      // append or copy
   kFlags,    // store
   kExpunge,  // expunge
-  kRestore   // a change won over a deletion: the copy stays, with a new stamp
+  kRestore,  // a change won over a deletion: the copy stays, with a new stamp
+  kAsk       // a change against a deletion: the copy stays as it is until a person decides
 };
 
 // Why: the edge it flows along, the replica where it began, and the stamp.
@@ -71,12 +74,22 @@ struct CopyPlan {
   FlagRegisters flags;                     // all registers of the copy afterwards
   std::vector<FlagRegister> flag_changes;  // whose value changes
   Because because;
-  bool conflict = false;  // kExpunge or kRestore against a change that the deleter had not seen
+  bool conflict = false;  // against a change at this copy that the deleter had not seen
+};
+
+// Two keywords that exclude one another were set by people who did not know of each other: the newer one stays.
+struct KeywordConflict {
+  FlagId kept;
+  FlagId dropped;
+  ReplicaIndex kept_from;
+  ReplicaIndex dropped_from;
+  Stamp stamp;  // of the kept one
 };
 
 struct MessagePlan {
   std::vector<CopyPlan> copies;
   std::vector<ReplicaIndex> sources;  // holders whose body may be fetched, cheapest first
+  std::optional<KeywordConflict> keywords;
 };
 
 MessagePlan PlanMessage(const MessageRegisters& message, const MailboxView& mailbox, const Admissions& admissions,

@@ -150,6 +150,76 @@ TEST(Plan, ADeletionAgainstAnUnseenChangeIsAConflict) {
   }
 }
 
+TEST(Plan, WithPolicyAskAMessageIsLeftAsItIsEverywhere) {
+  const Mesh mesh(3, kTriangle, "policy { delete_vs_change: ASK }");
+  MessageRegisters message;
+  mesh.Put(message, 0, Presence::kAbsent, 20);
+  mesh.Put(message, 1, Presence::kPresent, 10).flags.Put(kSeen, true, Stamp(19));
+  mesh.Put(message, 2, Presence::kPresent, 10);  // not changed, but not deleted either before the decision
+  const MessagePlan plan = mesh.Plan(message);
+  ASSERT_EQ(plan.copies.size(), 2u);
+  for (const CopyPlan& copy : plan.copies) EXPECT_EQ(copy.action, Action::kAsk);
+}
+
+TEST(Plan, AChangeThatWinsKeepsTheOtherCopiesToo) {
+  const Mesh mesh(3, kTriangle, "policy { delete_vs_change: CHANGE_WINS }");
+  MessageRegisters message;
+  mesh.Put(message, 0, Presence::kAbsent, 20);
+  mesh.Put(message, 1, Presence::kPresent, 10).flags.Put(kSeen, true, Stamp(19));
+  mesh.Put(message, 2, Presence::kPresent, 10);
+  for (const CopyPlan& copy : mesh.Plan(message).copies) EXPECT_EQ(copy.action, Action::kRestore);
+}
+
+TEST(Plan, AnEdgesOwnPolicyCountsForWhatArrivesAlongIt) {
+  const Mesh mesh(3, {R"(a: "a" b: "b" delete_vs_change: CHANGE_WINS)", R"(a: "a" b: "c")"});
+  for (const int changed : {1, 2}) {
+    MessageRegisters message;
+    mesh.Put(message, 0, Presence::kAbsent, 20);
+    mesh.Put(message, changed, Presence::kPresent, 10).flags.Put(kSeen, true, Stamp(19));
+    const MessagePlan plan = mesh.Plan(message);
+    const auto target = std::find_if(plan.copies.begin(), plan.copies.end(),
+                                     [&](const CopyPlan& copy) { return copy.target == ReplicaIndex(changed); });
+    ASSERT_NE(target, plan.copies.end());
+    EXPECT_EQ(target->action, changed == 1 ? Action::kRestore : Action::kExpunge);
+  }
+}
+
+TEST(Plan, OfExclusiveKeywordsSetApartTheNewerStaysEverywhere) {
+  Mesh mesh(2, {R"(a: "a" b: "b")"});
+  mesh.context.exclusive.emplace_back(kSeen, kFlagged);
+  MessageRegisters message;
+  mesh.Put(message, 0, Presence::kPresent, 10).flags.Put(kSeen, true, Stamp(20));
+  mesh.Put(message, 1, Presence::kPresent, 10).flags.Put(kFlagged, true, Stamp(21));
+  const MessagePlan plan = mesh.Plan(message);
+  ASSERT_TRUE(plan.keywords.has_value());
+  EXPECT_EQ(plan.keywords->kept, kFlagged);
+  EXPECT_EQ(plan.keywords->kept_from, ReplicaIndex(1));
+  EXPECT_EQ(plan.keywords->dropped_from, ReplicaIndex(0));
+  Mesh::Apply(plan, message);
+  for (const CopyRegisters& copy : message.copies) {
+    EXPECT_TRUE(copy.flags.IsSet(kFlagged));
+    EXPECT_FALSE(copy.flags.IsSet(kSeen));
+  }
+  EXPECT_TRUE(mesh.Plan(message).copies.empty());
+}
+
+TEST(Plan, AnExclusiveKeywordSetInKnowledgeOfTheOtherReplacesItWithoutConflict) {
+  Mesh mesh(2, {R"(a: "a" b: "b")"});
+  mesh.context.exclusive.emplace_back(kSeen, kFlagged);
+  MessageRegisters message;
+  mesh.Put(message, 0, Presence::kPresent, 10).flags.Put(kSeen, true, Stamp(20));
+  CopyRegisters& newer = mesh.Put(message, 1, Presence::kPresent, 10);
+  newer.flags.Put(kSeen, true, Stamp(20));
+  newer.flags.Put(kFlagged, true, Stamp(21));
+  const MessagePlan plan = mesh.Plan(message);
+  EXPECT_FALSE(plan.keywords.has_value());
+  Mesh::Apply(plan, message);
+  for (const CopyRegisters& copy : message.copies) {
+    EXPECT_TRUE(copy.flags.IsSet(kFlagged));
+    EXPECT_FALSE(copy.flags.IsSet(kSeen));
+  }
+}
+
 TEST(Plan, AChangeTheDeleterHadSeenIsNoConflict) {
   const Mesh mesh(2, {R"(a: "a" b: "b")"});
   MessageRegisters message;

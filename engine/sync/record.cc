@@ -75,8 +75,11 @@ asio::awaitable<void> Recorder::Record(ReplicaIndex target, const std::string& m
     }
     if (next.uid_next != now->uid_next) moved = next;
   }
+  const int64_t now_ms = mesh_.clock->UnixMillis();
   const auto save = [&](State& state) {
     for (const Recorded& record : records) {
+      const std::string& edge = view_->graph->edges()[static_cast<size_t>(record.edge.value)].name;
+      state.history().Add({now_ms, record.message, record.copy.mailbox_copy, record.step, edge});
       state.SaveCopy(record.message, record.copy);
       state.CloseIntent(record.message, record.copy.mailbox_copy);
       state.MarkUnsettled(record.message);

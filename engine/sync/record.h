@@ -27,6 +27,8 @@ struct Change {
 struct Recorded {
   MessageId message;
   CopyRegisters copy;
+  StepKind step = StepKind::kAppended;
+  EdgeIndex edge;  // along which it flowed
 };
 
 class Recorder {

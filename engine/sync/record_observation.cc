@@ -133,6 +133,7 @@ void RecordObservation::MergeGone(State& state, MergeResult& result) {
     }
     state.SaveCopy(message.id, *copy);
     state.MarkUnsettled(message.id);
+    if (intent == nullptr) Note(state, message.id, StepKind::kGone);
     ++result.vanished;
   }
   if (hold) RecordBrake(state, count, known, result);
@@ -160,7 +161,7 @@ void RecordObservation::RecordBrake(State& state, int64_t count, int64_t known, 
   conflict.policy = "brake";
   conflict.outcome = "held: nothing is deleted elsewhere until someone decides";
   conflict.open = true;
-  state.AddConflict(conflict);
+  if (const auto id = state.conflicts().Add(conflict)) state.conflicts().HoldAll(*id, result.record.id);
 }
 
 void RecordObservation::MergeChanged(State& state, MergeResult& result) {
@@ -176,6 +177,7 @@ void RecordObservation::MergeKnown(State& state, MessageRegisters& message, cons
   if (!MergeFlags(*copy, Intern(state, flags), FindIntent(message.id), context_)) return;
   state.SaveCopy(message.id, *copy);
   state.MarkUnsettled(message.id);
+  if (FindIntent(message.id) == nullptr) Note(state, message.id, StepKind::kFlagsChanged);
   ++result.changed;
 }
 
@@ -195,8 +197,23 @@ void RecordObservation::MergeArrived(State& state, MergeResult& result) {
     for (const CopyRegisters& copy : message.copies) state.SaveCopy(message.id, copy);
     if (unsettled) state.MarkUnsettled(message.id);
     if (intent != nullptr) state.CloseIntent(message.id, result.record.id);
+    state.conflicts().Release(message.id, result.record.id);
+    NoteArrival(state, message.id, intent);
     ++(identified.message.value != 0 ? result.adopted : result.arrived);
   }
+}
+
+// What a mailbox held when it was first seen needs no step each: that it was there is all there is to tell.
+void RecordObservation::NoteArrival(State& state, MessageId message, const Intent* intent) const {
+  if (intent == nullptr || !Adds(intent->kind)) {
+    if (record_.uid_validity.value != 0 && !record_.rebinding) Note(state, message, StepKind::kSeen);
+    return;
+  }
+  Note(state, message, intent->kind == IntentKind::kAdd ? StepKind::kAppended : StepKind::kCopied);
+}
+
+void RecordObservation::Note(State& state, MessageId message, StepKind what) const {
+  state.history().Add({now_, message, record_.id, what, ""});
 }
 
 MessageRegisters RecordObservation::NewMessage(State& state, const ArrivedMessage& arrived, MailboxId mailbox) {

@@ -82,6 +82,8 @@ class RecordObservation {
   void MergeArrived(State& state, MergeResult& result);
   MessageRegisters NewMessage(State& state, const ArrivedMessage& arrived, MailboxId mailbox);
   std::vector<FlagId> Intern(State& state, const std::vector<std::string>& names);
+  void NoteArrival(State& state, MessageId message, const Intent* intent) const;
+  void Note(State& state, MessageId message, StepKind what) const;
   void Finish(State& state, MergeResult& result);
   void CloseSettledIntents(State& state, MergeResult& result);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/sync/conflicts.h"
 #include "engine/sync/mesh.h"
 
 namespace imapmesh {
@@ -28,11 +29,6 @@ bool SameContent(const MeshView& view, const MessageRegisters& a, const MessageR
   return !guids && !a.message_id.empty();
 }
 
-std::string DescribeChange(const MessageRegisters& message, const CopyPlan& plan) {
-  return "flags of message " + std::to_string(message.id.value) + " changed while it was deleted at the other replica" +
-         (plan.action == Action::kRestore ? " (change kept)" : "");
-}
-
 }  // namespace
 
 Work PlanBatch::operator()(State& state) {
@@ -49,22 +45,20 @@ Work PlanBatch::operator()(State& state) {
     Count(ideal);
     PlannedMessage planned;
     bool open = ideal.copies.size() != plan.copies.size();
+    DecideConflict(state, message, plan);
     for (CopyPlan& copy : plan.copies) {
-      if (copy.action == Action::kRestore) Restore(state, message, copy);
       if (copy.action == Action::kLevel) {
         Level(state, message, copy);
         continue;
       }
       open = true;
       const std::pair<MessageId, MailboxCopyId> key{message.id, copy.mailbox_copy};
-      if (copy.action == Action::kRestore || exceptions_.refused.contains(key)) continue;
+      const bool stays = copy.action == Action::kRestore || copy.action == Action::kAsk;
+      if (stays || exceptions_.refused.contains(key)) continue;
       if (copy.mailbox_copy.value != 0 && state.HasIntent(message.id, copy.mailbox_copy)) continue;
       const CopyRegisters* here = message.Find(copy.mailbox_copy);
       if (copy.action != Action::kAdd && (here == nullptr || here->uid.value == 0)) continue;
-      if (copy.action == Action::kExpunge) {
-        if (MovePending(state, message, copy)) continue;
-        if (copy.conflict) RecordConflict(state, message, copy);
-      }
+      if (copy.action == Action::kExpunge && MovePending(state, message, copy)) continue;
       if (copy.action == Action::kAdd && !exceptions_.no_copy.contains(key)) {
         if (const auto source = FindContent(state, message, copy.target))
           planned.copy_from[copy.target.value] = *source;
@@ -95,29 +89,66 @@ void PlanBatch::Level(State& state, MessageRegisters& message, CopyPlan& plan) {
   state.SaveCopy(message.id, *copy);
 }
 
-void PlanBatch::Restore(State& state, MessageRegisters& message, const CopyPlan& plan) {
-  RecordConflict(state, message, plan);
-  CopyRegisters* copy = message.Find(plan.mailbox_copy);
-  copy->stamp = state.NextStamp();
-  state.SaveCopy(message.id, *copy);
+// A deletion met a change, or two keywords exclude one another: recorded, and carried out as far as registers go.
+void PlanBatch::DecideConflict(State& state, MessageRegisters& message, const MessagePlan& plan) {
+  if (plan.keywords) RecordKeywordConflict(state, message, *plan.keywords);
+  std::optional<Stamp> restored;
+  for (const CopyPlan& copy : plan.copies) {
+    if (copy.conflict) RecordConflict(state, message, copy);
+    if (copy.action != Action::kRestore) continue;
+    if (!restored) restored = state.NextStamp();
+    CopyRegisters* here = message.Find(copy.mailbox_copy);
+    here->stamp = *restored;
+    state.SaveCopy(message.id, *here);
+  }
 }
 
-void PlanBatch::RecordConflict(State& state, const MessageRegisters& message, const CopyPlan& plan) {
+ConflictRecord PlanBatch::NewConflict(const MessageRegisters& message) const {
   ConflictRecord conflict;
-  conflict.key = "delete-change:" + std::to_string(message.id.value) + ":" + std::to_string(plan.target.value) + ":" +
-                 std::to_string(plan.because.stamp.value);
-  conflict.kind = "DELETE_VS_CHANGE";
   conflict.mailbox = view_.mailboxes.at(mailbox_).name;
   conflict.message = message.id;
   conflict.message_id = message.message_id;
+  conflict.internal_date = message.internal_date;
   conflict.unix_ms = now_;
+  return conflict;
+}
+
+void PlanBatch::RecordConflict(State& state, const MessageRegisters& message, const CopyPlan& plan) {
+  ConflictRecord conflict = NewConflict(message);
+  // One for each deletion, wherever the change is seen.
+  conflict.key = "delete-change:" + std::to_string(message.id.value) + ":" + std::to_string(plan.because.stamp.value);
+  conflict.kind = kDeleteVsChange;
+  conflict.stamp = plan.because.stamp;
   conflict.replica_a = view_.graph->replica(plan.because.origin).name();
   conflict.change_a = "deleted";
   conflict.replica_b = view_.graph->replica(plan.target).name();
-  conflict.change_b = DescribeChange(message, plan);
-  conflict.policy = plan.action == Action::kRestore ? "CHANGE_WINS" : "DELETE_WINS";
-  conflict.outcome = plan.action == Action::kRestore ? "the message is kept and put back" : "the message is deleted";
-  state.AddConflict(conflict);
+  conflict.change_b = "flags changed";
+  if (plan.action == Action::kAsk) {
+    conflict.policy = "ASK";
+    conflict.outcome = "waits for a decision: the message is left as it is on both sides";
+    conflict.open = true;
+  } else if (plan.action == Action::kRestore) {
+    conflict.policy = "CHANGE_WINS";
+    conflict.outcome = "the message is kept and put back";
+  } else {
+    conflict.policy = "DELETE_WINS";
+    conflict.outcome = "the message is deleted";
+  }
+  state.conflicts().Add(conflict);
+}
+
+void PlanBatch::RecordKeywordConflict(State& state, const MessageRegisters& message, const KeywordConflict& keywords) {
+  ConflictRecord conflict = NewConflict(message);
+  conflict.key = "keywords:" + std::to_string(message.id.value) + ":" + std::to_string(keywords.stamp.value);
+  conflict.kind = kExclusiveKeywords;
+  conflict.stamp = keywords.stamp;
+  conflict.replica_a = view_.graph->replica(keywords.kept_from).name();
+  conflict.change_a = "+" + state.FlagName(keywords.kept);
+  conflict.replica_b = view_.graph->replica(keywords.dropped_from).name();
+  conflict.change_b = "+" + state.FlagName(keywords.dropped);
+  conflict.policy = "NEWEST_WINS";
+  conflict.outcome = state.FlagName(keywords.kept) + " stays";
+  state.conflicts().Add(conflict);
 }
 
 // How many additions of messages with this identity are still to be done at a replica.

@@ -68,8 +68,10 @@ class PlanBatch {
 
  private:
   void Level(State& state, MessageRegisters& message, CopyPlan& plan);
-  void Restore(State& state, MessageRegisters& message, const CopyPlan& plan);
+  void DecideConflict(State& state, MessageRegisters& message, const MessagePlan& plan);
   void RecordConflict(State& state, const MessageRegisters& message, const CopyPlan& plan);
+  void RecordKeywordConflict(State& state, const MessageRegisters& message, const KeywordConflict& keywords);
+  ConflictRecord NewConflict(const MessageRegisters& message) const;
   bool MovePending(State& state, const MessageRegisters& message, const CopyPlan& plan) const;
   std::optional<ServerSideCopy> FindContent(State& state, const MessageRegisters& message, ReplicaIndex replica) const;
   std::optional<Stamp> FindDeparture(State& state, const MessageRegisters& source, ReplicaIndex replica) const;

@@ -1,0 +1,43 @@
+#include "engine/store/history_table.h"
+
+namespace imapmesh {
+
+void HistoryTable::Add(const HistoryStep& step) {
+  database_.Prepare("INSERT INTO history(unix_ms, message, mailbox_copy, kind, edge) VALUES(?, ?, ?, ?, ?)")
+      .Bind(1, step.unix_ms)
+      .Bind(2, step.message.value)
+      .Bind(3, step.mailbox_copy.value)
+      .Bind(4, static_cast<int64_t>(step.kind))
+      .Bind(5, step.edge)
+      .Run();
+}
+
+std::vector<HistoryStep> HistoryTable::Of(MessageId message, size_t limit) {
+  std::vector<HistoryStep> steps;
+  Statement statement = database_.Prepare(
+      "SELECT unix_ms, message, mailbox_copy, kind, edge FROM history WHERE message = ? ORDER BY id LIMIT ?");
+  statement.Bind(1, message.value).Bind(2, static_cast<int64_t>(limit));
+  while (statement.Step()) {
+    HistoryStep step;
+    step.unix_ms = statement.Int(0);
+    step.message = MessageId(statement.Int(1));
+    step.mailbox_copy = MailboxCopyId(statement.Int(2));
+    step.kind = static_cast<StepKind>(statement.Int(3));
+    step.edge = statement.Text(4);
+    steps.push_back(std::move(step));
+  }
+  return steps;
+}
+
+void HistoryTable::Prune(int64_t unix_ms, int64_t steps) {
+  // Ids rise with time, so the oldest stand first and one range goes.
+  database_
+      .Prepare(
+          "DELETE FROM history WHERE id <= max((SELECT coalesce(max(id), 0) FROM history) - ?, "
+          "coalesce((SELECT max(id) FROM history WHERE unix_ms < ?), 0))")
+      .Bind(1, steps)
+      .Bind(2, unix_ms)
+      .Run();
+}
+
+}  // namespace imapmesh

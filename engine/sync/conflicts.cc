@@ -1,0 +1,279 @@
+#include "engine/sync/conflicts.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "base/printable.h"
+#include "engine/sync/merge.h"
+
+namespace imapmesh {
+namespace {
+
+constexpr size_t kReviewedAtOnce = 1000;
+constexpr size_t kDescribedAtOnce = 100;
+
+std::string ChoiceNames(const std::vector<Decision>& choices) {
+  std::string names;
+  for (const Decision choice : choices) names += (names.empty() ? "" : ", ") + std::string(Name(choice));
+  return names;
+}
+
+bool IsHeldKind(const std::string& kind) {
+  return kind == kBrake || kind == kMailboxGone;
+}
+
+// "keep" names a side: for the kinds here that means one of the other decisions.
+Decision WithoutKeep(const ConflictRecord& conflict, Decision decision, const std::string& replica) {
+  if (decision != Decision::kKeep) return decision;
+  const bool deleter = replica == conflict.replica_a;
+  if (IsHeldKind(conflict.kind)) return deleter ? Decision::kApprove : Decision::kReject;
+  return deleter ? Decision::kDelete : Decision::kRestore;
+}
+
+// ---- a deletion against a change
+
+// The deletion now counts as done in knowledge of every change, so it flows.
+void LetDeletionFlow(State& state, MessageRegisters& message, Stamp deletion) {
+  std::map<FlagId, FlagRegister> newest;
+  for (const CopyRegisters& copy : message.copies) {
+    if (!copy.present()) continue;
+    for (const FlagRegister& entry : copy.flags.entries()) {
+      FlagRegister& known = newest.try_emplace(entry.flag, entry).first->second;
+      if (entry.stamp > known.stamp) known = entry;
+    }
+  }
+  for (CopyRegisters& copy : message.copies) {
+    if (copy.presence != Presence::kAbsent || copy.stamp < deletion) continue;
+    for (const auto& [flag, entry] : newest) copy.flags.Put(flag, entry.set, entry.stamp);
+    state.SaveCopy(message.id, copy);
+  }
+}
+
+// Every copy that is left is newer than the deletion, so it comes back where it is missing.
+void LetMessageStay(State& state, MessageRegisters& message) {
+  const Stamp stamp = state.NextStamp();
+  for (CopyRegisters& copy : message.copies) {
+    if (!copy.present()) continue;
+    copy.stamp = stamp;
+    state.SaveCopy(message.id, copy);
+  }
+}
+
+std::string DecideMessage(State& state, const ConflictRecord& conflict, Decision decision) {
+  auto message = state.Load(conflict.message);
+  if (!message) return "the message is gone";
+  if (decision == Decision::kDelete) {
+    LetDeletionFlow(state, *message, conflict.stamp);
+  } else {
+    LetMessageStay(state, *message);
+  }
+  state.MarkUnsettled(message->id);
+  return decision == Decision::kDelete ? "decided: the message is deleted"
+                                       : "decided: the message is kept and put back";
+}
+
+// ---- what the brake holds
+
+void Approve(State& state, MessageId id, MailboxCopyId here, Stamp stamp) {
+  auto message = state.Load(id);
+  CopyRegisters* copy = message ? message->Find(here) : nullptr;
+  if (copy == nullptr || copy->presence != Presence::kHeld) return;
+  copy->presence = Presence::kAbsent;
+  copy->uid = Uid();
+  copy->stamp = stamp;
+  state.SaveCopy(id, *copy);
+  state.MarkUnsettled(id);
+}
+
+std::string DecideHeld(State& state, const ConflictRecord& conflict, Decision decision) {
+  const auto held = state.conflicts().Held(conflict.id);
+  const Stamp stamp = state.NextStamp();
+  for (const auto& [message, copy] : held) {
+    if (decision == Decision::kApprove) {
+      Approve(state, message, copy, stamp);
+    } else {
+      state.ForgetCopy(message, copy);  // it counts as never had, so that others give it back
+      state.MarkUnsettled(message);
+    }
+  }
+  const std::string count = std::to_string(held.size()) + " messages";
+  return decision == Decision::kApprove ? "approved: " + count + " are deleted"
+                                        : "rejected: " + count + " are put back";
+}
+
+// Whether the replica of `here` holds the content of `message` in another mailbox.
+bool IsElsewhere(State& state, const MeshView& view, const MessageRegisters& message, const CopyRegisters& here) {
+  const auto replica = view.copies.find(here.mailbox_copy);
+  if (replica == view.copies.end()) return false;
+  for (const MessageId id : state.MessagesWithIdentity(message.identity, 16)) {
+    const auto other = id == message.id ? std::nullopt : state.Load(id);
+    if (!other || other->size != message.size || other->internal_date != message.internal_date) continue;
+    for (const CopyRegisters& copy : other->copies) {
+      const auto where = view.copies.find(copy.mailbox_copy);
+      const bool same_replica = where != view.copies.end() && where->second.first == replica->second.first;
+      const bool same_content = copy.guid == 0 || here.guid == 0 || copy.guid == here.guid;
+      if (same_replica && copy.present() && same_content) return true;
+    }
+  }
+  return false;
+}
+
+bool ReviewBrake(State& state, const MeshView& view, const ConflictRecord& conflict, int64_t now) {
+  const auto held = state.conflicts().Held(conflict.id);
+  if (held.empty()) {
+    state.conflicts().Close(conflict.id, "the mail came back", now);
+    return true;
+  }
+  int64_t moved = 0;
+  std::optional<MailboxCopyId> where;
+  for (const auto& [id, here] : held) {
+    const auto message = state.Load(id);
+    const CopyRegisters* copy = message ? message->Find(here) : nullptr;
+    where = here;
+    if (copy == nullptr || copy->presence != Presence::kHeld) {
+      state.conflicts().Release(id, here);
+      ++moved;
+    } else if (IsElsewhere(state, view, *message, *copy)) {
+      Approve(state, id, here, conflict.stamp);
+      state.conflicts().Release(id, here);
+      ++moved;
+    }
+  }
+  if (moved == 0) return false;
+  const auto left = static_cast<int64_t>(held.size()) - moved;
+  const v1::Brake& brake = view.graph->topology().policy().brake();
+  const int64_t known = state.CountPresent(*where) + static_cast<int64_t>(held.size());
+  if (BrakeHolds(left, known, brake.fraction(), static_cast<int64_t>(brake.min_messages()))) return true;
+  for (const auto& [id, here] : state.conflicts().Held(conflict.id)) Approve(state, id, here, conflict.stamp);
+  state.conflicts().Close(conflict.id, "not held: most were moved to other mailboxes", now);
+  return true;
+}
+
+// ---- subject and sender
+
+struct ToDescribe {
+  int64_t conflict = 0;
+  ReplicaIndex replica;
+  MailboxReference mailbox;
+  Uid uid;
+};
+
+// Where the message of each undescribed conflict can be read now.
+std::vector<ToDescribe> FindMessages(State& state, const MeshView& view, std::vector<int64_t>& lost) {
+  std::vector<ToDescribe> found;
+  for (const ConflictRecord& conflict : state.conflicts().Undescribed(kDescribedAtOnce)) {
+    const auto message = state.Load(conflict.message);
+    bool any = false;
+    for (const CopyRegisters& copy : message ? message->copies : std::vector<CopyRegisters>()) {
+      const auto where = view.copies.find(copy.mailbox_copy);
+      if (!copy.present() || copy.uid.value == 0 || where == view.copies.end()) continue;
+      if (!view.context.replica_up[static_cast<size_t>(where->second.first.value)]) continue;
+      found.push_back({conflict.id, where->second.first, {conflict.mailbox, UidValidity()}, copy.uid});
+      any = true;
+      break;
+    }
+    if (!any) lost.push_back(conflict.id);
+  }
+  return found;
+}
+
+}  // namespace
+
+std::vector<Decision> Choices(const ConflictRecord& conflict) {
+  if (!conflict.open) return {};
+  if (IsHeldKind(conflict.kind)) return {Decision::kApprove, Decision::kReject, Decision::kKeep};
+  if (conflict.kind == kDeleteVsChange) return {Decision::kDelete, Decision::kRestore, Decision::kKeep};
+  return {};
+}
+
+ConflictReport ToReport(const ConflictRecord& conflict, int64_t held) {
+  ConflictReport report;
+  report.id = conflict.id;
+  report.kind = conflict.kind;
+  report.mailbox = Printable(conflict.mailbox);
+  report.message_id = Printable(conflict.message_id);
+  report.subject = Printable(conflict.subject);
+  report.sender = Printable(conflict.sender);
+  report.internal_date_unix_s = conflict.internal_date;
+  report.observed_unix_ms = conflict.unix_ms;
+  report.replica_a = conflict.replica_a;
+  report.change_a = Printable(conflict.change_a);
+  report.replica_b = conflict.replica_b;
+  report.change_b = Printable(conflict.change_b);
+  report.policy = conflict.policy;
+  report.outcome = Printable(conflict.outcome);
+  report.open = conflict.open;
+  report.choices = Choices(conflict);
+  report.held = held;
+  report.resolved_unix_ms = conflict.resolved_unix_ms;
+  return report;
+}
+
+absl::StatusOr<ConflictRecord> Decide(State& state, const MeshView& view, int64_t id, Decision decision,
+                                      const std::string& replica, int64_t now_unix_ms) {
+  const auto conflict = state.conflicts().Find(id);
+  if (!conflict) return Error(absl::StatusCode::kNotFound, "there is no conflict %d", id);
+  if (!conflict->open) {
+    return Error(absl::StatusCode::kFailedPrecondition, "conflict %d is not open: %s", id,
+                 Printable(conflict->outcome));
+  }
+  if (decision == Decision::kKeep && !view.graph->FindReplica(replica)) {
+    return Error(absl::StatusCode::kNotFound, "there is no replica %s whose side could be kept", Printable(replica));
+  }
+  const std::vector<Decision> choices = Choices(*conflict);
+  const Decision meant = WithoutKeep(*conflict, decision, replica);
+  if (std::find(choices.begin(), choices.end(), meant) == choices.end()) {
+    return Error(absl::StatusCode::kInvalidArgument, "%s does not fit conflict %d (%s): decide %s", Name(decision), id,
+                 conflict->kind, ChoiceNames(choices));
+  }
+  const std::string outcome =
+      IsHeldKind(conflict->kind) ? DecideHeld(state, *conflict, meant) : DecideMessage(state, *conflict, meant);
+  state.conflicts().Close(id, outcome, now_unix_ms);
+  return *state.conflicts().Find(id);
+}
+
+bool ReviewBrakes(State& state, const MeshView& view, int64_t now_unix_ms) {
+  bool released = false;
+  for (const ConflictRecord& conflict : state.conflicts().List(/*open_only=*/true, kReviewedAtOnce)) {
+    if (conflict.kind == kBrake) released |= ReviewBrake(state, view, conflict, now_unix_ms);
+  }
+  return released;
+}
+
+asio::awaitable<absl::Status> DescribeConflicts(Mesh& mesh) {
+  const auto view = mesh.View(false);
+  std::vector<int64_t> lost;
+  const auto find = [&](State& state) { return FindMessages(state, *view, lost); };
+  auto found = co_await mesh.store->Run(find);
+  if (!found.ok()) co_return found.status();
+  std::map<int64_t, HeaderText> texts;
+  for (const int64_t conflict : lost) texts[conflict] = HeaderText();
+  for (ToDescribe& wanted : *found) {
+    if (const MailboxCopyRecord* record = mesh.FindCopy(wanted.replica, wanted.mailbox.mailbox)) {
+      wanted.mailbox.uid_validity = record->uid_validity;
+    }
+    UidSet uids;
+    uids.Add(wanted.uid);
+    const int64_t conflict = wanted.conflict;
+    std::function<void(Uid, HeaderText)> take = [&texts, conflict](Uid, HeaderText text) {
+      texts[conflict] = std::move(text);
+    };
+    const absl::Status fetched = co_await mesh.slot(wanted.replica).replica->FetchHeaders(wanted.mailbox, uids, take);
+    if (!fetched.ok() && OutcomeUnknown(fetched)) {
+      mesh.MarkDown(wanted.replica, fetched);
+    } else {
+      texts.try_emplace(conflict);
+    }
+  }
+  const auto save = [&](State& state) {
+    for (const auto& [conflict, text] : texts) state.conflicts().Describe(conflict, text.subject, text.sender);
+    return true;
+  };
+  const auto saved = co_await mesh.store->Run(save);
+  co_return saved.status();
+}
+
+}  // namespace imapmesh

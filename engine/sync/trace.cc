@@ -1,0 +1,224 @@
+#include "engine/sync/trace.h"
+
+#include <algorithm>
+
+#include "absl/time/time.h"
+
+#include "base/printable.h"
+
+namespace imapmesh {
+namespace {
+
+constexpr size_t kMessagesMax = 1000;
+constexpr size_t kStepsMax = 1000;
+
+const char* What(StepKind kind) {
+  switch (kind) {
+    case StepKind::kSeen:
+      return "seen";
+    case StepKind::kFlagsChanged:
+      return "flags changed";
+    case StepKind::kGone:
+      return "gone";
+    case StepKind::kAppended:
+      return "APPEND";
+    case StepKind::kCopied:
+      return "COPY";
+    case StepKind::kMoved:
+      return "MOVE";
+    case StepKind::kStored:
+      return "STORE";
+    case StepKind::kExpunged:
+      return "EXPUNGE";
+  }
+  return "";
+}
+
+// Whether a step changed that the copy is there.
+bool ChangesPresence(StepKind kind) {
+  return kind != StepKind::kFlagsChanged && kind != StepKind::kStored;
+}
+
+const CopyPlan* FindPlan(const MessagePlan& plan, ReplicaIndex r) {
+  const auto found =
+      std::find_if(plan.copies.begin(), plan.copies.end(), [&](const CopyPlan& copy) { return copy.target == r; });
+  return found == plan.copies.end() || found->action == Action::kLevel ? nullptr : &*found;
+}
+
+std::string DescribePlan(const MeshView& view, const CopyPlan& plan) {
+  const std::string& edge = view.graph->edges()[static_cast<size_t>(plan.because.edge.value)].name;
+  const std::string along = " from " + view.graph->replica(plan.because.origin).name() + " along " + edge;
+  switch (plan.action) {
+    case Action::kAdd:
+      return "APPEND" + along;
+    case Action::kFlags:
+      return "STORE" + along;
+    case Action::kExpunge:
+      return "EXPUNGE" + along;
+    case Action::kRestore:
+    case Action::kAsk:
+      return "a deletion" + along + " that met a change here";
+    case Action::kLevel:
+      break;
+  }
+  return "";
+}
+
+std::string FormatUnixMillis(int64_t unix_ms) {
+  const auto text = absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::FromUnixMillis(unix_ms), absl::UTCTimeZone());
+  return {text.data(), text.size()};
+}
+
+// How the copy came or went, by its last step that changed that.
+std::string DescribeStep(const HistoryStep& step, bool present) {
+  if (step.edge.empty()) return present ? "somebody put it there" : "somebody deleted or moved it there";
+  return std::string(present ? "arrived" : "removed") + " by " + What(step.kind) + " along " + step.edge;
+}
+
+}  // namespace
+
+Tracer::Tracer(const Mesh& mesh, std::string message_id)
+    : message_id_(std::move(message_id)), view_(mesh.View(false)), ideal_(mesh.View(true)) {
+  for (size_t r = 0; r < mesh.replicas.size(); ++r) {
+    const ReplicaSlot& slot = mesh.replicas[r];
+    if (slot.state != ReplicaState::kUp) {
+      down_[static_cast<int32_t>(r)] = {slot.state_since_unix_ms, slot.last_error};
+    }
+  }
+  for (const auto& [key, refusal] : mesh.refusals) refused_[key] = refusal.report.answer;
+  for (const auto& [name, entry] : mesh.mailboxes) {
+    for (const MailboxCopyRecord& record : entry.copies) names_here_[record.id] = Printable(record.name_here);
+  }
+}
+
+std::vector<TracedMessage> Tracer::operator()(State& state) {
+  std::vector<MessageId> ids = state.MessagesWithMessageId(message_id_, kMessagesMax);
+  if (ids.empty() && !message_id_.starts_with('<')) {
+    ids = state.MessagesWithMessageId("<" + message_id_ + ">", kMessagesMax);
+  }
+  std::vector<TracedMessage> traced;
+  for (const MessageId id : ids) {
+    const auto message = state.Load(id);
+    if (message && view_->mailboxes.contains(message->mailbox)) traced.push_back(TraceOne(state, *message));
+  }
+  return traced;
+}
+
+TracedMessage Tracer::TraceOne(State& state, const MessageRegisters& message) const {
+  const MailboxView& mailbox = view_->mailboxes.at(message.mailbox);
+  const Admissions admissions(*view_->graph, mailbox.name);
+  const MessagePlan now = PlanMessage(message, mailbox, admissions, view_->context);
+  const MessagePlan ideal = PlanMessage(message, mailbox, admissions, ideal_->context);
+  const std::vector<HistoryStep> steps = state.history().Of(message.id, kStepsMax);
+  TracedMessage traced;
+  traced.message = message.id.value;
+  traced.mailbox = Printable(mailbox.name);
+  traced.message_id = Printable(message.message_id);
+  traced.size = static_cast<int64_t>(message.size);
+  traced.internal_date_unix_s = message.internal_date;
+  for (int32_t r = 0; r < view_->graph->replica_count(); ++r) {
+    traced.copies.push_back(TraceCopy(state, message, ReplicaIndex(r), now, ideal, steps));
+  }
+  for (const HistoryStep& step : steps) {
+    const auto where = view_->copies.find(step.mailbox_copy);
+    const std::string replica = where == view_->copies.end() ? "" : view_->graph->replica(where->second.first).name();
+    traced.history.push_back({step.unix_ms, replica, step.edge, What(step.kind)});
+  }
+  return traced;
+}
+
+TracedCopy Tracer::TraceCopy(State& state, const MessageRegisters& message, ReplicaIndex r, const MessagePlan& now,
+                             const MessagePlan& ideal, const std::vector<HistoryStep>& steps) const {
+  TracedCopy traced;
+  traced.replica = view_->graph->replica(r).name();
+  const MailboxCopyId here = view_->mailboxes.at(message.mailbox).copies[static_cast<size_t>(r.value)];
+  if (const auto name = names_here_.find(here); here.value != 0 && name != names_here_.end()) {
+    traced.name_here = name->second;
+  }
+  const CopyRegisters* copy = here.value == 0 ? nullptr : message.Find(here);
+  const HistoryStep* last = nullptr;
+  for (const HistoryStep& step : steps) {
+    if (step.mailbox_copy == here && ChangesPresence(step.kind)) last = &step;
+  }
+  if (last != nullptr) {
+    traced.since_unix_ms = last->unix_ms;
+    traced.edge = last->edge;
+  }
+  const CopyPlan* planned = FindPlan(now, r);
+  if (planned != nullptr) traced.pending = DescribePlan(*view_, *planned);
+  if (copy != nullptr) traced.stamp = copy->stamp.value;
+  if (copy == nullptr || !copy->present()) {
+    traced.because = WhyAbsent(state, message, r, planned, FindPlan(ideal, r));
+    if (traced.because.empty() && last != nullptr) traced.because = DescribeStep(*last, /*present=*/false);
+    if (traced.because.empty()) traced.because = "it was deleted there, before the history begins";
+    return traced;
+  }
+  traced.present = true;
+  traced.uid = copy->uid.value;
+  for (const FlagRegister& flag : copy->flags.entries()) {
+    if (flag.set) traced.flags.push_back(Printable(state.FlagName(flag.flag)));
+  }
+  traced.because = last == nullptr ? "it was there before the history begins" : DescribeStep(*last, /*present=*/true);
+  return traced;
+}
+
+// "" when it was deleted there: the history tells more.
+std::string Tracer::WhyAbsent(State& state, const MessageRegisters& message, ReplicaIndex r, const CopyPlan* now,
+                              const CopyPlan* ideal) const {
+  const MailboxCopyId here = view_->mailboxes.at(message.mailbox).copies[static_cast<size_t>(r.value)];
+  const CopyRegisters* copy = here.value == 0 ? nullptr : message.Find(here);
+  if (copy != nullptr && copy->presence == Presence::kHeld) {
+    const auto conflict = state.conflicts().Holding(message.id, here);
+    return "it is gone there, and held by the brake until someone decides" +
+           (conflict ? " conflict " + std::to_string(*conflict) : std::string());
+  }
+  if (const auto refused = refused_.find({message.id, here}); refused != refused_.end()) {
+    return "the server refused it: " + refused->second;
+  }
+  if (now != nullptr && now->action == Action::kAdd) {
+    const bool unknown = here.value != 0 && state.HasIntent(message.id, here);
+    return unknown ? "it was sent, and whether it arrived is found out with the next look" : "it is on its way";
+  }
+  if (ideal != nullptr && ideal->action == Action::kAdd) return WhatBlocks(r, *ideal);
+  if (copy != nullptr && copy->stamp.value != 0) return "";
+  return WhyNever(message, r);
+}
+
+// The replica or edges for which an addition waits.
+std::string Tracer::WhatBlocks(ReplicaIndex r, const CopyPlan& ideal) const {
+  std::string text;
+  const auto add = [&](const std::string& reason) { text += (text.empty() ? "waits: " : "; ") + reason; };
+  for (const auto& [index, downtime] : down_) {
+    const bool concerned = index == r.value || index == ideal.because.origin.value;
+    if (!concerned) continue;
+    std::string since;
+    if (downtime.since_unix_ms != 0) since = " since " + FormatUnixMillis(downtime.since_unix_ms);
+    const std::string error = downtime.error.empty() ? "" : " (" + Printable(downtime.error) + ")";
+    add("replica " + view_->graph->replica(ReplicaIndex(index)).name() + " is down" + since + error);
+  }
+  for (size_t e = 0; e < view_->graph->edges().size(); ++e) {
+    if (view_->context.edge_paused[e]) add("edge " + view_->graph->edges()[e].name + " is paused");
+  }
+  if (text.empty()) return "waits: no path of edges leads there while other replicas are down";
+  return text;
+}
+
+// Why no path ever brings the message there.
+std::string Tracer::WhyNever(const MessageRegisters& message, ReplicaIndex r) const {
+  const std::string& mailbox = view_->mailboxes.at(message.mailbox).name;
+  const std::string& name = view_->graph->replica(r).name();
+  if (!view_->graph->Selects(r, mailbox)) return "no edge of " + name + " selects the mailbox";
+  bool held_anywhere = false;
+  for (const CopyRegisters& copy : message.copies) {
+    const auto where = view_->copies.find(copy.mailbox_copy);
+    held_anywhere |= copy.present() && where != view_->copies.end();
+    if (!copy.present() || where == view_->copies.end()) continue;
+    if (view_->graph->Reaches(where->second.first, r, mailbox, ChangeKind::kAddition)) {
+      return "nothing is pending: a later deletion reached the edges that would bring it";
+    }
+  }
+  if (!held_anywhere) return "no replica holds it any more";
+  return "no edge carries additions from where it is to " + name + " (direction)";
+}
+
+}  // namespace imapmesh
