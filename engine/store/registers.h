@@ -73,7 +73,7 @@ struct MessageRegisters {
   uint64_t size = 0;
   int64_t internal_date = 0;
   int32_t zone_minutes = 0;
-  std::optional<Digest> content;  // of the whole message, where it was needed to tell messages apart
+  std::optional<ContentIdentity> content;  // where it was needed to tell messages apart
   std::string message_id;
   std::vector<CopyRegisters> copies;
 

@@ -37,6 +37,18 @@ Digest ToDigest(std::string_view bytes) {
   return digest;
 }
 
+// The two digests, one after the other.
+std::string Encode(const ContentIdentity& content) {
+  return std::string(Bytes(content.exact)) + std::string(Bytes(content.stable));
+}
+
+std::optional<ContentIdentity> DecodeContent(std::string_view bytes) {
+  ContentIdentity content;
+  const size_t half = content.exact.size();
+  if (bytes.size() != 2 * half) return std::nullopt;
+  return ContentIdentity{ToDigest(bytes.substr(0, half)), ToDigest(bytes.substr(half))};
+}
+
 std::string Folded(std::string_view name) {
   std::string folded(name);
   for (char& c : folded) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
@@ -218,16 +230,15 @@ MessageId State::InsertMessage(const MessageRegisters& message) {
       .Bind(4, message.internal_date)
       .Bind(5, message.zone_minutes)
       .Bind(7, message.message_id);
-  if (message.content) statement.BindBlob(6, Bytes(*message.content));
+  const std::string content = message.content ? Encode(*message.content) : "";
+  if (message.content) statement.BindBlob(6, content);
   statement.Run();
   return MessageId(database_.last_insert_id());
 }
 
-void State::SetContent(MessageId message, const Digest& content) {
-  database_.Prepare("UPDATE message SET content = ? WHERE id = ?")
-      .BindBlob(1, Bytes(content))
-      .Bind(2, message.value)
-      .Run();
+void State::SetContent(MessageId message, const ContentIdentity& content) {
+  const std::string bytes = Encode(content);
+  database_.Prepare("UPDATE message SET content = ? WHERE id = ?").BindBlob(1, bytes).Bind(2, message.value).Run();
 }
 
 #define MESSAGE_COLUMNS "m.id, m.mailbox, m.identity, m.size, m.internal_date, m.zone_minutes, m.content, m.message_id"
@@ -240,7 +251,7 @@ MessageRegisters State::ReadMessage(Statement& statement) {
   message.size = static_cast<uint64_t>(statement.Int(3));
   message.internal_date = statement.Int(4);
   message.zone_minutes = static_cast<int32_t>(statement.Int(5));
-  if (!statement.IsNull(6)) message.content = ToDigest(statement.Blob(6));
+  if (!statement.IsNull(6)) message.content = DecodeContent(statement.Blob(6));
   message.message_id = statement.Text(7);
   return message;
 }

@@ -19,8 +19,8 @@
 #include "base/uid_set.h"
 #include "engine/store/conflict_table.h"
 #include "engine/store/database.h"
-#include "engine/store/mailbox_table.h"
 #include "engine/store/history_table.h"
+#include "engine/store/mailbox_table.h"
 #include "engine/store/registers.h"
 
 namespace imapmesh {
@@ -78,7 +78,7 @@ class State {
   void Save(MailboxCopyRecord& record);
 
   MessageId InsertMessage(const MessageRegisters& message);  // without copies
-  void SetContent(MessageId message, const Digest& content);
+  void SetContent(MessageId message, const ContentIdentity& content);
   std::optional<MessageRegisters> Load(MessageId message);
   std::vector<MessageRegisters> LoadCandidates(MailboxId mailbox, const Digest& identity);
   std::optional<MessageRegisters> LoadByUid(MailboxCopyId copy, Uid uid);

@@ -20,6 +20,7 @@ namespace imapmesh {
 // Kinds, as recorded and shown.
 inline constexpr char kDeleteVsChange[] = "DELETE_VS_CHANGE";
 inline constexpr char kExclusiveKeywords[] = "EXCLUSIVE_KEYWORDS";
+inline constexpr char kIdentityInDoubt[] = "IDENTITY_IN_DOUBT";
 inline constexpr char kBrake[] = "BRAKE";
 inline constexpr char kMailboxGone[] = "MAILBOX_GONE";
 

@@ -1,9 +1,6 @@
 #include "engine/sync/identify.h"
 
-#include <openssl/evp.h>
-
 #include <algorithm>
-#include <string>
 
 namespace imapmesh {
 namespace {
@@ -12,63 +9,62 @@ bool IsExact(const Arrival& arrival, const Candidate& candidate) {
   return arrival.size == candidate.size && arrival.internal_date == candidate.internal_date;
 }
 
-}  // namespace
-
-Identification Identify(const Arrival& arrival, const std::vector<Candidate>& candidates) {
-  std::vector<const Candidate*> free;
+// Candidates that may be matched, in the order in which equal ones are taken: an exact one first.
+std::vector<const Candidate*> Matchable(const Arrival& arrival, const std::vector<Candidate>& candidates) {
+  std::vector<const Candidate*> matchable;
   for (const Candidate& candidate : candidates) {
-    if (candidate.free) free.push_back(&candidate);
+    const bool comparable = !candidate.alone || candidate.content || IsExact(arrival, candidate);
+    if (candidate.free && comparable) matchable.push_back(&candidate);
   }
-  if (free.empty()) return {};
-
-  const bool certain = free.size() == 1 && IsExact(arrival, *free[0]) && arrival.has_message_id && !arrival.has_twin;
-  if (certain) return {Identification::Verdict::kMatch, free[0]->message, {}};
-
-  Identification need{Identification::Verdict::kNeedContent, MessageId(), {}};
-  for (const Candidate* candidate : free) {
-    if (!candidate->content) need.need_content.push_back(candidate->message);
-  }
-  if (!arrival.content || !need.need_content.empty()) return need;
-
-  // Equal messages are told apart by their order alone; an exact one goes first.
-  std::stable_sort(free.begin(), free.end(), [&](const Candidate* a, const Candidate* b) {
+  std::stable_sort(matchable.begin(), matchable.end(), [&](const Candidate* a, const Candidate* b) {
     if (IsExact(arrival, *a) != IsExact(arrival, *b)) return IsExact(arrival, *a);
     return a->message < b->message;
   });
-  for (const Candidate* candidate : free) {
-    if (*candidate->content == *arrival.content) {
-      return {Identification::Verdict::kMatch, candidate->message, {}};
-    }
+  return matchable;
+}
+
+template <typename Predicate>
+std::optional<MessageId> First(const std::vector<const Candidate*>& candidates, Predicate matches) {
+  const auto found = std::find_if(candidates.begin(), candidates.end(),
+                                  [&](const Candidate* candidate) { return matches(*candidate); });
+  if (found == candidates.end()) return std::nullopt;
+  return (*found)->message;
+}
+
+std::optional<MessageId> MatchContent(const Arrival& arrival, const std::vector<const Candidate*>& candidates) {
+  const auto same = [&](const Candidate& candidate) {
+    return candidate.content && candidate.content->exact == arrival.content->exact;
+  };
+  if (const auto match = First(candidates, same)) return match;
+  const auto carried_by_others = [&](const Candidate& candidate) {
+    return arrival.has_message_id && candidate.content && candidate.content->stable == arrival.content->stable;
+  };
+  if (const auto match = First(candidates, carried_by_others)) return match;
+  // What is known nowhere else can be compared with nothing, and is lost by no mistake.
+  return First(candidates, [&](const Candidate& candidate) { return candidate.alone && !candidate.content; });
+}
+
+}  // namespace
+
+Identification Identify(const Arrival& arrival, const std::vector<Candidate>& candidates) {
+  using Verdict = Identification::Verdict;
+  const std::vector<const Candidate*> matchable = Matchable(arrival, candidates);
+  if (matchable.empty()) return {};
+
+  const bool certain =
+      matchable.size() == 1 && IsExact(arrival, *matchable[0]) && arrival.has_message_id && !arrival.has_twin;
+  if (certain) return {Verdict::kMatch, matchable[0]->message, {}, false};
+
+  Identification need{Verdict::kNeedContent, MessageId(), {}, false};
+  bool comparable = false;
+  for (const Candidate* candidate : matchable) {
+    comparable |= candidate->content || !candidate->alone;
+    if (!candidate->content && !candidate->alone) need.need_content.push_back(candidate->message);
   }
-  return {};
-}
-
-ContentDigest::ContentDigest() : context_(EVP_MD_CTX_new()) {
-  EVP_DigestInit_ex(static_cast<EVP_MD_CTX*>(context_), EVP_sha256(), nullptr);
-}
-
-ContentDigest::~ContentDigest() {
-  EVP_MD_CTX_free(static_cast<EVP_MD_CTX*>(context_));
-}
-
-void ContentDigest::Add(std::string_view bytes) {
-  std::string normal;
-  normal.reserve(bytes.size() + 64);
-  for (const char c : bytes) {
-    if (c == '\n' && !after_return_) normal.push_back('\r');
-    normal.push_back(c == '\0' ? static_cast<char>(0x80) : c);
-    after_return_ = c == '\r';
-  }
-  EVP_DigestUpdate(static_cast<EVP_MD_CTX*>(context_), normal.data(), normal.size());
-}
-
-Digest ContentDigest::Finish() {
-  unsigned char full[EVP_MAX_MD_SIZE];
-  unsigned int length = 0;
-  EVP_DigestFinal_ex(static_cast<EVP_MD_CTX*>(context_), full, &length);
-  Digest digest;
-  std::copy_n(full, digest.size(), digest.begin());
-  return digest;
+  if (comparable && (!arrival.content || !need.need_content.empty())) return need;
+  if (!comparable) return {Verdict::kMatch, matchable[0]->message, {}, false};
+  if (const auto match = MatchContent(arrival, matchable)) return {Verdict::kMatch, *match, {}, false};
+  return {Verdict::kNew, MessageId(), {}, arrival.has_message_id};
 }
 
 }  // namespace imapmesh

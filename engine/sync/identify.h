@@ -1,15 +1,15 @@
 // Identify: which message of the mesh a UID seen for the first time is (DESIGN.md section 3, step 2).
 //
-// Pure; the coordinator calls it with what observation and store tell, fetches what it asks for, and calls again.
+// Pure; record_observation.cc calls it with what observation and store tell, fetches what it asks for, and calls again.
 // Rules: a message is matched only with one that has no copy in this mailbox copy yet ("free"), so equal messages keep
 // their number; one exact candidate (same header digest, size and INTERNALDATE, and a Message-ID) is enough, anything
-// less certain is decided by the digest of the whole content. Never are two different messages merged.
+// less certain is decided by digests of the content: of all of it, or, for messages with a Message-ID, of what other
+// tools leave alone. Never are two different messages merged; when in doubt the arrival is a message of its own.
 #ifndef IMAPMESH_ENGINE_SYNC_IDENTIFY_H_
 #define IMAPMESH_ENGINE_SYNC_IDENTIFY_H_
 
 #include <cstdint>
 #include <optional>
-#include <string_view>
 #include <vector>
 
 #include "base/digest.h"
@@ -22,15 +22,16 @@ struct Candidate {
   MessageId message;
   uint64_t size = 0;
   int64_t internal_date = 0;
-  std::optional<Digest> content;
-  bool free = false;  // no copy of it is known in this mailbox copy
+  std::optional<ContentIdentity> content;
+  bool free = false;   // no copy of it is known in this mailbox copy
+  bool alone = false;  // nor is one present anywhere else: its content can be had nowhere, nor be lost
 };
 
 struct Arrival {
   uint64_t size = 0;
   int64_t internal_date = 0;
   bool has_message_id = false;
-  std::optional<Digest> content;
+  std::optional<ContentIdentity> content;
   bool has_twin = false;  // another arrival of this observation has the same header digest
 };
 
@@ -38,25 +39,10 @@ struct Identification {
   enum class Verdict { kNew, kMatch, kNeedContent } verdict = Verdict::kNew;
   MessageId message;                    // kMatch
   std::vector<MessageId> need_content;  // kNeedContent: these candidates' digests, and the arrival's own
+  bool in_doubt = false;                // kNew although another message has the same Message-ID and header
 };
 
 Identification Identify(const Arrival& arrival, const std::vector<Candidate>& candidates);
-
-// Digest of a whole message, insensitive to what servers do to line ends and NUL (Dovecot: bare LF to CRLF, NUL to
-// 0x80). Fed in pieces.
-class ContentDigest {
- public:
-  ContentDigest();
-  ~ContentDigest();
-  ContentDigest(const ContentDigest&) = delete;
-  ContentDigest& operator=(const ContentDigest&) = delete;
-  void Add(std::string_view bytes);
-  Digest Finish();
-
- private:
-  void* context_;  // EVP_MD_CTX
-  bool after_return_ = false;
-};
 
 }  // namespace imapmesh
 

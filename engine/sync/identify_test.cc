@@ -2,22 +2,29 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+#include <string_view>
+
+#include "engine/sync/content_digest.h"
+
 namespace imapmesh {
 namespace {
 
 using Verdict = Identification::Verdict;
 
-Digest Filled(uint8_t value) {
-  Digest digest;
-  digest.fill(value);
-  return digest;
+// Content of which all (`exact`) and what other tools leave alone (`stable`) are told by a figure.
+ContentIdentity Content(uint8_t exact, uint8_t stable) {
+  ContentIdentity content;
+  content.exact.fill(exact);
+  content.stable.fill(stable);
+  return content;
 }
 
 Arrival Exact() {
   return {100, 5000, true, std::nullopt, false};
 }
 Candidate Known(int64_t id, bool free) {
-  return {MessageId(id), 100, 5000, std::nullopt, free};
+  return {MessageId(id), 100, 5000, std::nullopt, free, false};
 }
 
 TEST(Identify, AnUnknownMessageIsNew) {
@@ -52,31 +59,120 @@ TEST(Identify, WhatIsNotCertainIsDecidedByContent) {
 TEST(Identify, DifferentContentIsNeverMerged) {
   Arrival arrival = Exact();
   arrival.has_twin = true;
-  arrival.content = Filled(1);
+  arrival.content = Content(1, 1);
   Candidate other = Known(7, true);
-  other.content = Filled(2);
+  other.content = Content(2, 2);
   EXPECT_EQ(Identify(arrival, {other}).verdict, Verdict::kNew);
 }
 
 TEST(Identify, EqualMessagesKeepTheirNumber) {
   Arrival arrival = Exact();
-  arrival.content = Filled(1);
+  arrival.content = Content(1, 1);
   Candidate first = Known(7, false), second = Known(8, true), third = Known(9, true);
-  first.content = second.content = third.content = Filled(1);
+  first.content = second.content = third.content = Content(1, 1);
   EXPECT_EQ(Identify(arrival, {first, third, second}).message, MessageId(8));
 }
 
+TEST(Identify, WhatOtherToolsChangedOnTheWayIsTheSameMessage) {
+  Arrival arrival = Exact();
+  arrival.size = 200;
+  arrival.content = Content(1, 5);
+  Candidate other = Known(7, true), same = Known(8, true);
+  other.content = Content(2, 6);
+  same.content = Content(3, 5);
+  EXPECT_EQ(Identify(arrival, {other, same}).message, MessageId(8));
+}
+
+TEST(Identify, WithoutAMessageIdAllOfTheContentMustBeEqual) {
+  Arrival arrival = Exact();
+  arrival.has_message_id = false;
+  arrival.content = Content(1, 5);
+  Candidate similar = Known(7, true);
+  similar.content = Content(2, 5);
+  const Identification found = Identify(arrival, {similar});
+  EXPECT_EQ(found.verdict, Verdict::kNew);
+  EXPECT_FALSE(found.in_doubt);
+}
+
+TEST(Identify, AMessageIdWithOtherContentIsADoubtAndAMessageOfItsOwn) {
+  Arrival arrival = Exact();
+  arrival.size = 200;
+  arrival.content = Content(1, 5);
+  Candidate other = Known(7, true);
+  other.content = Content(2, 6);
+  const Identification found = Identify(arrival, {other});
+  EXPECT_EQ(found.verdict, Verdict::kNew);
+  EXPECT_TRUE(found.in_doubt);
+}
+
+TEST(Identify, WhatIsHeldNowhereElseIsNeverFetched) {
+  Arrival twin = Exact();
+  twin.has_twin = true;
+  Candidate alone = Known(7, true);
+  alone.alone = true;
+  EXPECT_EQ(Identify(twin, {alone}).message, MessageId(7));
+  twin.size = 200;  // nothing tells that it is the same
+  EXPECT_EQ(Identify(twin, {alone}).verdict, Verdict::kNew);
+}
+
+TEST(Identify, ContentThatCanBeComparedGoesBeforeWhatCannot) {
+  Arrival twin = Exact();
+  twin.has_twin = true;
+  Candidate alone = Known(7, true), comparable = Known(8, true);
+  alone.alone = true;
+  EXPECT_EQ(Identify(twin, {alone, comparable}).need_content, std::vector<MessageId>{MessageId(8)});
+  twin.content = comparable.content = Content(1, 1);
+  EXPECT_EQ(Identify(twin, {alone, comparable}).message, MessageId(8));
+  comparable.content = Content(2, 2);
+  EXPECT_EQ(Identify(twin, {alone, comparable}).message, MessageId(7));
+}
+
+ContentIdentity DigestOf(const std::vector<std::string_view>& pieces) {
+  ContentDigest content;
+  for (const std::string_view piece : pieces) content.Add(piece);
+  return content.Finish();
+}
+
 TEST(ContentDigest, DoesNotSeeWhatServersDoToLineEndsAndNul) {
-  const auto digest = [](std::vector<std::string_view> pieces) {
-    ContentDigest content;
-    for (const std::string_view piece : pieces) content.Add(piece);
-    return content.Finish();
-  };
-  EXPECT_EQ(digest({"a\nb\n"}), digest({"a\r\nb\r\n"}));
-  EXPECT_EQ(digest({"a\r", "\nb"}), digest({"a\r\nb"}));
-  EXPECT_EQ(digest({std::string_view("a\0b", 3)}), digest({"a\x80"
-                                                           "b"}));
-  EXPECT_NE(digest({"a"}), digest({"b"}));
+  EXPECT_EQ(DigestOf({"a\nb\n"}), DigestOf({"a\r\nb\r\n"}));
+  EXPECT_EQ(DigestOf({"a\r", "\nb"}), DigestOf({"a\r\nb"}));
+  EXPECT_EQ(DigestOf({std::string_view("a\0b", 3)}), DigestOf({"a\x80"
+                                                               "b"}));
+  EXPECT_NE(DigestOf({"a"}).exact, DigestOf({"b"}).exact);
+}
+
+TEST(ContentDigest, TheStableViewLeavesOutWhatIsAddedOnTheWay) {
+  const ContentIdentity plain = DigestOf({"Subject: x\r\nFrom: a\r\n\r\nbody\r\n"});
+  for (const std::string_view added :
+       {"Received: from b\r\n by c;\r\n\tdate\r\n", "X-TUID: 1234\r\n", "x-uid: 5\r\n", "Status: RO\r\n"}) {
+    const std::string top = std::string(added) + "Subject: x\r\nFrom: a\r\n\r\nbody\r\n";
+    const std::string middle = "Subject: x\r\n" + std::string(added) + "From: a\r\n\r\nbody\r\n";
+    EXPECT_EQ(DigestOf({top}).stable, plain.stable) << added;
+    EXPECT_EQ(DigestOf({middle}).stable, plain.stable) << added;
+    EXPECT_NE(DigestOf({top}).exact, plain.exact) << added;
+  }
+  EXPECT_EQ(DigestOf({"Subject: x\r\nFrom: a\r\n\r\nbody\r\n\r\n"}).stable, plain.stable);
+}
+
+TEST(ContentDigest, TheStableViewSeesEveryOtherDifference) {
+  const ContentIdentity plain = DigestOf({"Subject: x\r\nFrom: a\r\n\r\nbody\r\n"});
+  for (const std::string_view other :
+       {"Subject: y\r\nFrom: a\r\n\r\nbody\r\n", "Subject: x\r\nFrom: a\r\n\r\nBody\r\n",
+        "Subject: x\r\nFrom: a\r\n\r\nX-Not: a header\r\nbody\r\n", "Subject: x\r\nFrom: a\r\n\r\n\r\nbody\r\n",
+        "Subject: x\r\n folded\r\nFrom: a\r\n\r\nbody\r\n", "Subject: x\r\nFrom: a\r\n\r\nbo\r\ndy\r\n"}) {
+    EXPECT_NE(DigestOf({other}).stable, plain.stable) << other;
+  }
+}
+
+TEST(ContentDigest, IsTheSameHoweverTheMessageIsCut) {
+  const std::string message = "Received: a\r\n b\r\nSubject: x\nX-A: 1\r\n\r\nbody\rwith\r\n\r\nblank lines\n\n\r\n";
+  const ContentIdentity whole = DigestOf({message});
+  for (size_t first = 0; first <= message.size(); ++first) {
+    for (size_t second = first; second <= message.size(); second += 3) {
+      const std::string_view all = message;
+      EXPECT_EQ(DigestOf({all.substr(0, first), all.substr(first, second - first), all.substr(second)}), whole);
+    }
+  }
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/sync/content_digest.h"
 #include "engine/sync/record_observation.h"
 
 namespace imapmesh {
@@ -12,7 +13,7 @@ namespace {
 
 constexpr size_t kBatchMessages = 5000;
 
-Digest DigestOf(const Body& body) {
+ContentIdentity DigestOf(const Body& body) {
   ContentDigest digest;
   std::vector<char> buffer(64 * 1024);
   for (uint64_t offset = 0; offset < body.size();) {

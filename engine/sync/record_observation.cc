@@ -4,12 +4,15 @@
 #include <optional>
 #include <utility>
 
+#include "engine/sync/conflicts.h"
+#include "engine/sync/content_digest.h"
+
 namespace imapmesh {
 namespace {
 
 uint64_t HashGuid(const std::string& guid) {
   if (guid.empty()) return 0;
-  ContentDigest digest;
+  Sha256 digest;
   digest.Add(guid);
   const Digest bytes = digest.Finish();
   uint64_t hash = 0;
@@ -65,7 +68,7 @@ bool RecordObservation::IdentifyArrivals(State& state, MergeResult& result) {
   std::set<MessageId> taken;
   for (const ArrivedMessage& arrived : observation_.arrived) {
     if (const auto bound = state.LoadByUid(result.record.id, arrived.uid)) {
-      identified_.push_back({&arrived, bound->id, true});
+      identified_.push_back({&arrived, bound->id, true, false});
       continue;
     }
     Arrival arrival{arrived.size, arrived.internal_date, arrived.has_message_id, std::nullopt,
@@ -80,7 +83,7 @@ bool RecordObservation::IdentifyArrivals(State& state, MergeResult& result) {
       continue;
     }
     if (identification.verdict == Identification::Verdict::kMatch) taken.insert(identification.message);
-    identified_.push_back({&arrived, identification.message, false});
+    identified_.push_back({&arrived, identification.message, false, identification.in_doubt});
   }
   return result.needs.empty();
 }
@@ -91,7 +94,10 @@ std::vector<Candidate> RecordObservation::Free(const std::vector<MessageRegister
   for (const MessageRegisters& message : messages) {
     const CopyRegisters* copy = message.Find(here);
     const bool free = (copy == nullptr || copy->uid.value == 0) && !taken.contains(message.id);
-    candidates.push_back({message.id, message.size, message.internal_date, message.content, free});
+    const bool alone = std::none_of(message.copies.begin(), message.copies.end(), [here](const CopyRegisters& other) {
+      return other.mailbox_copy != here && other.present();
+    });
+    candidates.push_back({message.id, message.size, message.internal_date, message.content, free, alone});
   }
   return candidates;
 }
@@ -199,8 +205,26 @@ void RecordObservation::MergeArrived(State& state, MergeResult& result) {
     if (intent != nullptr) state.CloseIntent(message.id, result.record.id);
     state.conflicts().Release(message.id, result.record.id);
     NoteArrival(state, message.id, intent);
+    if (identified.in_doubt) RecordDoubt(state, message);
     ++(identified.message.value != 0 ? result.adopted : result.arrived);
   }
+}
+
+// Kept apart though much is equal: nothing is lost, and people can see why there are two.
+void RecordObservation::RecordDoubt(State& state, const MessageRegisters& message) const {
+  ConflictRecord conflict;
+  conflict.key = "identity:" + std::to_string(message.id.value);
+  conflict.kind = kIdentityInDoubt;
+  conflict.mailbox = record_.mailbox_name;
+  conflict.message = message.id;
+  conflict.message_id = message.message_id;
+  conflict.internal_date = message.internal_date;
+  conflict.unix_ms = now_;
+  conflict.replica_a = replica_name_;
+  conflict.change_a = "holds a message with the Message-ID and header of another, but other content";
+  conflict.policy = "KEEP_BOTH";
+  conflict.outcome = "both are kept";
+  state.conflicts().Add(conflict);
 }
 
 // What a mailbox held when it was first seen needs no step each: that it was there is all there is to tell.

@@ -51,9 +51,9 @@ class RecordObservation {
         deleted_flag_(mesh.deleted_flag),
         now_(mesh.clock->UnixMillis()) {}
 
-  std::map<Uid, Digest> arrival_content;      // filled between attempts
-  std::map<MessageId, Digest> known_content;  // likewise, to be saved
-  std::set<MessageId> unreachable_content;    // cannot be had now
+  std::map<Uid, ContentIdentity> arrival_content;      // filled between attempts
+  std::map<MessageId, ContentIdentity> known_content;  // likewise, to be saved
+  std::set<MessageId> unreachable_content;             // cannot be had now
 
   MergeResult operator()(State& state);
 
@@ -62,6 +62,7 @@ class RecordObservation {
     const ArrivedMessage* arrived = nullptr;
     MessageId message;   // 0: new to the mesh
     bool known = false;  // this UID is recorded already
+    bool in_doubt = false;
   };
 
   void BeginRebinding(State& state, MailboxCopyRecord& record);
@@ -82,6 +83,7 @@ class RecordObservation {
   void MergeArrived(State& state, MergeResult& result);
   MessageRegisters NewMessage(State& state, const ArrivedMessage& arrived, MailboxId mailbox);
   std::vector<FlagId> Intern(State& state, const std::vector<std::string>& names);
+  void RecordDoubt(State& state, const MessageRegisters& message) const;
   void NoteArrival(State& state, MessageId message, const Intent* intent) const;
   void Note(State& state, MessageId message, StepKind what) const;
   void Finish(State& state, MergeResult& result);

@@ -15,7 +15,7 @@ bool SameContent(const MeshView& view, const MessageRegisters& a, const MessageR
     const auto where = view.copies.find(copy.mailbox_copy);
     return where == view.copies.end() ? ReplicaIndex(-1) : where->second.first;
   };
-  if (a.content && b.content) return *a.content == *b.content;
+  if (a.content && b.content) return a.content->exact == b.content->exact;
   if (a.size != b.size || a.internal_date != b.internal_date) return false;
   bool guids = false;
   for (const CopyRegisters& one : a.copies) {
