@@ -56,7 +56,7 @@ class Coordinator : public Control {
   std::shared_ptr<EventReader> ReadEvents(int64_t after, std::function<void()> wake) override;
   std::function<void()> Sync(SyncScope scope, std::function<void(Progress)> progress,
                              std::function<void(absl::StatusOr<RunReport>)> done) override;
-  void Plan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done) override;
+  std::function<void()> Plan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done) override;
   void ListConflicts(bool open_only, std::function<void(absl::StatusOr<std::vector<ConflictReport>>)> done) override;
   void PauseEdge(std::string edge, bool paused, std::function<void(absl::Status)> done) override;
   void Reload(std::shared_ptr<const Graph> graph, std::function<void(absl::Status)> done) override;
@@ -73,6 +73,7 @@ class Coordinator : public Control {
     std::shared_ptr<std::atomic<bool>> cancelled;
   };
   using Order = std::function<asio::awaitable<absl::Status>()>;
+  using Cancelled = std::shared_ptr<std::atomic<bool>>;
 
   explicit Coordinator(CoordinatorOptions options);
   absl::Status BuildReplicas(std::shared_ptr<const Graph> graph);
@@ -95,7 +96,8 @@ class Coordinator : public Control {
   void RenewHope();
 
   asio::awaitable<absl::Status> RunSync(SyncOrder order);
-  asio::awaitable<absl::Status> RunPlan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done);
+  asio::awaitable<absl::Status> RunPlan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done,
+                                        Cancelled cancelled);
   asio::awaitable<absl::Status> RunListConflicts(bool open_only,
                                                  std::function<void(absl::StatusOr<std::vector<ConflictReport>>)> done);
   asio::awaitable<absl::Status> RunPause(std::string edge, bool paused, std::function<void(absl::Status)> done);
@@ -125,6 +127,7 @@ class Coordinator : public Control {
   bool stopping_ = false;
   bool watching_ = false;
   bool settling_ = false;
+  Cancelled plan_cancelled_;  // of the Plan that runs; else null
   int64_t rounds_ = 0;
   int64_t conflicts_open_ = 0;
   int64_t conflicts_resolved_ = 0;
