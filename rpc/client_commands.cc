@@ -6,13 +6,12 @@
 
 #include <chrono>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <thread>
 
 #include "base/printable.h"
 #include "rpc/json.h"
 #include "rpc/paths.h"
+#include "rpc/pem_files.h"
 #include "rpc/print.h"
 #include "rpc/translate.h"
 
@@ -28,30 +27,35 @@ constexpr auto kReplyPatience = seconds(30);
 
 absl::Status NobodyAnswers(const std::string& address) {
   return Error(absl::StatusCode::kUnavailable,
-               "no coordinator answers at %s: is imapmeshd running there? Start it with imapmeshd --topology FILE",
+               "no coordinator answers at %s: is imapmeshd running there? Start it with imapmeshd --topology FILE; one "
+               "that serves HOST:PORT wants TLS, see --tls-dir",
                address);
 }
 
-absl::StatusOr<std::string> ReadPem(const std::string& option, const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  if (text.find("-----BEGIN ") == std::string::npos) {
-    return Error(absl::StatusCode::kInvalidArgument, "%s: %s cannot be read or is no PEM file", option, path);
-  }
-  return text;
+// The channel does not tell why it cannot be used; these are the usual reasons.
+absl::Status NobodyAnswersByTls(const std::string& address) {
+  return Error(
+      absl::StatusCode::kUnavailable,
+      "no coordinator answers at %s by TLS: is imapmeshd running and listening there, does the authority given "
+      "(--tls-ca) vouch for it, and does its certificate name that host and is it still valid?",
+      address);
 }
 
-absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> Credentials(const ClientOptions& options,
-                                                                      const std::string& address) {
-  const bool any = !options.tls_ca.empty() || !options.tls_cert.empty() || !options.tls_key.empty();
-  if (address.rfind("unix:", 0) == 0 || !any) return grpc::InsecureChannelCredentials();
-  if (options.tls_ca.empty() || options.tls_cert.empty() || options.tls_key.empty()) {
-    return absl::InvalidArgumentError("--tls-ca, --tls-cert and --tls-key go together");
+// Null: none are given.
+absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> TlsCredentials(const ClientOptions& options) {
+  TlsFiles files{options.tls_ca, options.tls_cert, options.tls_key};
+  if (!options.tls_dir.empty()) {
+    if (!files.empty()) return absl::InvalidArgumentError("--tls-dir stands for --tls-ca, --tls-cert and --tls-key");
+    files.authority = options.tls_dir + "/ca.pem";
+    files.certificate = options.tls_dir + "/client.pem";
+    files.key = options.tls_dir + "/client.key";
   }
+  if (files.empty()) return std::shared_ptr<grpc::ChannelCredentials>();
+  ASSIGN_OR_RETURN(const TlsMaterial material, ReadTlsFiles(files));
   grpc::SslCredentialsOptions tls;
-  ASSIGN_OR_RETURN(tls.pem_root_certs, ReadPem("--tls-ca", options.tls_ca));
-  ASSIGN_OR_RETURN(tls.pem_cert_chain, ReadPem("--tls-cert", options.tls_cert));
-  ASSIGN_OR_RETURN(tls.pem_private_key, ReadPem("--tls-key", options.tls_key));
+  tls.pem_root_certs = material.authority;
+  tls.pem_cert_chain = material.own.certificate;
+  tls.pem_private_key = material.own.key;
   return grpc::SslCredentials(tls);
 }
 
@@ -76,7 +80,12 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const ClientOptions& opt
   } else if (address.find(':') == std::string::npos) {
     return Error(absl::StatusCode::kInvalidArgument, "--address %s: an address is unix:PATH or HOST:PORT", address);
   }
-  ASSIGN_OR_RETURN(const auto credentials, Credentials(options, address));
+  std::shared_ptr<grpc::ChannelCredentials> credentials;
+  if (address.rfind("unix:", 0) != 0) {
+    ASSIGN_OR_RETURN(credentials, TlsCredentials(options));
+  }
+  const bool tls = credentials != nullptr;
+  if (!tls) credentials = grpc::InsecureChannelCredentials();
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxReplyBytes);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
@@ -87,7 +96,9 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const ClientOptions& opt
   grpc_connectivity_state state = channel->GetState(true);
   while (state != GRPC_CHANNEL_READY) {
     const bool hopeless = state == GRPC_CHANNEL_TRANSIENT_FAILURE || state == GRPC_CHANNEL_SHUTDOWN;
-    if (hopeless || !channel->WaitForStateChange(state, deadline)) return NobodyAnswers(address);
+    if (hopeless || !channel->WaitForStateChange(state, deadline)) {
+      return tls ? NobodyAnswersByTls(address) : NobodyAnswers(address);
+    }
     state = channel->GetState(true);
   }
   return std::unique_ptr<Client>(new Client(channel, options.json, out, error));
@@ -102,7 +113,7 @@ int Client::Fail(const std::string& tried, const grpc::Status& status) {
   switch (status.error_code()) {
     case grpc::StatusCode::UNAVAILABLE:
     case grpc::StatusCode::CANCELLED:  // not by us: the server ends its calls so
-      error_ << "the coordinator is stopping or went away\n";
+      error_ << "the coordinator is stopping, went away, or refuses this client's certificate\n";
       return kExitFailed;
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       error_ << "the coordinator did not answer in time\n";
@@ -203,15 +214,12 @@ int Client::Events() {
   grpc::ClientContext context;
   const auto stream = stub_->WatchEvents(&context, v1::WatchEventsRequest());
   v1::Event event;
-  int64_t last = 0;
   while (out_ && stream->Read(&event)) {
     if (json_) {
       PrintJson(event);
     } else {
-      if (last != 0 && event.id() > last + 1) out_ << "(" << event.id() - last - 1 << " events missed)\n";
       out_ << EventLine(event) << std::endl;
     }
-    last = event.id();
   }
   if (!out_) context.TryCancel();
   const grpc::Status status = stream->Finish();

@@ -21,6 +21,7 @@ struct ClientOptions {
   std::string tls_ca;  // PEM files; all three or none
   std::string tls_cert;
   std::string tls_key;
+  std::string tls_dir;  // instead of the three: a client's folder that `imapmeshd certs` made
 };
 
 class Client {

@@ -1,8 +1,10 @@
 #include "rpc/daemon.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <asio/post.hpp>
 #include <asio/signal_set.hpp>
 #include <cerrno>
@@ -62,6 +64,14 @@ absl::Status WriteFileAtomically(const std::string& path, std::string_view text)
   if (error != 0) return failed(error);
   if (rename(draft.c_str(), path.c_str()) != 0) return failed(errno);
   return absl::OkStatus();
+}
+
+// The customary 1,024 are few for a large mesh with many clients.
+void RaiseDescriptorLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, 65'536);
+  setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 class Daemon {
@@ -153,6 +163,7 @@ class Daemon {
       }
       options_.server.addresses.push_back(*std::move(address));
     }
+    options_.server.warn = [](const std::string& text) { Log(LogLevel::kWarning, text); };
     auto server = RpcServer::Start(options_.server, engine_->control(), [this] { return LoadAgain(); });
     if (!server.ok()) {
       Complain(Message(server.status()));
@@ -250,6 +261,7 @@ class Daemon {
 
 int RunDaemon(DaemonOptions options) {
   std::signal(SIGPIPE, SIG_IGN);
+  RaiseDescriptorLimit();
   auto topology = LoadTopologyFile(options.topology_path);
   if (!topology.ok()) {
     Complain(Message(topology.status()));

@@ -116,6 +116,8 @@ int Main(int argc, char** argv) {
   app.add_option("--address", arguments.client.address,
                  "unix:PATH or HOST:PORT; default: the only daemon of this user");
   app.add_flag("--json", arguments.client.json, "Prints one JSON object; for events and --watch one a line");
+  app.add_option("--tls-dir", arguments.client.tls_dir,
+                 "For HOST:PORT: the folder of one client that imapmeshd certs made");
   app.add_option("--tls-ca", arguments.client.tls_ca, "PEM authorities that vouch for the daemon");
   app.add_option("--tls-cert", arguments.client.tls_cert, "PEM certificate of this client");
   app.add_option("--tls-key", arguments.client.tls_key, "PEM key of the certificate");

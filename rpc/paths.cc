@@ -18,14 +18,19 @@ std::string Folder(const char* variable) {
   return value != nullptr && value[0] == '/' ? value : "";
 }
 
+// "" when there is none.
+std::string Home() {
+  std::string folder = Folder("HOME");
+  if (!folder.empty()) return folder;
+  const passwd* user = getpwuid(geteuid());
+  if (user != nullptr && user->pw_dir != nullptr && user->pw_dir[0] == '/') folder = user->pw_dir;
+  return folder;
+}
+
 absl::StatusOr<std::string> StateHome() {
   std::string folder = Folder("XDG_STATE_HOME");
   if (!folder.empty()) return folder;
-  folder = Folder("HOME");
-  if (folder.empty()) {
-    const passwd* user = getpwuid(geteuid());
-    if (user != nullptr && user->pw_dir != nullptr && user->pw_dir[0] == '/') folder = user->pw_dir;
-  }
+  folder = Home();
   if (folder.empty()) {
     return absl::FailedPreconditionError("neither XDG_STATE_HOME nor HOME is set: say where with --state and --listen");
   }
@@ -55,6 +60,18 @@ absl::StatusOr<std::string> DefaultStatePath(const std::string& topology_name) {
 absl::StatusOr<std::string> DefaultListenAddress(const std::string& topology_name) {
   ASSIGN_OR_RETURN(const std::string folder, SocketFolder());
   return "unix:" + folder + "/" + topology_name + ".sock";
+}
+
+absl::StatusOr<std::string> DefaultCertificateFolder() {
+  std::string folder = Folder("XDG_CONFIG_HOME");
+  if (folder.empty()) {
+    folder = Home();
+    if (folder.empty()) {
+      return absl::FailedPreconditionError("neither XDG_CONFIG_HOME nor HOME is set: say where with --dir");
+    }
+    folder += "/.config";
+  }
+  return folder + "/imapmesh/tls";
 }
 
 absl::StatusOr<std::string> FindDaemonAddress() {

@@ -1,12 +1,11 @@
 #include "rpc/service.h"
 
 #include <algorithm>
-#include <deque>
-#include <mutex>
-#include <optional>
 #include <utility>
 
 #include "base/printable.h"
+#include "rpc/call.h"
+#include "rpc/streams.h"
 #include "rpc/translate.h"
 #include "rpc/version.h"
 
@@ -14,240 +13,16 @@ namespace imapmesh {
 namespace {
 
 constexpr int32_t kMaxPlanItems = 100'000;
-constexpr size_t kEventBatch = 64;
-// An error text travels in an HTTP/2 header, and clients refuse headers of more than 8 kB.
-constexpr size_t kMaxErrorBytes = 4000;
+constexpr int kMaxEventStreams = 128;  // each costs the engine a wake-up per event
+constexpr int kMaxOrders = 64;         // that wait for the engine or are being carried out; it takes one at a time
 
-// Line by line, since the errors of a topology file stand on lines of their own.
-std::string PrintableLines(std::string_view text) {
-  std::string lines;
-  while (!text.empty() && lines.size() < kMaxErrorBytes) {
-    const size_t end = text.find('\n');
-    if (!lines.empty()) lines += '\n';
-    lines += Printable(text.substr(0, end), kMaxErrorBytes - std::min(kMaxErrorBytes, lines.size()) + 100);
-    if (end == std::string_view::npos) return lines;
-    text.remove_prefix(end + 1);
-  }
-  return text.empty() ? lines : lines + "\n…";
+absl::Status TooMany(const char* what, int limit) {
+  return Error(absl::StatusCode::kResourceExhausted, "%d %s already; try again when some have ended", limit, what);
 }
 
-// absl's codes are gRPC's.
-grpc::Status ToGrpc(const absl::Status& status) {
-  if (status.ok()) return grpc::Status::OK;
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), PrintableLines(FromAbsl(status.message())));
+absl::Status TooManyOrders() {
+  return TooMany("calls wait for the coordinator", kMaxOrders);
 }
-
-// One unary call whose answer comes later, or never: a client that hangs up ends it at once, and an answer that comes
-// after that touches nothing of gRPC's.
-template <typename Reply>
-class UnaryCall final : public grpc::ServerUnaryReactor {
- public:
-  static std::shared_ptr<UnaryCall> Start(Reply* reply) {
-    std::shared_ptr<UnaryCall> call(new UnaryCall(reply));
-    call->self_ = call;
-    return call;
-  }
-
-  // Any thread; the first call counts. `fill` is called unless there is an error or nobody waits any more.
-  void Answer(const absl::Status& status, const std::function<void(Reply&)>& fill) {
-    {
-      const std::lock_guard lock(mutex_);
-      if (finished_) return;
-      finished_ = true;
-      if (status.ok()) fill(*reply_);
-    }
-    Finish(ToGrpc(status));
-  }
-
-  void OnCancel() override { Answer(absl::CancelledError("the client went away or its deadline passed"), nullptr); }
-  void OnDone() override { const std::shared_ptr<UnaryCall> last = std::move(self_); }
-
- private:
-  explicit UnaryCall(Reply* reply) : reply_(reply) {}
-
-  std::shared_ptr<UnaryCall> self_;
-  Reply* const reply_;
-  std::mutex mutex_;
-  bool finished_ = false;  // guarded by mutex_
-};
-
-// The common part of the streams: at most one write in flight, Finish once and never beside a write.
-template <typename Message>
-class StreamCall : public grpc::ServerWriteReactor<Message> {
- public:
-  void OnWriteDone(bool ok) override {
-    {
-      const std::lock_guard lock(mutex_);
-      writing_ = false;
-      if (!ok) End(grpc::Status(grpc::StatusCode::CANCELLED, "the client went away"));
-    }
-    Pump();
-  }
-
-  void OnCancel() override {
-    {
-      const std::lock_guard lock(mutex_);
-      End(grpc::Status(grpc::StatusCode::CANCELLED, "the client went away or its deadline passed"));
-    }
-    Pump();
-    Abandoned();
-  }
-
-  void OnDone() override { const std::shared_ptr<StreamCall> last = std::move(self_); }
-
- protected:
-  // The next message into `message`, or false. Called with mutex_ held.
-  virtual bool Next(Message& message) = 0;
-  // The client is gone. Called without mutex_.
-  virtual void Abandoned() = 0;
-
-  void KeepAlive(std::shared_ptr<StreamCall> self) { self_ = std::move(self); }
-
-  // mutex_ is held. The stream ends with `status` once the write in flight is done; the first call counts.
-  void End(grpc::Status status) {
-    if (!end_) end_ = std::move(status);
-  }
-  bool ended() const { return end_.has_value(); }
-
-  // Writes what there is, or finishes. Without mutex_; any thread.
-  void Pump() {
-    std::optional<grpc::Status> finish;
-    {
-      const std::lock_guard lock(mutex_);
-      if (writing_ || finished_) return;
-      const bool gone = end_ && !end_->ok();
-      message_.Clear();
-      if (!gone && Next(message_)) {
-        writing_ = true;
-      } else if (end_) {
-        finished_ = true;
-        finish = *end_;
-      } else {
-        return;
-      }
-    }
-    if (finish) {
-      this->Finish(*finish);
-    } else {
-      this->StartWrite(&message_);
-    }
-  }
-
-  std::mutex mutex_;
-
- private:
-  std::shared_ptr<StreamCall> self_;
-  Message message_;  // in flight while writing_
-  // Guarded by mutex_:
-  bool writing_ = false;
-  bool finished_ = false;
-  std::optional<grpc::Status> end_;
-};
-
-class EventStream final : public StreamCall<v1::Event> {
- public:
-  static EventStream* Start(Control& control, int64_t after) {
-    const auto call = std::make_shared<EventStream>();
-    call->KeepAlive(call);
-    const std::weak_ptr<EventStream> weak = call;
-    auto reader = control.ReadEvents(after, [weak] {
-      if (const auto stream = weak.lock()) stream->Pump();
-    });
-    {
-      const std::lock_guard lock(call->mutex_);
-      call->reader_ = std::move(reader);
-    }
-    // Headers first: a client knows then that it misses nothing from here on.
-    call->StartSendInitialMetadata();
-    call->Pump();
-    return call.get();
-  }
-
- private:
-  bool Next(v1::Event& message) override {
-    if (batch_.empty() && reader_ != nullptr) {
-      for (Event& event : reader_->Take(kEventBatch)) batch_.push_back(std::move(event));
-    }
-    if (batch_.empty()) return false;
-    ToProto(batch_.front(), message);
-    batch_.pop_front();
-    return true;
-  }
-  void Abandoned() override {}
-
-  // Guarded by mutex_:
-  std::shared_ptr<EventReader> reader_;
-  std::deque<Event> batch_;
-};
-
-class SyncStream final : public StreamCall<v1::SyncReply> {
- public:
-  static SyncStream* Start(Control& control, SyncScope scope) {
-    const auto call = std::make_shared<SyncStream>();
-    call->KeepAlive(call);
-    auto cancel = control.Sync(
-        std::move(scope), [call](Progress progress) { call->Report(std::move(progress)); },
-        [call](absl::StatusOr<RunReport> report) { call->Complete(std::move(report)); });
-    bool abandoned;
-    {
-      const std::lock_guard lock(call->mutex_);
-      abandoned = call->ended();
-      if (!abandoned) call->cancel_ = cancel;
-    }
-    if (abandoned && cancel) cancel();
-    return call.get();
-  }
-
- private:
-  // A client slower than the progress gets the newest only.
-  void Report(Progress progress) {
-    {
-      const std::lock_guard lock(mutex_);
-      if (ended()) return;
-      progress_ = std::move(progress);
-    }
-    Pump();
-  }
-
-  void Complete(absl::StatusOr<RunReport> report) {
-    {
-      const std::lock_guard lock(mutex_);
-      if (ended()) return;
-      progress_.reset();
-      if (report.ok()) report_ = *std::move(report);
-      End(ToGrpc(report.status()));
-      cancel_ = nullptr;
-    }
-    Pump();
-  }
-
-  bool Next(v1::SyncReply& message) override {
-    if (progress_) {
-      ToProto(*progress_, *message.mutable_progress());
-      progress_.reset();
-      return true;
-    }
-    if (!report_) return false;
-    ToProto(*report_, *message.mutable_report());
-    report_.reset();
-    return true;
-  }
-
-  void Abandoned() override {
-    std::function<void()> cancel;
-    {
-      const std::lock_guard lock(mutex_);
-      cancel = std::move(cancel_);
-      cancel_ = nullptr;
-    }
-    if (cancel) cancel();
-  }
-
-  // Guarded by mutex_:
-  std::optional<Progress> progress_;
-  std::optional<RunReport> report_;
-  std::function<void()> cancel_;
-};
 
 absl::Status CheckEdgeNamed(const std::string& edge) {
   if (!edge.empty()) return absl::OkStatus();
@@ -263,15 +38,17 @@ std::string CanonicalEdge(const Control& control, const std::string& edge) {
 }
 
 template <typename Reply>
-grpc::ServerUnaryReactor* SetPaused(Control& control, const std::string& edge, bool paused, Reply* reply) {
+grpc::ServerUnaryReactor* SetPaused(Control& control, const std::string& edge, bool paused, Tickets& orders,
+                                    Reply* reply) {
   const auto call = UnaryCall<Reply>::Start(reply);
-  const absl::Status named = CheckEdgeNamed(edge);
+  const auto ticket = orders.Take();
+  const absl::Status named = ticket == nullptr ? TooManyOrders() : CheckEdgeNamed(edge);
   if (!named.ok()) {
     call->Answer(named, nullptr);
     return call.get();
   }
   const std::string name = CanonicalEdge(control, edge);
-  control.PauseEdge(edge, paused, [call, name](const absl::Status& status) {
+  control.PauseEdge(edge, paused, [call, name, ticket](const absl::Status& status) {
     call->Answer(status, [&](Reply& filled) { filled.set_edge(name); });
   });
   return call.get();
@@ -280,7 +57,10 @@ grpc::ServerUnaryReactor* SetPaused(Control& control, const std::string& edge, b
 }  // namespace
 
 CoordinatorService::CoordinatorService(Control& control, TopologyLoader load_topology)
-    : control_(control), load_topology_(std::move(load_topology)) {}
+    : control_(control),
+      load_topology_(std::move(load_topology)),
+      event_streams_(kMaxEventStreams),
+      orders_(kMaxOrders) {}
 
 grpc::ServerUnaryReactor* CoordinatorService::GetTopology(grpc::CallbackServerContext* /*context*/,
                                                           const v1::GetTopologyRequest* /*request*/,
@@ -307,28 +87,36 @@ grpc::ServerUnaryReactor* CoordinatorService::GetStatus(grpc::CallbackServerCont
 
 grpc::ServerWriteReactor<v1::Event>* CoordinatorService::WatchEvents(grpc::CallbackServerContext* /*context*/,
                                                                      const v1::WatchEventsRequest* request) {
-  return EventStream::Start(control_, request->has_after() ? request->after() : -1);
+  if (request->has_after() && request->after() < 0) {
+    return RefuseStream<v1::Event>(absl::InvalidArgumentError("after is negative"));
+  }
+  auto ticket = event_streams_.Take();
+  if (ticket == nullptr) return RefuseStream<v1::Event>(TooMany("streams of events are open", kMaxEventStreams));
+  return StartEventStream(control_, request->has_after() ? request->after() : -1, std::move(ticket));
 }
 
 grpc::ServerWriteReactor<v1::SyncReply>* CoordinatorService::Sync(grpc::CallbackServerContext* /*context*/,
                                                                   const v1::SyncRequest* request) {
+  auto ticket = orders_.Take();
+  if (ticket == nullptr) return RefuseStream<v1::SyncReply>(TooManyOrders());
   SyncScope scope;
   scope.replica = request->replica();
   scope.edge = request->edge();
   scope.mailbox = request->mailbox();
-  return SyncStream::Start(control_, std::move(scope));
+  return StartSyncStream(control_, std::move(scope), std::move(ticket));
 }
 
 grpc::ServerUnaryReactor* CoordinatorService::Plan(grpc::CallbackServerContext* /*context*/,
                                                    const v1::PlanRequest* request, v1::PlanReply* reply) {
   const auto call = UnaryCall<v1::PlanReply>::Start(reply);
   const int32_t asked = request->limit();
-  if (asked < 0) {
-    call->Answer(absl::InvalidArgumentError("limit is negative"), nullptr);
+  const auto ticket = orders_.Take();
+  if (ticket == nullptr || asked < 0) {
+    call->Answer(asked < 0 ? absl::InvalidArgumentError("limit is negative") : TooManyOrders(), nullptr);
     return call.get();
   }
   const int32_t limit = asked == 0 ? kMaxPlanItems : std::min(asked, kMaxPlanItems);
-  control_.Plan([call, limit](const absl::StatusOr<std::vector<PlanItem>>& items) {
+  auto cancel = control_.Plan([call, limit, ticket](const absl::StatusOr<std::vector<PlanItem>>& items) {
     call->Answer(items.status(), [&](v1::PlanReply& filled) {
       filled.set_total(static_cast<int64_t>(items->size()));
       for (const PlanItem& item : *items) {
@@ -337,6 +125,7 @@ grpc::ServerUnaryReactor* CoordinatorService::Plan(grpc::CallbackServerContext* 
       }
     });
   });
+  call->OnAbandoned(std::move(cancel));
   return call.get();
 }
 
@@ -344,11 +133,18 @@ grpc::ServerUnaryReactor* CoordinatorService::ListConflicts(grpc::CallbackServer
                                                             const v1::ListConflictsRequest* request,
                                                             v1::ListConflictsReply* reply) {
   const auto call = UnaryCall<v1::ListConflictsReply>::Start(reply);
-  control_.ListConflicts(request->open_only(), [call](const absl::StatusOr<std::vector<ConflictReport>>& conflicts) {
-    call->Answer(conflicts.status(), [&](v1::ListConflictsReply& filled) {
-      for (const ConflictReport& conflict : *conflicts) ToProto(conflict, *filled.add_conflicts());
-    });
-  });
+  const auto ticket = orders_.Take();
+  if (ticket == nullptr) {
+    call->Answer(TooManyOrders(), nullptr);
+    return call.get();
+  }
+  control_.ListConflicts(request->open_only(),
+                         [call, ticket](const absl::StatusOr<std::vector<ConflictReport>>& conflicts) {
+                           call->Answer(conflicts.status(), [&](v1::ListConflictsReply& filled) {
+                             for (const ConflictReport& conflict : *conflicts)
+                               ToProto(conflict, *filled.add_conflicts());
+                           });
+                         });
   return call.get();
 }
 
@@ -364,26 +160,27 @@ grpc::ServerUnaryReactor* CoordinatorService::ResolveConflict(grpc::CallbackServ
 grpc::ServerUnaryReactor* CoordinatorService::PauseEdge(grpc::CallbackServerContext* /*context*/,
                                                         const v1::PauseEdgeRequest* request,
                                                         v1::PauseEdgeReply* reply) {
-  return SetPaused(control_, request->edge(), true, reply);
+  return SetPaused(control_, request->edge(), true, orders_, reply);
 }
 
 grpc::ServerUnaryReactor* CoordinatorService::ResumeEdge(grpc::CallbackServerContext* /*context*/,
                                                          const v1::ResumeEdgeRequest* request,
                                                          v1::ResumeEdgeReply* reply) {
-  return SetPaused(control_, request->edge(), false, reply);
+  return SetPaused(control_, request->edge(), false, orders_, reply);
 }
 
 grpc::ServerUnaryReactor* CoordinatorService::ReloadTopology(grpc::CallbackServerContext* /*context*/,
                                                              const v1::ReloadTopologyRequest* /*request*/,
                                                              v1::ReloadTopologyReply* reply) {
   const auto call = UnaryCall<v1::ReloadTopologyReply>::Start(reply);
-  const absl::StatusOr<LoadedTopology> loaded = load_topology_();
+  const auto ticket = orders_.Take();
+  const absl::StatusOr<LoadedTopology> loaded = ticket ? load_topology_() : TooManyOrders();
   if (!loaded.ok()) {
     call->Answer(loaded.status(), nullptr);
     return call.get();
   }
   const LoadedTopology topology = *loaded;
-  control_.Reload(topology.graph, [call, topology](const absl::Status& status) {
+  control_.Reload(topology.graph, [call, topology, ticket](const absl::Status& status) {
     call->Answer(status, [&](v1::ReloadTopologyReply& filled) {
       filled.set_name(topology.graph->name());
       filled.set_replicas(topology.graph->replica_count());

@@ -1,8 +1,8 @@
 // The gRPC service: translates between control.proto and the engine's Control; decides nothing itself.
 //
 // rpc/server.h hosts it. gRPC's threads call in, the engine thread answers through callbacks; each call is an object of
-// its own, shared by whoever may still touch it and alive until gRPC is done with it (OnDone). Nothing here blocks the
-// engine: a stream has one message in flight and keeps no queue beyond one batch.
+// its own (rpc/call.h). Nothing here blocks the engine or grows its queue: streams keep no queue of their own, and both
+// streams of events and orders that wait for the engine are bounded; beyond that a call ends with RESOURCE_EXHAUSTED.
 #ifndef IMAPMESH_RPC_SERVICE_H_
 #define IMAPMESH_RPC_SERVICE_H_
 
@@ -12,6 +12,7 @@
 #include "base/status.h"
 #include "engine/sync/control.h"
 #include "graph/load.h"
+#include "rpc/call.h"
 #include "rpc/control.grpc.pb.h"
 
 namespace imapmesh {
@@ -52,6 +53,8 @@ class CoordinatorService final : public v1::Coordinator::CallbackService {
  private:
   Control& control_;
   TopologyLoader load_topology_;
+  Tickets event_streams_;
+  Tickets orders_;
 };
 
 }  // namespace imapmesh

@@ -108,10 +108,24 @@ class FakeControl : public Control {
     sync_done_ = std::move(done);
     return [this] { sync_cancelled_ = true; };
   }
-  void Plan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done) override {
+  std::function<void()> Plan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done) override {
+    if (plan_hangs_) {
+      const std::lock_guard lock(mutex_);
+      hung_plans_.push_back(std::move(done));
+      return [this] { ++plans_cancelled_; };
+    }
     std::vector<PlanItem> items(5);
     items[0].operation = "APPEND";
     done(std::move(items));
+    return [] {};
+  }
+  void DropHungPlans() {
+    const std::lock_guard lock(mutex_);
+    hung_plans_.clear();
+  }
+  size_t hung_plans() {
+    const std::lock_guard lock(mutex_);
+    return hung_plans_.size();
   }
   void ListConflicts(bool, std::function<void(absl::StatusOr<std::vector<ConflictReport>>)> done) override {
     const std::lock_guard lock(mutex_);
@@ -150,6 +164,8 @@ class FakeControl : public Control {
   std::function<void(absl::StatusOr<std::vector<ConflictReport>>)> conflicts_done_;
   std::atomic<bool> sync_cancelled_ = false;
   std::atomic<bool> paused_ = false;
+  std::atomic<bool> plan_hangs_ = false;
+  std::atomic<int> plans_cancelled_ = 0;
 
  private:
   class Reader : public EventReader {
@@ -178,6 +194,7 @@ class FakeControl : public Control {
   std::shared_ptr<const Graph> graph_ = std::make_shared<const Graph>(Pair(), "/");
   std::mutex mutex_;
   std::deque<Event> events_;
+  std::vector<std::function<void(absl::StatusOr<std::vector<PlanItem>>)>> hung_plans_;
   std::map<int64_t, std::function<void()>> wakes_;
   int64_t next_event_ = 1;
   int64_t next_reader_ = 1;
@@ -292,16 +309,93 @@ TEST_F(ServiceTest, SlowReaderMissesEventsButHoldsNobodyUp) {
   const std::string long_text(1500, 'x');
   for (int i = 0; i < kEvents; ++i) control_.Add(long_text);  // never blocks: far more than the transport buffers
   int64_t last = 0;
-  int received = 0;
+  int64_t received = 0;
+  int64_t missed = 0;
   v1::Event event;
   while (last < kEvents && stream->Read(&event)) {
-    EXPECT_GT(event.id(), last);
+    if (event.kind() == "EVENTS_MISSED") {
+      EXPECT_EQ(event.id(), last + event.missed()) << "the marker stands for what is not there";
+      missed += event.missed();
+    } else {
+      EXPECT_EQ(event.id(), last + 1) << "a gap without a marker";
+      ++received;
+    }
     last = event.id();
-    ++received;
   }
   EXPECT_EQ(last, kEvents);
-  EXPECT_LT(received, kEvents);
+  EXPECT_GT(missed, 0);
+  EXPECT_EQ(received + missed, kEvents);
   context_.TryCancel();
+}
+
+TEST_F(ServiceTest, ReaderThatComesBackTooLateIsToldHowMuchItMissed) {
+  for (int i = 0; i < 150; ++i) control_.Add("early");  // 51 to 150 are kept
+  v1::WatchEventsRequest request;
+  request.set_after(20);
+  const auto stream = stub_->WatchEvents(&context_, request);
+  v1::Event event;
+  ASSERT_TRUE(stream->Read(&event));
+  EXPECT_EQ(event.kind(), "EVENTS_MISSED");
+  EXPECT_EQ(event.id(), 50);
+  EXPECT_EQ(event.missed(), 30);
+  ASSERT_TRUE(stream->Read(&event));
+  EXPECT_EQ(event.id(), 51);
+  context_.TryCancel();
+}
+
+TEST_F(ServiceTest, PlanThatTheClientLeavesStopsTheScan) {
+  control_.plan_hangs_ = true;
+  context_.set_deadline(std::chrono::system_clock::now() + milliseconds(200));
+  v1::PlanReply reply;
+  EXPECT_EQ(stub_->Plan(&context_, v1::PlanRequest(), &reply).error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_TRUE(Eventually([&] { return control_.plans_cancelled_ == 1; }));
+}
+
+TEST_F(ServiceTest, OrdersThatWaitForTheEngineAreBounded) {
+  control_.plan_hangs_ = true;
+  // Given callers that order and go away while the engine is busy with something else
+  v1::PlanReply reply;
+  grpc::Status status;
+  for (int i = 0; i < 200; ++i) {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + milliseconds(50));
+    status = stub_->Plan(&context, v1::PlanRequest(), &reply);
+    if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) break;
+    ASSERT_EQ(status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  }
+  // Then its queue is bounded, though every one of them is gone
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED) << status.error_message();
+  EXPECT_LE(control_.hung_plans(), 64u);
+  // And when the engine has dropped them there is room again
+  control_.DropHungPlans();
+  control_.plan_hangs_ = false;
+  EXPECT_TRUE(stub_->Plan(&context_, v1::PlanRequest(), &reply).ok());
+}
+
+TEST_F(ServiceTest, StreamsOfEventsAreBounded) {
+  std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
+  std::vector<std::unique_ptr<grpc::ClientReader<v1::Event>>> streams;
+  std::vector<std::unique_ptr<v1::Coordinator::Stub>> stubs;
+  grpc::Status refused;
+  for (int i = 0; i < 200; ++i) {
+    if (i % 20 == 0) {  // a connection has room for 32 calls
+      grpc::ChannelArguments own;
+      own.SetInt("connection", i);
+      stubs.push_back(v1::Coordinator::NewStub(
+          grpc::CreateCustomChannel("unix:" + path_, grpc::InsecureChannelCredentials(), own)));
+    }
+    contexts.push_back(std::make_unique<grpc::ClientContext>());
+    streams.push_back(stubs.back()->WatchEvents(contexts.back().get(), v1::WatchEventsRequest()));
+    streams.back()->WaitForInitialMetadata();
+    if (contexts.back()->GetServerInitialMetadata().empty() && i >= 128) {
+      refused = streams.back()->Finish();
+      break;
+    }
+  }
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED) << refused.error_message();
+  EXPECT_LE(control_.readers(), 128u);
+  for (const auto& context : contexts) context->TryCancel();
+  EXPECT_TRUE(Eventually([&] { return control_.readers() == 0; }));
 }
 
 TEST_F(ServiceTest, SyncStreamsProgressAndEndsWithTheReport) {
@@ -447,33 +541,24 @@ TEST_F(ServiceTest, BeyondLoopbackMutualTlsIsRequired) {
     EXPECT_TRUE(absl::IsInvalidArgument(start_error_)) << start_error_;
     EXPECT_NE(Message(start_error_).find("mutual TLS"), std::string::npos) << start_error_;
   }
+  options_.insecure_loopback = true;
+  options_.addresses = {"192.0.2.1:7443"};
+  EXPECT_EQ(Start(), nullptr) << "that option is for loopback alone";
+}
+
+TEST_F(ServiceTest, LoopbackWithoutTlsOnlyWhenAskedForByName) {
   options_.addresses = {"127.0.0.1:0"};
+  EXPECT_EQ(Start(), nullptr);
+  EXPECT_TRUE(absl::IsInvalidArgument(start_error_)) << start_error_;
+  EXPECT_NE(Message(start_error_).find("--insecure-loopback"), std::string::npos) << start_error_;
+  options_.insecure_loopback = true;
   const auto loopback = Start();
   ASSERT_NE(loopback, nullptr) << start_error_;
   EXPECT_NE(loopback->addresses()[0], "127.0.0.1:0");
-}
-
-TEST_F(ServiceTest, MutualTlsLetsInWhoHasACertificateAndNobodyElse) {
-  options_.tls_cert = options_.tls_client_ca = folder_ + "/cert.pem";
-  options_.tls_key = folder_ + "/key.pem";
-  const std::string make =
-      "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
-      "-subj /CN=localhost -addext subjectAltName=IP:127.0.0.1,DNS:localhost -keyout " +
-      options_.tls_key + " -out " + options_.tls_cert + " 2>/dev/null";
-  ASSERT_EQ(std::system(make.c_str()), 0);
-  options_.addresses = {"127.0.0.1:0"};
-  const auto server = Start();
-  ASSERT_NE(server, nullptr) << start_error_;
-  ClientOptions client_options;
-  client_options.address = server->addresses()[0];
-  std::ostringstream out, error;
-  EXPECT_FALSE(Client::Connect(client_options, out, error).ok() &&
-               (*Client::Connect(client_options, out, error))->Status(false) == kExitDone);
-  client_options.tls_ca = client_options.tls_cert = options_.tls_cert;
-  client_options.tls_key = options_.tls_key;
-  const auto client = Client::Connect(client_options, out, error);
-  ASSERT_TRUE(client.ok()) << client.status();
-  EXPECT_EQ((*client)->Status(false), kExitDone) << error.str();
+  const auto stub =
+      v1::Coordinator::NewStub(grpc::CreateChannel(loopback->addresses()[0], grpc::InsecureChannelCredentials()));
+  v1::GetStatusReply reply;
+  EXPECT_TRUE(stub->GetStatus(&context_, v1::GetStatusRequest(), &reply).ok());
 }
 
 TEST_F(ServiceTest, TlsFilesThatAreNoGoodAreNamed) {

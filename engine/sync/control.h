@@ -242,7 +242,8 @@ class Control {
   virtual std::shared_ptr<const StatusSnapshot> GetStatus() const = 0;
 
   // `wake` is called (any thread, must not block) whenever the reader may have something to take; the first call may
-  // come before this returns. Reading starts after event `after` as far as it is still kept; -1: only what is new.
+  // come before this returns. Reading starts after event `after` as far as it is still kept; -1: only what is new; an
+  // event that is yet to come is one of an earlier run of the daemon: then with the oldest kept.
   virtual std::shared_ptr<EventReader> ReadEvents(int64_t after, std::function<void()> wake) = 0;
 
   // Rounds until converged. `progress` at most ten times a second. `done` once: kInvalidArgument or kNotFound for a bad
@@ -250,8 +251,9 @@ class Control {
   virtual std::function<void()> Sync(SyncScope scope, std::function<void(Progress)> progress,
                                      std::function<void(absl::StatusOr<RunReport>)> done) = 0;
 
-  // Looks, identifies and merges, and tells what would be done; changes nothing on any server.
-  virtual void Plan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done) = 0;
+  // Looks, identifies and merges, and tells what would be done; changes nothing on any server. The returned function
+  // cancels it: no further mailbox is looked into, and `done` gets kCancelled.
+  virtual std::function<void()> Plan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done) = 0;
 
   virtual void ListConflicts(bool open_only, std::function<void(absl::StatusOr<std::vector<ConflictReport>>)> done) = 0;
   // Decides an open conflict and lets a round carry it out. `replica` is for kKeep. kNotFound: no such conflict or

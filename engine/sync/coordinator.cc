@@ -172,7 +172,8 @@ asio::awaitable<void> Coordinator::LookTask(ReplicaIndex r, absl::Status& failur
 asio::awaitable<void> Coordinator::ObserveTask(ReplicaIndex r, std::string mailbox, Permits& permits,
                                                absl::Status& failure) {
   co_await permits.Acquire();
-  if (mesh_.IsUp(r) && failure.ok() && !stopping_) {
+  const bool nobody_waits = plan_cancelled_ != nullptr && *plan_cancelled_;  // what is due stays due
+  if (mesh_.IsUp(r) && failure.ok() && !stopping_ && !nobody_waits) {
     const absl::Status status = co_await ObserveCopy(mesh_, r, mailbox);
     if (!status.ok()) failure = status;
   }

@@ -56,7 +56,7 @@ class Coordinator : public Control {
   std::shared_ptr<EventReader> ReadEvents(int64_t after, std::function<void()> wake) override;
   std::function<void()> Sync(SyncScope scope, std::function<void(Progress)> progress,
                              std::function<void(absl::StatusOr<RunReport>)> done) override;
-  void Plan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done) override;
+  std::function<void()> Plan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done) override;
   void ListConflicts(bool open_only, std::function<void(absl::StatusOr<std::vector<ConflictReport>>)> done) override;
   void Resolve(int64_t conflict, Decision decision, std::string replica,
                std::function<void(absl::StatusOr<ConflictReport>)> done) override;
@@ -76,6 +76,7 @@ class Coordinator : public Control {
     std::shared_ptr<std::atomic<bool>> cancelled;
   };
   using Order = std::function<asio::awaitable<absl::Status>()>;
+  using Cancelled = std::shared_ptr<std::atomic<bool>>;
 
   explicit Coordinator(CoordinatorOptions options);
   absl::Status BuildReplicas(std::shared_ptr<const Graph> graph);
@@ -98,7 +99,8 @@ class Coordinator : public Control {
   void RenewHope();
 
   asio::awaitable<absl::Status> RunSync(SyncOrder order);
-  asio::awaitable<absl::Status> RunPlan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done);
+  asio::awaitable<absl::Status> RunPlan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done,
+                                        Cancelled cancelled);
   asio::awaitable<absl::Status> RunListConflicts(bool open_only,
                                                  std::function<void(absl::StatusOr<std::vector<ConflictReport>>)> done);
   asio::awaitable<absl::Status> RunResolve(int64_t conflict, Decision decision, std::string replica,
@@ -135,6 +137,7 @@ class Coordinator : public Control {
   bool stopping_ = false;
   bool watching_ = false;
   bool settling_ = false;
+  Cancelled plan_cancelled_;  // of the Plan that runs; else null
   int64_t rounds_ = 0;
   int64_t conflicts_open_ = 0;
   int64_t conflicts_resolved_ = 0;

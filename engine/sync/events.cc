@@ -44,7 +44,8 @@ void EventLog::Add(Event event) {
 std::shared_ptr<EventReader> EventLog::Read(int64_t after, std::function<void()> wake) {
   const std::lock_guard lock(mutex_);
   const int64_t id = next_reader_++;
-  const int64_t from = after < 0 ? next_id_ - 1 : after;
+  const int64_t newest = next_id_ - 1;
+  const int64_t from = after < 0 ? newest : after > newest ? 0 : after;
   wakes_[id] = std::make_shared<std::function<void()>>(std::move(wake));
   return std::make_shared<Reader>(shared_from_this(), id, from);
 }

@@ -108,25 +108,30 @@ asio::awaitable<absl::Status> Coordinator::RunSync(SyncOrder order) {
 
 // ---- plan
 
-void Coordinator::Plan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done) {
-  Post([this, done = std::move(done)] { return RunPlan(done); });
+std::function<void()> Coordinator::Plan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done) {
+  auto cancelled = std::make_shared<std::atomic<bool>>(false);
+  Post([this, done = std::move(done), cancelled] { return RunPlan(done, cancelled); });
+  return [cancelled] { *cancelled = true; };
 }
 
-asio::awaitable<absl::Status> Coordinator::RunPlan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done) {
-  if (stopping_) {
-    done(absl::UnavailableError("the daemon is stopping"));
+asio::awaitable<absl::Status> Coordinator::RunPlan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done,
+                                                   Cancelled cancelled) {
+  if (stopping_ || *cancelled) {
+    done(stopping_ ? absl::UnavailableError("the daemon is stopping")
+                   : absl::CancelledError("the plan was cancelled before it began"));
     co_return absl::OkStatus();
   }
+  plan_cancelled_ = cancelled;
   for (ReplicaSlot& slot : mesh_.replicas) slot.look_due = slot.compare_due = true;
   absl::Status status = co_await LookAndObserve();
   std::vector<PlanItem> items;
-  if (status.ok()) {
+  if (status.ok() && !*cancelled) {
     const auto mailboxes = co_await UnsettledMailboxes();
     status = mailboxes.status();
     const auto view = mesh_.View(false), ideal = mesh_.View(true);
     const PlanExceptions exceptions = Exceptions();
     for (size_t m = 0; status.ok() && m < mailboxes->size(); ++m) {
-      for (MessageId after; true;) {
+      for (MessageId after; !*cancelled;) {
         PlanBatch batch(*view, *ideal, exceptions, (*mailboxes)[m], after, kPlanBatch, mesh_.clock->UnixMillis());
         const auto work = co_await mesh_.store->Run(batch);
         status = work.status();
@@ -137,8 +142,9 @@ asio::awaitable<absl::Status> Coordinator::RunPlan(std::function<void(absl::Stat
       }
     }
   }
-  if (!status.ok()) {
-    done(status);
+  plan_cancelled_ = nullptr;
+  if (!status.ok() || *cancelled) {
+    done(status.ok() ? absl::CancelledError("the plan was cancelled") : status);
     co_return status;
   }
   std::stable_sort(items.begin(), items.end(), [](const PlanItem& a, const PlanItem& b) { return a.wave < b.wave; });
