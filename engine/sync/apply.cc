@@ -1,5 +1,7 @@
 #include "engine/sync/apply.h"
 
+#include <set>
+
 #include "engine/sync/apply_appends.h"
 #include "engine/sync/apply_changes.h"
 #include "engine/sync/apply_copies.h"
@@ -18,6 +20,20 @@ bool HasConflict(const Work& work) {
   return false;
 }
 
+std::set<ReplicaIndex> Targets(const Work& work) {
+  std::set<ReplicaIndex> targets;
+  for (const PlannedMessage& planned : work.messages) {
+    for (const CopyPlan& copy : planned.plan.copies) targets.insert(copy.target);
+  }
+  return targets;
+}
+
+// A copy made by the server carries the flags of its source: those are brought up to date first.
+asio::awaitable<void> ApplyFlagsAndCopies(Recorder& recorder, const Work& work, ReplicaIndex target) {
+  co_await ApplyFlags(recorder, work, target);
+  if (recorder.failure().ok()) co_await ApplyCopies(recorder, work, target);
+}
+
 }  // namespace
 
 asio::awaitable<absl::StatusOr<int64_t>> ApplyAdditionsAndFlags(Mesh& mesh, const Work& work) {
@@ -25,11 +41,10 @@ asio::awaitable<absl::StatusOr<int64_t>> ApplyAdditionsAndFlags(Mesh& mesh, cons
   co_await recorder.LoadFlagNames(work);
   if (recorder.failure().ok()) {
     TaskGroup tasks(mesh.executor);
-    tasks.Start(ApplyCopies(recorder, work));
+    for (const ReplicaIndex target : Targets(work)) tasks.Start(ApplyFlagsAndCopies(recorder, work, target));
     tasks.Start(ApplyAppends(recorder, work));
     co_await tasks.Join();
   }
-  if (recorder.failure().ok()) co_await ApplyFlags(recorder, work);
   if (!recorder.failure().ok()) co_return recorder.failure();
   co_return recorder.done();
 }
@@ -38,7 +53,9 @@ asio::awaitable<absl::StatusOr<int64_t>> ApplyDeletions(Mesh& mesh, const Work& 
   // What a conflict is about must be read before it is gone.
   if (HasConflict(work)) CO_RETURN_IF_ERROR(co_await DescribeConflicts(mesh));
   Recorder recorder(mesh);
-  co_await ApplyExpunges(recorder, work);
+  TaskGroup tasks(mesh.executor);
+  for (const ReplicaIndex target : Targets(work)) tasks.Start(ApplyExpunges(recorder, work, target));
+  co_await tasks.Join();
   if (!recorder.failure().ok()) co_return recorder.failure();
   co_return recorder.done();
 }

@@ -51,6 +51,12 @@ struct PendingCounts {
   int64_t deletions = 0;
   int64_t mailboxes = 0;
   int64_t total() const { return additions + flags + deletions + mailboxes; }
+  void Add(const PendingCounts& other) {
+    additions += other.additions;
+    flags += other.flags;
+    deletions += other.deletions;
+    mailboxes += other.mailboxes;
+  }
 };
 
 struct EdgeReport {

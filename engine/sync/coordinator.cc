@@ -16,7 +16,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr size_t kPlanBatch = 2000;
 constexpr int kMaxRounds = 200;  // a bound, never reached by a mesh that can come to rest
 // RFC 5788's registry says of $Junk and $NotJunk that a message has one at most; Thunderbird's pair likewise.
 constexpr std::pair<const char*, const char*> kExclusivePairs[] = {{"$Junk", "$NotJunk"}, {"Junk", "NonJunk"}};
@@ -217,25 +216,23 @@ PlanExceptions Coordinator::Exceptions() const {
   return exceptions;
 }
 
-asio::awaitable<absl::StatusOr<std::vector<MailboxId>>> Coordinator::UnsettledMailboxes() {
+asio::awaitable<absl::StatusOr<std::vector<UnsettledMailbox>>> Coordinator::UnsettledMailboxes() {
   const auto load = [](State& state) { return state.UnsettledMailboxes(); };
-  auto mailboxes = co_await mesh_.store->Run(load);
-  if (!mailboxes.ok()) co_return mailboxes.status();
-  std::vector<MailboxId> known;
-  MailboxId inbox;
+  const auto counts = co_await mesh_.store->Run(load);
+  if (!counts.ok()) co_return counts.status();
+  std::vector<UnsettledMailbox> mailboxes;
   for (const auto& [name, entry] : mesh_.mailboxes) {
-    if (name == "INBOX") inbox = entry.id;
-    if (std::find(mailboxes->begin(), mailboxes->end(), entry.id) != mailboxes->end()) known.push_back(entry.id);
+    const auto count = counts->find(entry.id);
+    if (count != counts->end()) mailboxes.push_back({entry.id, name, count->second});
   }
-  std::stable_partition(known.begin(), known.end(), [&](MailboxId id) { return id == inbox; });
-  co_return known;
+  SortForPlanning(mailboxes);
+  co_return mailboxes;
 }
 
-asio::awaitable<absl::Status> Coordinator::EstimateProgress(std::vector<MailboxId> mailboxes) {
-  const auto count = [](State& state) { return state.CountUnsettled(); };
-  const auto unsettled = co_await mesh_.store->Run(count);
-  if (!unsettled.ok()) co_return unsettled.status();
-  if (*unsettled < kProgressWorthwhile) co_return absl::OkStatus();
+asio::awaitable<absl::Status> Coordinator::EstimateProgress(const std::vector<UnsettledMailbox>& mailboxes) {
+  int64_t unsettled = 0;
+  for (const UnsettledMailbox& mailbox : mailboxes) unsettled += mailbox.messages;
+  if (unsettled < kProgressWorthwhile) co_return absl::OkStatus();
   const auto view = mesh_.View(false), ideal = mesh_.View(true);
   const PlanExceptions exceptions = Exceptions();
   mesh_.progress.phase = "adding";
@@ -243,68 +240,67 @@ asio::awaitable<absl::Status> Coordinator::EstimateProgress(std::vector<MailboxI
   for (const GraphEdge& edge : mesh_.graph->edges()) {
     mesh_.progress.edges.push_back({mesh_.name(edge.a), mesh_.name(edge.b), 0, 0, 0, 0});
   }
-  for (const MailboxId mailbox : mailboxes) {
-    for (MessageId after; true;) {
-      PlanBatch batch(*view, *ideal, exceptions, mailbox, after, kPlanBatch, mesh_.clock->UnixMillis());
-      const auto work = co_await mesh_.store->Run(batch);
-      if (!work.ok()) co_return work.status();
-      for (const PlannedMessage& planned : work->messages) {
-        for (const CopyPlan& copy : planned.plan.copies) {
-          if (copy.action != Action::kAdd || copy.because.edge.value < 0) continue;
-          Progress::Edge& edge = mesh_.progress.edges[static_cast<size_t>(copy.because.edge.value)];
-          ++edge.messages_total;
-          edge.bytes_total += static_cast<int64_t>(planned.message.size);
-        }
+  PlanPosition next;
+  for (bool more = true; more;) {
+    PlanBatch batch(*view, *ideal, exceptions, mailboxes, next, mesh_.clock->UnixMillis());
+    const auto work = co_await mesh_.store->Run(batch);
+    if (!work.ok()) co_return work.status();
+    for (const PlannedMessage& planned : work->messages) {
+      for (const CopyPlan& copy : planned.plan.copies) {
+        if (copy.action != Action::kAdd || copy.because.edge.value < 0) continue;
+        Progress::Edge& edge = mesh_.progress.edges[static_cast<size_t>(copy.because.edge.value)];
+        ++edge.messages_total;
+        edge.bytes_total += static_cast<int64_t>(planned.message.size);
       }
-      if (!work->more) break;
-      after = work->last;
     }
+    next = work->next;
+    more = work->more;
   }
   co_return absl::OkStatus();
 }
 
 asio::awaitable<absl::StatusOr<int64_t>> Coordinator::PlanAndApply() {
-  CO_ASSIGN_OR_RETURN(const int64_t created, co_await ApplyMailboxes(mesh_));
-  CO_ASSIGN_OR_RETURN(const std::vector<MailboxId> mailboxes, co_await UnsettledMailboxes());
+  CO_ASSIGN_OR_RETURN(int64_t operations, co_await ApplyMailboxes(mesh_));
+  CO_ASSIGN_OR_RETURN(const std::vector<UnsettledMailbox> mailboxes, co_await UnsettledMailboxes());
   if (mesh_.on_progress) CO_RETURN_IF_ERROR(co_await EstimateProgress(mailboxes));
-  int64_t operations = created;
   PendingByEdge pending;
-  std::vector<MailboxId> with_deletions;
-  const auto ideal = mesh_.View(true);
-  for (const bool deletions : {false, true}) {
-    for (const MailboxId mailbox : deletions ? with_deletions : mailboxes) {
-      bool deletes = false;
-      for (MessageId after; !stopping_;) {
-        const auto view = mesh_.View(false);
-        const PlanExceptions exceptions = Exceptions();
-        PlanBatch batch(*view, *ideal, exceptions, mailbox, after, kPlanBatch, mesh_.clock->UnixMillis());
-        const auto work = co_await mesh_.store->Run(batch);
-        if (!work.ok()) co_return work.status();
-        for (const PlannedMessage& planned : work->messages) {
-          for (const CopyPlan& copy : planned.plan.copies) deletes |= copy.action == Action::kExpunge;
-        }
-        if (!deletions) {
-          for (const auto& [edge, counts] : batch.pending) {
-            pending[edge].additions += counts.additions;
-            pending[edge].flags += counts.flags;
-            pending[edge].deletions += counts.deletions;
-          }
-        }
-        absl::StatusOr<int64_t> done(0);
-        if (deletions) {
-          done = co_await ApplyDeletions(mesh_, *work);
-        } else {
-          done = co_await ApplyAdditionsAndFlags(mesh_, *work);
-        }
-        if (!done.ok()) co_return done.status();
-        operations += *done;
-        if (!work->more) break;
-        after = work->last;
-      }
-      if (deletes && !deletions) with_deletions.push_back(mailbox);
-    }
+  CO_ASSIGN_OR_RETURN(const int64_t added, co_await Pass(mailboxes, false, pending));
+  operations += added;
+  const bool deletions =
+      std::any_of(pending.begin(), pending.end(), [](const auto& edge) { return edge.second.deletions > 0; });
+  if (deletions) {
+    PendingByEdge counted_before;
+    CO_ASSIGN_OR_RETURN(const int64_t deleted, co_await Pass(mailboxes, true, counted_before));
+    operations += deleted;
   }
   pending_ = std::move(pending);
+  co_return operations;
+}
+
+// All batches once: additions and flags, or deletions.
+asio::awaitable<absl::StatusOr<int64_t>> Coordinator::Pass(const std::vector<UnsettledMailbox>& mailboxes,
+                                                           bool deletions, PendingByEdge& pending) {
+  int64_t operations = 0;
+  const auto ideal = mesh_.View(true);
+  PlanPosition next;
+  for (bool more = true; more && !stopping_;) {
+    const auto view = mesh_.View(false);
+    const PlanExceptions exceptions = Exceptions();
+    PlanBatch batch(*view, *ideal, exceptions, mailboxes, next, mesh_.clock->UnixMillis());
+    const auto work = co_await mesh_.store->Run(batch);
+    if (!work.ok()) co_return work.status();
+    for (const auto& [edge, counts] : batch.pending) pending[edge].Add(counts);
+    absl::StatusOr<int64_t> done(0);
+    if (deletions) {
+      done = co_await ApplyDeletions(mesh_, *work);
+    } else {
+      done = co_await ApplyAdditionsAndFlags(mesh_, *work);
+    }
+    if (!done.ok()) co_return done.status();
+    operations += *done;
+    next = work->next;
+    more = work->more;
+  }
   co_return operations;
 }
 

@@ -87,8 +87,10 @@ class Coordinator : public Control {
   asio::awaitable<void> LookTask(ReplicaIndex r, absl::Status& failure);
   asio::awaitable<void> ObserveTask(ReplicaIndex r, std::string mailbox, Permits& permits, absl::Status& failure);
   asio::awaitable<absl::StatusOr<int64_t>> PlanAndApply();
-  asio::awaitable<absl::StatusOr<std::vector<MailboxId>>> UnsettledMailboxes();
-  asio::awaitable<absl::Status> EstimateProgress(std::vector<MailboxId> mailboxes);
+  asio::awaitable<absl::StatusOr<int64_t>> Pass(const std::vector<UnsettledMailbox>& mailboxes, bool deletions,
+                                                PendingByEdge& pending);
+  asio::awaitable<absl::StatusOr<std::vector<UnsettledMailbox>>> UnsettledMailboxes();
+  asio::awaitable<absl::Status> EstimateProgress(const std::vector<UnsettledMailbox>& mailboxes);
   PlanExceptions Exceptions() const;
 
   // Rounds until nothing more can be done now.

@@ -9,7 +9,6 @@
 namespace imapmesh {
 namespace {
 
-constexpr size_t kPlanBatch = 2000;
 constexpr size_t kMaxPlanItems = 200'000;
 constexpr size_t kMaxConflicts = 10'000;
 
@@ -125,16 +124,15 @@ asio::awaitable<absl::Status> Coordinator::RunPlan(std::function<void(absl::Stat
     status = mailboxes.status();
     const auto view = mesh_.View(false), ideal = mesh_.View(true);
     const PlanExceptions exceptions = Exceptions();
-    for (size_t m = 0; status.ok() && m < mailboxes->size(); ++m) {
-      for (MessageId after; true;) {
-        PlanBatch batch(*view, *ideal, exceptions, (*mailboxes)[m], after, kPlanBatch, mesh_.clock->UnixMillis());
-        const auto work = co_await mesh_.store->Run(batch);
-        status = work.status();
-        if (!status.ok()) break;
-        AppendPlanItems(*work, items);
-        if (!work->more || items.size() > kMaxPlanItems) break;
-        after = work->last;
-      }
+    PlanPosition next;
+    for (bool more = status.ok(); more && items.size() <= kMaxPlanItems;) {
+      PlanBatch batch(*view, *ideal, exceptions, *mailboxes, next, mesh_.clock->UnixMillis());
+      const auto work = co_await mesh_.store->Run(batch);
+      status = work.status();
+      if (!status.ok()) break;
+      AppendPlanItems(*work, items);
+      next = work->next;
+      more = work->more;
     }
   }
   if (!status.ok()) {
