@@ -28,6 +28,7 @@ struct Chunk {
   std::vector<Portion> portions;
   uint64_t bytes = 0;
   std::set<ReplicaIndex> tried;  // sources, this one among them
+  Lanes lanes;                   // of targets that do not have it yet
 };
 
 using Bodies = std::map<MessageId, std::shared_ptr<const Body>>;
@@ -49,14 +50,15 @@ class Appender {
         tasks_(mesh_.executor),
         permits_(mesh_.executor, kChunksAhead),
         progress_(mesh_.executor) {}
-  asio::awaitable<void> Additions(const Work& work);
+  asio::awaitable<void> Additions(const Work& work, Lanes lanes);
 
  private:
-  asio::awaitable<void> RunChunk(std::shared_ptr<const Chunk> chunk);
+  asio::awaitable<void> RunChunk(std::shared_ptr<Chunk> chunk);
+  asio::awaitable<void> RunAgain(std::shared_ptr<Chunk> chunk);
   asio::awaitable<Bodies> FetchChunk(std::shared_ptr<const Chunk> chunk);
   asio::awaitable<void> RunFetch(ReplicaIndex source, MailboxReference mailbox, std::shared_ptr<Fetch> fetch);
-  asio::awaitable<void> Deliver(std::shared_ptr<const Chunk> chunk, std::shared_ptr<const Bodies> bodies);
-  asio::awaitable<void> DeliverTo(ReplicaIndex target, std::shared_ptr<const Chunk> chunk,
+  asio::awaitable<void> Deliver(std::shared_ptr<Chunk> chunk, std::shared_ptr<const Bodies> bodies);
+  asio::awaitable<void> DeliverTo(ReplicaIndex target, std::shared_ptr<Chunk> chunk,
                                   std::shared_ptr<const Bodies> bodies, std::shared_ptr<bool> delivered);
   asio::awaitable<void> AppendItems(ReplicaIndex target, std::vector<Change> changes,
                                     std::shared_ptr<const Bodies> bodies);
@@ -77,7 +79,7 @@ class Appender {
 
 // The chunks of a batch in its order. `tried` holds the sources that failed.
 std::vector<std::shared_ptr<Chunk>> Chunks(const Mesh& mesh, const std::vector<Portion>& portions,
-                                           const std::set<ReplicaIndex>& tried) {
+                                           const std::set<ReplicaIndex>& tried, const Lanes& lanes) {
   std::vector<std::shared_ptr<Chunk>> chunks;
   std::map<std::tuple<ReplicaIndex, MailboxId, std::vector<ReplicaIndex>>, std::shared_ptr<Chunk>> open;
   for (const Portion& portion : portions) {
@@ -101,6 +103,7 @@ std::vector<std::shared_ptr<Chunk>> Chunks(const Mesh& mesh, const std::vector<P
         chunk->targets = std::move(targets);
         chunk->tried = tried;
         chunk->tried.insert(supply.source);
+        for (const ReplicaIndex target : chunk->targets) chunk->lanes[target] = lanes.at(target);
         chunks.push_back(chunk);
       }
       chunk->portions.push_back({portion.planned, std::move(supply.copies)});
@@ -130,45 +133,49 @@ bool Appender::Recreate(ReplicaIndex target, const std::string& mailbox) {
   return true;
 }
 
-asio::awaitable<void> Appender::Additions(const Work& work) {
+asio::awaitable<void> Appender::Additions(const Work& work, Lanes lanes) {
   std::vector<Portion> portions;
   for (const PlannedMessage& planned : work.messages) {
     Portion portion{&planned, planned.Appends()};
     if (!portion.copies.empty()) portions.push_back(std::move(portion));
   }
   const std::set<ReplicaIndex> none_tried;
-  for (const std::shared_ptr<Chunk>& chunk : Chunks(mesh_, portions, none_tried)) {
+  std::vector<std::shared_ptr<Chunk>> chunks = Chunks(mesh_, portions, none_tried, lanes);
+  lanes.clear();
+  for (std::shared_ptr<Chunk>& chunk : chunks) {
     co_await permits_.Acquire();
-    if (!recorder_.failure().ok()) {
-      permits_.Release();
-      break;
-    }
-    tasks_.Start(RunChunk(chunk));
+    tasks_.Start(RunChunk(std::move(chunk)));
   }
   co_await tasks_.Join();
 }
 
 // Begins with a permit and gives it back.
-asio::awaitable<void> Appender::RunChunk(std::shared_ptr<const Chunk> chunk) {
+asio::awaitable<void> Appender::RunChunk(std::shared_ptr<Chunk> chunk) {
   Bodies fetched = co_await FetchChunk(chunk);
   const auto bodies = std::make_shared<const Bodies>(std::move(fetched));
-  if (!bodies->empty()) co_await Deliver(chunk, bodies);
-  permits_.Release();
   std::vector<Portion> missing;
   for (const Portion& portion : chunk->portions) {
     if (!bodies->contains(portion.planned->message.id)) missing.push_back(portion);
   }
-  for (const std::shared_ptr<Chunk>& next : Chunks(mesh_, missing, chunk->tried)) {
-    co_await permits_.Acquire();
-    tasks_.Start(RunChunk(next));
+  for (const std::shared_ptr<Chunk>& next : Chunks(mesh_, missing, chunk->tried, chunk->lanes)) {
+    tasks_.Start(RunAgain(next));
   }
+  if (!bodies->empty()) co_await Deliver(std::move(chunk), bodies);
+  permits_.Release();
+}
+
+asio::awaitable<void> Appender::RunAgain(std::shared_ptr<Chunk> chunk) {
+  co_await permits_.Acquire();
+  co_await RunChunk(std::move(chunk));
 }
 
 asio::awaitable<Bodies> Appender::FetchChunk(std::shared_ptr<const Chunk> chunk) {
   Bodies none;
   const std::string& mailbox = recorder_.MailboxName(*chunk->portions.front().planned);
   const MailboxCopyRecord* source = mesh_.FindCopy(chunk->source, mailbox);
-  if (!recorder_.MayWork(chunk->source) || source == nullptr) co_return none;
+  const bool wanted = std::any_of(chunk->targets.begin(), chunk->targets.end(),
+                                  [&](ReplicaIndex target) { return recorder_.MayWork(target); });
+  if (!wanted || !recorder_.MayWork(chunk->source) || source == nullptr) co_return none;
   auto fetch = std::make_shared<Fetch>();
   bool elsewhere = true;  // every message has another holder
   for (const Portion& portion : chunk->portions) {
@@ -212,13 +219,13 @@ asio::awaitable<void> Appender::RunFetch(ReplicaIndex source, MailboxReference m
 }
 
 // Returns once one target has the chunk, or all failed; the others go on.
-asio::awaitable<void> Appender::Deliver(std::shared_ptr<const Chunk> chunk, std::shared_ptr<const Bodies> bodies) {
+asio::awaitable<void> Appender::Deliver(std::shared_ptr<Chunk> chunk, std::shared_ptr<const Bodies> bodies) {
   const auto delivered = std::make_shared<bool>(false);
   for (const ReplicaIndex target : chunk->targets) tasks_.Start(DeliverTo(target, chunk, bodies, delivered));
   while (!*delivered) co_await progress_.Wait();
 }
 
-asio::awaitable<void> Appender::DeliverTo(ReplicaIndex target, std::shared_ptr<const Chunk> chunk,
+asio::awaitable<void> Appender::DeliverTo(ReplicaIndex target, std::shared_ptr<Chunk> chunk,
                                           std::shared_ptr<const Bodies> bodies, std::shared_ptr<bool> delivered) {
   const size_t most = std::max<size_t>(1, mesh_.slot(target).replica->max_append());
   std::vector<Change> changes;
@@ -234,6 +241,7 @@ asio::awaitable<void> Appender::DeliverTo(ReplicaIndex target, std::shared_ptr<c
     }
   }
   if (!changes.empty()) co_await AppendItems(target, std::move(changes), bodies);
+  chunk->lanes.erase(target);
   *delivered = true;
   progress_.Notify();
 }
@@ -325,9 +333,9 @@ void Appender::Progressed(const std::vector<Change>& changes) {
 
 }  // namespace
 
-asio::awaitable<void> ApplyAppends(Recorder& recorder, const Work& work) {
+asio::awaitable<void> ApplyAppends(Recorder& recorder, const Work& work, Lanes lanes) {
   Appender appender(recorder);
-  co_await appender.Additions(work);
+  co_await appender.Additions(work, std::move(lanes));
 }
 
 }  // namespace imapmesh

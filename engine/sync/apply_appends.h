@@ -8,11 +8,12 @@
 #ifndef IMAPMESH_ENGINE_SYNC_APPLY_APPENDS_H_
 #define IMAPMESH_ENGINE_SYNC_APPLY_APPENDS_H_
 
+#include "engine/sync/lane.h"
 #include "engine/sync/record.h"
 
 namespace imapmesh {
 
-asio::awaitable<void> ApplyAppends(Recorder& recorder, const Work& work);
+asio::awaitable<void> ApplyAppends(Recorder& recorder, const Work& work, Lanes lanes);
 
 }  // namespace imapmesh
 

@@ -31,13 +31,23 @@ bool SameContent(const MeshView& view, const MessageRegisters& a, const MessageR
 
 }  // namespace
 
-std::vector<const CopyPlan*> PlannedMessage::Appends() const {
+std::vector<const CopyPlan*> PlannedMessage::Appends(bool into_missing) const {
   std::vector<const CopyPlan*> appends;
   for (const CopyPlan& copy : plan.copies) {
     const bool append = copy.action == Action::kAdd && !copy_from.contains(copy.target.value);
-    if (append && copy.mailbox_copy.value != 0) appends.push_back(&copy);
+    if (append && (into_missing || copy.mailbox_copy.value != 0)) appends.push_back(&copy);
   }
   return appends;
+}
+
+std::set<ReplicaIndex> Work::Targets(bool deletions) const {
+  std::set<ReplicaIndex> targets;
+  for (const PlannedMessage& planned : messages) {
+    for (const CopyPlan& copy : planned.plan.copies) {
+      if ((copy.action == Action::kExpunge) == deletions) targets.insert(copy.target);
+    }
+  }
+  return targets;
 }
 
 Work PlanBatch::operator()(State& state) {
@@ -51,7 +61,7 @@ Work PlanBatch::operator()(State& state) {
     auto messages = state.LoadUnsettled(mailbox.id, work.next.after, kPlanMessages - planned);
     for (MessageRegisters& message : messages) {
       work.next.after = message.id;
-      PlanOne(state, std::move(message), mailbox, admissions, work);
+      PlanOne(state, std::move(message), mailboxes_[work.next.mailbox], admissions, work);
       work.more = ++planned == kPlanMessages || bytes_ >= kPlanBytes;
       if (work.more) return work;
     }
@@ -59,15 +69,25 @@ Work PlanBatch::operator()(State& state) {
   return work;
 }
 
-void PlanBatch::PlanOne(State& state, MessageRegisters message, const MailboxView& mailbox,
+void PlanBatch::PlanOne(State& state, MessageRegisters message, const UnsettledMailbox& unsettled,
                         const Admissions& admissions, Work& work) {
+  const MailboxView& mailbox = view_.mailboxes.at(unsettled.id);
   MessagePlan plan = PlanMessage(message, mailbox, admissions, view_.context);
   const MessagePlan ideal = PlanMessage(message, mailbox, admissions, ideal_.context);
   Count(ideal);
   PlannedMessage planned;
   bool open = ideal.copies.size() != plan.copies.size();
   DecideConflict(state, message, plan);
+  bool skips = false;
+  const bool body_waits =
+      unsettled.messages > kSmallWork && std::any_of(plan.copies.begin(), plan.copies.end(), [&](const CopyPlan& copy) {
+        return copy.action == Action::kAdd && view_.awaited[static_cast<size_t>(copy.target.value)];
+      });
   for (CopyPlan& copy : plan.copies) {
+    if (view_.busy[static_cast<size_t>(copy.target.value)]) {
+      open = skips = true;
+      continue;
+    }
     if (copy.action == Action::kLevel) {
       Level(state, message, copy);
       continue;
@@ -78,7 +98,7 @@ void PlanBatch::PlanOne(State& state, MessageRegisters message, const MailboxVie
       const bool copyable = !exceptions_.no_copy.contains({message.id, copy.mailbox_copy});
       const auto source = copyable ? FindContent(state, message, copy.target) : std::nullopt;
       if (source) planned.copy_from[copy.target.value] = *source;
-      if (!source) bytes_ += message.size;
+      if (!source && body_waits) continue;
     }
     planned.plan.copies.push_back(std::move(copy));
   }
@@ -86,7 +106,9 @@ void PlanBatch::PlanOne(State& state, MessageRegisters message, const MailboxVie
     state.ClearUnsettled(message.id);
     ++work.settled;
   }
+  if (skips) ++work.skipped;
   if (planned.plan.copies.empty()) return;
+  if (!planned.Appends().empty()) bytes_ += message.size;
   planned.message = std::move(message);
   work.messages.push_back(std::move(planned));
 }

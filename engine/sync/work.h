@@ -34,8 +34,15 @@ struct PlannedMessage {
   // For an addition at a replica: where that replica holds the same content already, by replica index.
   std::map<int32_t, ServerSideCopy> copy_from;
 
-  // The additions for which the body must be brought.
-  std::vector<const CopyPlan*> Appends() const;
+  // The additions for which the body must be brought; with those into mailboxes that are still to be made, if asked.
+  std::vector<const CopyPlan*> Appends(bool into_missing = false) const;
+};
+
+// A mailbox that will be made at `target`, along `edge`.
+struct PlannedMailbox {
+  ReplicaIndex target;
+  EdgeIndex edge;
+  std::string name;
 };
 
 // A place in the list of mailboxes to plan, and the message there behind which it goes on.
@@ -49,6 +56,10 @@ struct Work {
   PlanPosition next;    // where the next batch begins
   bool more = false;    // there is a next batch
   int64_t settled = 0;  // messages found to need nothing
+  int64_t skipped = 0;  // messages that wait for a busy replica
+
+  // Of its deletions, or of all else.
+  std::set<ReplicaIndex> Targets(bool deletions) const;
 };
 
 // Pending operations by edge, counting what cannot be done at present too (a replica down, an edge paused).
@@ -66,6 +77,9 @@ class PlanBatch {
  public:
   static constexpr size_t kPlanMessages = 2000;
   static constexpr uint64_t kPlanBytes = 32 * 1024 * 1024;
+  // In a mailbox with more unsettled messages than this a body waits until all that want it can take it, so that it is
+  // fetched once; below, nobody waits for a busy replica.
+  static constexpr int64_t kSmallWork = 200;
 
   PlanBatch(const MeshView& view, const MeshView& ideal, const PlanExceptions& exceptions,
             const std::vector<UnsettledMailbox>& mailboxes, PlanPosition from, int64_t now_unix_ms)
@@ -75,7 +89,7 @@ class PlanBatch {
   PendingByEdge pending;
 
  private:
-  void PlanOne(State& state, MessageRegisters message, const MailboxView& mailbox, const Admissions& admissions,
+  void PlanOne(State& state, MessageRegisters message, const UnsettledMailbox& unsettled, const Admissions& admissions,
                Work& work);
   // Whether something is to be done about the copy now.
   bool Wanted(State& state, const MessageRegisters& message, const CopyPlan& copy) const;
