@@ -411,10 +411,10 @@ void State::ClearUnsettled(MessageId message) {
   database_.Prepare("DELETE FROM unsettled WHERE message = ?").Bind(1, message.value).Run();
 }
 
-std::vector<MailboxId> State::UnsettledMailboxes() {
-  std::vector<MailboxId> mailboxes;
-  Statement statement = database_.Prepare("SELECT DISTINCT mailbox FROM unsettled");
-  while (statement.Step()) mailboxes.emplace_back(statement.Int(0));
+std::map<MailboxId, int64_t> State::UnsettledMailboxes() {
+  std::map<MailboxId, int64_t> mailboxes;
+  Statement statement = database_.Prepare("SELECT mailbox, count(*) FROM unsettled GROUP BY mailbox");
+  while (statement.Step()) mailboxes[MailboxId(statement.Int(0))] = statement.Int(1);
   return mailboxes;
 }
 

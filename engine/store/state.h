@@ -103,7 +103,7 @@ class State {
   void MarkUnsettled(MessageId message);
   void MarkAllUnsettled();
   void ClearUnsettled(MessageId message);
-  std::vector<MailboxId> UnsettledMailboxes();
+  std::map<MailboxId, int64_t> UnsettledMailboxes();  // how many messages in each
   int64_t CountUnsettled();
   // In order of id, after `after`.
   std::vector<MessageRegisters> LoadUnsettled(MailboxId mailbox, MessageId after, size_t limit);

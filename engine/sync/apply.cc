@@ -1,5 +1,7 @@
 #include "engine/sync/apply.h"
 
+#include <utility>
+
 #include "engine/sync/apply_appends.h"
 #include "engine/sync/apply_changes.h"
 #include "engine/sync/apply_copies.h"
@@ -18,27 +20,41 @@ bool HasConflict(const Work& work) {
   return false;
 }
 
+// A copy made by the server carries the flags of its source: those are brought up to date first.
+asio::awaitable<void> ApplyFlagsAndCopies(Recorder& recorder, const Work& work, ReplicaIndex target,
+                                          std::shared_ptr<const Lane> lane) {
+  co_await ApplyFlags(recorder, work, target);
+  if (recorder.failure().ok()) co_await ApplyCopies(recorder, work, target);
+  lane.reset();
+}
+
+asio::awaitable<void> ApplyExpungesIn(Recorder& recorder, const Work& work, ReplicaIndex target,
+                                      std::shared_ptr<const Lane> lane) {
+  co_await ApplyExpunges(recorder, work, target);
+  lane.reset();
+}
+
 }  // namespace
 
-asio::awaitable<absl::StatusOr<int64_t>> ApplyAdditionsAndFlags(Mesh& mesh, const Work& work) {
+asio::awaitable<absl::StatusOr<int64_t>> ApplyAdditionsAndFlags(Mesh& mesh, const Work& work, Lanes lanes) {
   Recorder recorder(mesh);
   co_await recorder.LoadFlagNames(work);
-  if (recorder.failure().ok()) {
-    TaskGroup tasks(mesh.executor);
-    tasks.Start(ApplyCopies(recorder, work));
-    tasks.Start(ApplyAppends(recorder, work));
-    co_await tasks.Join();
-  }
-  if (recorder.failure().ok()) co_await ApplyFlags(recorder, work);
+  if (!recorder.failure().ok()) co_return recorder.failure();
+  TaskGroup tasks(mesh.executor);
+  tasks.Start(ApplyAppends(recorder, work, lanes));
+  for (auto& [target, lane] : lanes) tasks.Start(ApplyFlagsAndCopies(recorder, work, target, std::move(lane)));
+  co_await tasks.Join();
   if (!recorder.failure().ok()) co_return recorder.failure();
   co_return recorder.done();
 }
 
-asio::awaitable<absl::StatusOr<int64_t>> ApplyDeletions(Mesh& mesh, const Work& work) {
+asio::awaitable<absl::StatusOr<int64_t>> ApplyDeletions(Mesh& mesh, const Work& work, Lanes lanes) {
   // What a conflict is about must be read before it is gone.
   if (HasConflict(work)) CO_RETURN_IF_ERROR(co_await DescribeConflicts(mesh));
   Recorder recorder(mesh);
-  co_await ApplyExpunges(recorder, work);
+  TaskGroup tasks(mesh.executor);
+  for (auto& [target, lane] : lanes) tasks.Start(ApplyExpungesIn(recorder, work, target, std::move(lane)));
+  co_await tasks.Join();
   if (!recorder.failure().ok()) co_return recorder.failure();
   co_return recorder.done();
 }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
+#include <tuple>
 
 #include "engine/sync/task_group.h"
 
@@ -10,27 +12,56 @@ namespace {
 
 constexpr size_t kChunkMessages = 100;
 constexpr uint64_t kChunkBytes = 2 * 1024 * 1024;
-constexpr int kChunksAtOnce = 6;  // bounds memory: at most this many times kChunkBytes, larger bodies spill
+constexpr int kChunksAhead = 6;                                // fetched or being fetched, and not yet at any target
+constexpr Duration kFetchPatience = std::chrono::seconds(10);  // without a body, while another holder could serve
+
+// A message that one source gives to some replicas.
+struct Portion {
+  const PlannedMessage* planned = nullptr;
+  std::vector<const CopyPlan*> copies;
+};
+
+// Portions of one mailbox from one source to the same targets.
+struct Chunk {
+  ReplicaIndex source;
+  std::vector<ReplicaIndex> targets;
+  std::vector<Portion> portions;
+  uint64_t bytes = 0;
+  std::set<ReplicaIndex> tried;  // sources, this one among them
+  Lanes lanes;                   // of targets that do not have it yet
+};
+
+using Bodies = std::map<MessageId, std::shared_ptr<const Body>>;
+
+// What arrived so far. Shared with the task that fetches: it may be left behind.
+struct Fetch {
+  std::map<Uid, MessageId> wanted;
+  Bodies bodies;
+  absl::Status status;
+  bool over = false;
+  Duration last_arrival{0};
+};
 
 class Appender {
  public:
-  explicit Appender(Recorder& recorder) : recorder_(recorder) {}
-  asio::awaitable<void> Additions(const Work& work);
+  explicit Appender(Recorder& recorder)
+      : recorder_(recorder),
+        mesh_(recorder.mesh()),
+        tasks_(mesh_.executor),
+        permits_(mesh_.executor, kChunksAhead),
+        progress_(mesh_.executor) {}
+  asio::awaitable<void> Additions(const Work& work, Lanes lanes);
 
  private:
-  // Messages of one mailbox from one source to the same targets.
-  struct Chunk {
-    ReplicaIndex source;
-    std::vector<ReplicaIndex> targets;
-    std::vector<const PlannedMessage*> messages;
-    uint64_t bytes = 0;
-  };
-  using Bodies = std::map<MessageId, std::shared_ptr<const Body>>;
-
-  std::vector<Chunk> Chunks(const Work& work) const;
-  asio::awaitable<void> RunChunk(Chunk chunk, Permits& permits);
-  asio::awaitable<void> AppendTo(ReplicaIndex target, const Chunk& chunk, const Bodies& bodies);
-  asio::awaitable<void> AppendItems(ReplicaIndex target, std::vector<Change> changes, const Bodies& bodies);
+  asio::awaitable<void> RunChunk(std::shared_ptr<Chunk> chunk);
+  asio::awaitable<void> RunAgain(std::shared_ptr<Chunk> chunk);
+  asio::awaitable<Bodies> FetchChunk(std::shared_ptr<const Chunk> chunk);
+  asio::awaitable<void> RunFetch(ReplicaIndex source, MailboxReference mailbox, std::shared_ptr<Fetch> fetch);
+  asio::awaitable<void> Deliver(std::shared_ptr<Chunk> chunk, std::shared_ptr<const Bodies> bodies);
+  asio::awaitable<void> DeliverTo(ReplicaIndex target, std::shared_ptr<Chunk> chunk,
+                                  std::shared_ptr<const Bodies> bodies, std::shared_ptr<bool> delivered);
+  asio::awaitable<void> AppendItems(ReplicaIndex target, std::vector<Change> changes,
+                                    std::shared_ptr<const Bodies> bodies);
   asio::awaitable<absl::StatusOr<std::vector<Uid>>> Append(ReplicaIndex target, const std::vector<Change>& changes,
                                                            const Bodies& bodies, bool keywords);
   asio::awaitable<void> RecordAppended(ReplicaIndex target, const std::vector<Change>& changes,
@@ -40,7 +71,47 @@ class Appender {
   std::vector<std::string> SetFlags(const FlagRegisters& flags, bool keywords) const;
 
   Recorder& recorder_;
+  Mesh& mesh_;
+  TaskGroup tasks_;
+  Permits permits_;
+  Signal progress_;  // a fetch ended, or a target has a chunk
 };
+
+// The chunks of a batch in its order. `tried` holds the sources that failed.
+std::vector<std::shared_ptr<Chunk>> Chunks(const Mesh& mesh, const std::vector<Portion>& portions,
+                                           const std::set<ReplicaIndex>& tried, const Lanes& lanes) {
+  std::vector<std::shared_ptr<Chunk>> chunks;
+  std::map<std::tuple<ReplicaIndex, MailboxId, std::vector<ReplicaIndex>>, std::shared_ptr<Chunk>> open;
+  for (const Portion& portion : portions) {
+    std::vector<Demand> demands;
+    for (const CopyPlan* copy : portion.copies) {
+      demands.push_back({copy, {}});
+      for (const ReplicaIndex holder : copy->holders) {
+        if (!tried.contains(holder) && mesh.IsUp(holder)) demands.back().holders.push_back(holder);
+      }
+    }
+    for (Supply& supply : ChooseSupplies(*mesh.graph, std::move(demands))) {
+      std::vector<ReplicaIndex> targets;
+      for (const CopyPlan* copy : supply.copies) targets.push_back(copy->target);
+      std::shared_ptr<Chunk>& chunk = open[{supply.source, portion.planned->message.mailbox, targets}];
+      const uint64_t size = portion.planned->message.size;
+      const bool full =
+          chunk != nullptr && (chunk->portions.size() >= kChunkMessages || chunk->bytes + size > kChunkBytes);
+      if (chunk == nullptr || full) {
+        chunk = std::make_shared<Chunk>();
+        chunk->source = supply.source;
+        chunk->targets = std::move(targets);
+        chunk->tried = tried;
+        chunk->tried.insert(supply.source);
+        for (const ReplicaIndex target : chunk->targets) chunk->lanes[target] = lanes.at(target);
+        chunks.push_back(chunk);
+      }
+      chunk->portions.push_back({portion.planned, std::move(supply.copies)});
+      chunk->bytes += size;
+    }
+  }
+  return chunks;
+}
 
 std::vector<std::string> Appender::SetFlags(const FlagRegisters& flags, bool keywords) const {
   std::vector<std::string> names;
@@ -62,90 +133,106 @@ bool Appender::Recreate(ReplicaIndex target, const std::string& mailbox) {
   return true;
 }
 
-std::vector<Appender::Chunk> Appender::Chunks(const Work& work) const {
-  std::vector<Chunk> chunks;
-  std::map<std::pair<int32_t, std::vector<ReplicaIndex>>, Chunk> open;
+asio::awaitable<void> Appender::Additions(const Work& work, Lanes lanes) {
+  std::vector<Portion> portions;
   for (const PlannedMessage& planned : work.messages) {
-    if (planned.plan.sources.empty()) continue;
-    std::vector<ReplicaIndex> targets;
-    for (const CopyPlan& copy : planned.plan.copies) {
-      const bool append = copy.action == Action::kAdd && !planned.copy_from.contains(copy.target.value);
-      if (append && copy.mailbox_copy.value != 0) targets.push_back(copy.target);
-    }
-    if (targets.empty()) continue;
-    const ReplicaIndex source = planned.plan.sources.front();
-    Chunk& chunk = open[{source.value, targets}];
-    const bool full = chunk.messages.size() >= kChunkMessages || chunk.bytes + planned.message.size > kChunkBytes;
-    if (!chunk.messages.empty() && full) {
-      chunks.push_back(std::move(chunk));
-      chunk = Chunk();
-    }
-    chunk.source = source;
-    chunk.targets = targets;
-    chunk.messages.push_back(&planned);
-    chunk.bytes += planned.message.size;
+    Portion portion{&planned, planned.Appends()};
+    if (!portion.copies.empty()) portions.push_back(std::move(portion));
   }
-  for (auto& [key, chunk] : open) chunks.push_back(std::move(chunk));
-  return chunks;
+  const std::set<ReplicaIndex> none_tried;
+  std::vector<std::shared_ptr<Chunk>> chunks = Chunks(mesh_, portions, none_tried, lanes);
+  lanes.clear();
+  for (std::shared_ptr<Chunk>& chunk : chunks) {
+    co_await permits_.Acquire();
+    tasks_.Start(RunChunk(std::move(chunk)));
+  }
+  co_await tasks_.Join();
 }
 
-asio::awaitable<void> Appender::Additions(const Work& work) {
-  TaskGroup tasks(recorder_.mesh().executor);
-  Permits permits(recorder_.mesh().executor, kChunksAtOnce);
-  for (Chunk& chunk : Chunks(work)) {
-    co_await permits.Acquire();
-    if (!recorder_.failure().ok()) {
-      permits.Release();
-      break;
-    }
-    tasks.Start(RunChunk(std::move(chunk), permits));
+// Begins with a permit and gives it back.
+asio::awaitable<void> Appender::RunChunk(std::shared_ptr<Chunk> chunk) {
+  Bodies fetched = co_await FetchChunk(chunk);
+  const auto bodies = std::make_shared<const Bodies>(std::move(fetched));
+  std::vector<Portion> missing;
+  for (const Portion& portion : chunk->portions) {
+    if (!bodies->contains(portion.planned->message.id)) missing.push_back(portion);
   }
-  co_await tasks.Join();
+  for (const std::shared_ptr<Chunk>& next : Chunks(mesh_, missing, chunk->tried, chunk->lanes)) {
+    tasks_.Start(RunAgain(next));
+  }
+  if (!bodies->empty()) co_await Deliver(std::move(chunk), bodies);
+  permits_.Release();
 }
 
-asio::awaitable<void> Appender::RunChunk(Chunk chunk, Permits& permits) {
-  std::map<Uid, MessageId> wanted;
+asio::awaitable<void> Appender::RunAgain(std::shared_ptr<Chunk> chunk) {
+  co_await permits_.Acquire();
+  co_await RunChunk(std::move(chunk));
+}
+
+asio::awaitable<Bodies> Appender::FetchChunk(std::shared_ptr<const Chunk> chunk) {
+  Bodies none;
+  const std::string& mailbox = recorder_.MailboxName(*chunk->portions.front().planned);
+  const MailboxCopyRecord* source = mesh_.FindCopy(chunk->source, mailbox);
+  const bool wanted = std::any_of(chunk->targets.begin(), chunk->targets.end(),
+                                  [&](ReplicaIndex target) { return recorder_.MayWork(target); });
+  if (!wanted || !recorder_.MayWork(chunk->source) || source == nullptr) co_return none;
+  auto fetch = std::make_shared<Fetch>();
+  bool elsewhere = true;  // every message has another holder
+  for (const Portion& portion : chunk->portions) {
+    const CopyRegisters* copy = portion.planned->message.Find(source->id);
+    if (copy != nullptr && copy->uid.value != 0) fetch->wanted[copy->uid] = portion.planned->message.id;
+    for (const CopyPlan* wanting : portion.copies) {
+      elsewhere &= std::any_of(wanting->holders.begin(), wanting->holders.end(), [&](ReplicaIndex holder) {
+        return !chunk->tried.contains(holder) && mesh_.IsUp(holder);
+      });
+    }
+  }
+  fetch->last_arrival = mesh_.clock->Now();
+  MailboxReference reference = recorder_.Reference(chunk->source, mailbox);
+  tasks_.Start(RunFetch(chunk->source, std::move(reference), fetch));
+  while (!fetch->over) {
+    const Duration waited = mesh_.clock->Now() - fetch->last_arrival;
+    if (elsewhere && waited >= kFetchPatience) break;
+    co_await progress_.WaitFor(*mesh_.clock, std::max<Duration>(kFetchPatience - waited, std::chrono::seconds(1)));
+  }
+  co_return fetch->bodies;
+}
+
+asio::awaitable<void> Appender::RunFetch(ReplicaIndex source, MailboxReference mailbox, std::shared_ptr<Fetch> fetch) {
   UidSet uids;
-  const std::string& mailbox = recorder_.MailboxName(*chunk.messages.front());
-  MailboxReference reference = recorder_.Reference(chunk.source, mailbox);
-  const MailboxCopyRecord* source = recorder_.mesh().FindCopy(chunk.source, mailbox);
-  for (const PlannedMessage* planned : chunk.messages) {
-    const CopyRegisters* copy = source == nullptr ? nullptr : planned->message.Find(source->id);
-    if (copy == nullptr || copy->uid.value == 0) continue;
-    wanted[copy->uid] = planned->message.id;
-    uids.Add(copy->uid);
-  }
-  Bodies bodies;
+  for (const auto& [uid, message] : fetch->wanted) uids.Add(uid);
   std::function<void(Uid, std::shared_ptr<const Body>)> take = [&](Uid uid, std::shared_ptr<const Body> body) {
-    const auto message = wanted.find(uid);
-    if (message != wanted.end()) bodies[message->second] = std::move(body);
+    const auto message = fetch->wanted.find(uid);
+    if (message != fetch->wanted.end()) fetch->bodies[message->second] = std::move(body);
+    fetch->last_arrival = mesh_.clock->Now();
   };
-  const bool usable = recorder_.mesh().IsUp(chunk.source) && recorder_.failure().ok();
-  absl::Status fetched;
-  if (usable) fetched = co_await recorder_.mesh().slot(chunk.source).replica->FetchBodies(reference, uids, take);
-  if (!fetched.ok()) {
-    if (OutcomeUnknown(fetched)) {
-      recorder_.mesh().MarkDown(chunk.source, fetched);
-    } else {
-      recorder_.mesh().Warn(Message(fetched));
-      recorder_.mesh().slot(chunk.source).look_due = true;
-    }
+  fetch->status = co_await mesh_.slot(source).replica->FetchBodies(std::move(mailbox), uids, take);
+  fetch->over = true;
+  progress_.Notify();
+  if (fetch->status.ok()) co_return;
+  if (OutcomeUnknown(fetch->status)) {
+    mesh_.MarkDown(source, fetch->status);
+  } else {
+    mesh_.Warn(Message(fetch->status));
+    mesh_.slot(source).look_due = true;
   }
-  if (!bodies.empty()) {
-    TaskGroup tasks(recorder_.mesh().executor);
-    for (const ReplicaIndex target : chunk.targets) tasks.Start(AppendTo(target, chunk, bodies));
-    co_await tasks.Join();
-  }
-  permits.Release();
 }
 
-asio::awaitable<void> Appender::AppendTo(ReplicaIndex target, const Chunk& chunk, const Bodies& bodies) {
-  const size_t most = std::max<size_t>(1, recorder_.mesh().slot(target).replica->max_append());
+// Returns once one target has the chunk, or all failed; the others go on.
+asio::awaitable<void> Appender::Deliver(std::shared_ptr<Chunk> chunk, std::shared_ptr<const Bodies> bodies) {
+  const auto delivered = std::make_shared<bool>(false);
+  for (const ReplicaIndex target : chunk->targets) tasks_.Start(DeliverTo(target, chunk, bodies, delivered));
+  while (!*delivered) co_await progress_.Wait();
+}
+
+asio::awaitable<void> Appender::DeliverTo(ReplicaIndex target, std::shared_ptr<Chunk> chunk,
+                                          std::shared_ptr<const Bodies> bodies, std::shared_ptr<bool> delivered) {
+  const size_t most = std::max<size_t>(1, mesh_.slot(target).replica->max_append());
   std::vector<Change> changes;
-  for (const PlannedMessage* planned : chunk.messages) {
-    if (!bodies.contains(planned->message.id)) continue;
-    for (const CopyPlan& copy : planned->plan.copies) {
-      if (copy.target == target && copy.action == Action::kAdd) changes.push_back({planned, &copy, copy.mailbox_copy});
+  for (const Portion& portion : chunk->portions) {
+    if (!bodies->contains(portion.planned->message.id)) continue;
+    for (const CopyPlan* copy : portion.copies) {
+      if (copy->target == target) changes.push_back({portion.planned, copy, copy->mailbox_copy});
     }
     if (changes.size() == most) {
       std::vector<Change> full;
@@ -154,6 +241,9 @@ asio::awaitable<void> Appender::AppendTo(ReplicaIndex target, const Chunk& chunk
     }
   }
   if (!changes.empty()) co_await AppendItems(target, std::move(changes), bodies);
+  chunk->lanes.erase(target);
+  *delivered = true;
+  progress_.Notify();
 }
 
 asio::awaitable<absl::StatusOr<std::vector<Uid>>> Appender::Append(ReplicaIndex target,
@@ -172,17 +262,18 @@ asio::awaitable<absl::StatusOr<std::vector<Uid>>> Appender::Append(ReplicaIndex 
   co_return co_await recorder_.mesh().slot(target).replica->Append(reference, std::move(items));
 }
 
-asio::awaitable<void> Appender::AppendItems(ReplicaIndex target, std::vector<Change> changes, const Bodies& bodies) {
+asio::awaitable<void> Appender::AppendItems(ReplicaIndex target, std::vector<Change> changes,
+                                            std::shared_ptr<const Bodies> bodies) {
   if (!recorder_.MayWork(target)) co_return;
   if (!co_await recorder_.OpenIntents(changes, IntentKind::kAdd)) co_return;
   bool keywords = true;
-  auto uids = co_await Append(target, changes, bodies, keywords);
+  auto uids = co_await Append(target, changes, *bodies, keywords);
   const bool has_keywords = std::any_of(changes.begin(), changes.end(), [&](const Change& change) {
     return SetFlags(change.plan->flags, true) != SetFlags(change.plan->flags, false);
   });
   if (!uids.ok() && !OutcomeUnknown(uids.status()) && changes.size() == 1 && has_keywords) {
     keywords = false;  // perhaps only a keyword is refused: the message first, its keywords by STORE later
-    uids = co_await Append(target, changes, bodies, keywords);
+    uids = co_await Append(target, changes, *bodies, keywords);
   }
   if (!uids.ok()) {
     if (OutcomeUnknown(uids.status())) {
@@ -242,9 +333,9 @@ void Appender::Progressed(const std::vector<Change>& changes) {
 
 }  // namespace
 
-asio::awaitable<void> ApplyAppends(Recorder& recorder, const Work& work) {
+asio::awaitable<void> ApplyAppends(Recorder& recorder, const Work& work, Lanes lanes) {
   Appender appender(recorder);
-  co_await appender.Additions(work);
+  co_await appender.Additions(work, std::move(lanes));
 }
 
 }  // namespace imapmesh

@@ -14,8 +14,8 @@ constexpr size_t kMessagesAStore = 1000;
 class Changer {
  public:
   explicit Changer(Recorder& recorder) : recorder_(recorder) {}
-  asio::awaitable<void> Flags(const Work& work);
-  asio::awaitable<void> Deletions(const Work& work);
+  asio::awaitable<void> Flags(const Work& work, ReplicaIndex target);
+  asio::awaitable<void> Deletions(const Work& work, ReplicaIndex target);
 
  private:
   asio::awaitable<void> RunStore(ReplicaIndex target, std::vector<Change> changes);
@@ -25,34 +25,35 @@ class Changer {
   Recorder& recorder_;
 };
 
-std::map<int32_t, std::vector<Change>> ByTarget(const Work& work, Action action) {
-  std::map<int32_t, std::vector<Change>> by_target;
+// Mailbox copy, and which flags change how: what one STORE can do.
+using Alike = std::pair<MailboxCopyId, std::vector<std::pair<FlagId, bool>>>;
+
+// What one command can do, in parts of at most kMessagesAStore, in the order of the plan.
+std::vector<std::vector<Change>> Groups(const Work& work, ReplicaIndex target, Action action) {
+  std::vector<std::vector<Change>> groups;
+  std::map<Alike, size_t> open;
   for (const PlannedMessage& planned : work.messages) {
     for (const CopyPlan& copy : planned.plan.copies) {
-      if (copy.action == action) by_target[copy.target.value].push_back({&planned, &copy, copy.mailbox_copy});
+      if (copy.action != action || copy.target != target) continue;
+      Alike key{copy.mailbox_copy, {}};
+      if (action == Action::kFlags) {
+        for (const FlagRegister& entry : copy.flag_changes) key.second.emplace_back(entry.flag, entry.set);
+      }
+      const auto [group, added] = open.try_emplace(key, groups.size());
+      if (added || groups[group->second].size() >= kMessagesAStore) {
+        group->second = groups.size();
+        groups.emplace_back();
+      }
+      groups[group->second].push_back({&planned, &copy, copy.mailbox_copy});
     }
   }
-  return by_target;
+  return groups;
 }
 
-asio::awaitable<void> Changer::Flags(const Work& work) {
+asio::awaitable<void> Changer::Flags(const Work& work, ReplicaIndex target) {
   TaskGroup tasks(recorder_.mesh().executor);
-  for (auto& [target, changes] : ByTarget(work, Action::kFlags)) {
-    // One STORE for all copies whose flags change alike.
-    std::map<std::vector<std::pair<FlagId, bool>>, std::vector<Change>> alike;
-    for (const Change& change : changes) {
-      std::vector<std::pair<FlagId, bool>> key;
-      for (const FlagRegister& entry : change.plan->flag_changes) key.emplace_back(entry.flag, entry.set);
-      std::vector<Change>& group = alike[key];
-      group.push_back(change);
-      if (group.size() < kMessagesAStore) continue;
-      std::vector<Change> full;
-      full.swap(group);
-      tasks.Start(RunStore(ReplicaIndex(target), std::move(full)));
-    }
-    for (auto& [key, group] : alike) {
-      if (!group.empty()) tasks.Start(RunStore(ReplicaIndex(target), std::move(group)));
-    }
+  for (std::vector<Change>& group : Groups(work, target, Action::kFlags)) {
+    tasks.Start(RunStore(target, std::move(group)));
   }
   co_await tasks.Join();
 }
@@ -91,15 +92,10 @@ asio::awaitable<void> Changer::RunStore(ReplicaIndex target, std::vector<Change>
   co_await recorder_.Record(target, mailbox, std::move(records));
 }
 
-asio::awaitable<void> Changer::Deletions(const Work& work) {
+asio::awaitable<void> Changer::Deletions(const Work& work, ReplicaIndex target) {
   TaskGroup tasks(recorder_.mesh().executor);
-  for (auto& [target, changes] : ByTarget(work, Action::kExpunge)) {
-    for (size_t begin = 0; begin < changes.size(); begin += kMessagesAStore) {
-      const size_t end = std::min(changes.size(), begin + kMessagesAStore);
-      std::vector<Change> part(changes.begin() + static_cast<ptrdiff_t>(begin),
-                               changes.begin() + static_cast<ptrdiff_t>(end));
-      tasks.Start(RunExpunge(ReplicaIndex(target), std::move(part)));
-    }
+  for (std::vector<Change>& group : Groups(work, target, Action::kExpunge)) {
+    tasks.Start(RunExpunge(target, std::move(group)));
   }
   co_await tasks.Join();
 }
@@ -171,14 +167,14 @@ asio::awaitable<void> Changer::GiveBack(ReplicaIndex target, MailboxCopyId copy,
 
 }  // namespace
 
-asio::awaitable<void> ApplyFlags(Recorder& recorder, const Work& work) {
+asio::awaitable<void> ApplyFlags(Recorder& recorder, const Work& work, ReplicaIndex target) {
   Changer changer(recorder);
-  co_await changer.Flags(work);
+  co_await changer.Flags(work, target);
 }
 
-asio::awaitable<void> ApplyExpunges(Recorder& recorder, const Work& work) {
+asio::awaitable<void> ApplyExpunges(Recorder& recorder, const Work& work, ReplicaIndex target) {
   Changer changer(recorder);
-  co_await changer.Deletions(work);
+  co_await changer.Deletions(work, target);
 }
 
 }  // namespace imapmesh

@@ -1,4 +1,4 @@
-// Flags by +FLAGS and -FLAGS, deletions by EXPUNGE of just these. Called by apply.cc. Engine thread.
+// Flags by +FLAGS and -FLAGS, deletions by EXPUNGE of just these, at one replica. Called by apply.cc. Engine thread.
 #ifndef IMAPMESH_ENGINE_SYNC_APPLY_CHANGES_H_
 #define IMAPMESH_ENGINE_SYNC_APPLY_CHANGES_H_
 
@@ -6,8 +6,8 @@
 
 namespace imapmesh {
 
-asio::awaitable<void> ApplyFlags(Recorder& recorder, const Work& work);
-asio::awaitable<void> ApplyExpunges(Recorder& recorder, const Work& work);
+asio::awaitable<void> ApplyFlags(Recorder& recorder, const Work& work, ReplicaIndex target);
+asio::awaitable<void> ApplyExpunges(Recorder& recorder, const Work& work, ReplicaIndex target);
 
 }  // namespace imapmesh
 

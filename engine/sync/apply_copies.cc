@@ -32,7 +32,7 @@ CopyRegisters AsCopied(const Change& change, Uid uid, const CopyRegisters* sourc
 class Copier {
  public:
   explicit Copier(Recorder& recorder) : recorder_(recorder) {}
-  asio::awaitable<void> Copies(const Work& work);
+  asio::awaitable<void> Copies(const Work& work, ReplicaIndex target);
 
  private:
   // Messages that one COPY or MOVE brings from one mailbox copy into another of the same replica.
@@ -43,7 +43,7 @@ class Copier {
     std::vector<std::pair<Change, ServerSideCopy>> changes;
   };
 
-  std::vector<CopyGroup> CopyGroups(const Work& work) const;
+  std::vector<CopyGroup> CopyGroups(const Work& work, ReplicaIndex target) const;
   asio::awaitable<void> RunCopies(CopyGroup group);
   asio::awaitable<void> RecordCopies(const CopyGroup& group, const std::vector<CopiedUid>& copied);
   asio::awaitable<bool> OpenDepartures(const CopyGroup& group);
@@ -53,16 +53,17 @@ class Copier {
   Recorder& recorder_;
 };
 
-std::vector<Copier::CopyGroup> Copier::CopyGroups(const Work& work) const {
-  std::map<std::tuple<int32_t, MailboxCopyId, bool>, std::vector<CopyGroup>> groups;
+std::vector<Copier::CopyGroup> Copier::CopyGroups(const Work& work, ReplicaIndex target) const {
+  std::map<std::tuple<MailboxCopyId, MailboxCopyId, bool>, std::vector<CopyGroup>> groups;  // from, to, move
   std::set<std::pair<MailboxCopyId, Uid>> taken;
   for (const PlannedMessage& planned : work.messages) {
     for (const CopyPlan& copy : planned.plan.copies) {
+      if (copy.target != target) continue;
       const auto found = planned.copy_from.find(copy.target.value);
       if (copy.action != Action::kAdd || found == planned.copy_from.end() || copy.mailbox_copy.value == 0) continue;
       const auto& [source, departure] = found->second;
       if (!taken.emplace(source.mailbox_copy, source.uid).second) continue;  // the next round takes it
-      auto& parts = groups[{copy.target.value, source.mailbox_copy, departure.has_value()}];
+      auto& parts = groups[{source.mailbox_copy, copy.mailbox_copy, departure.has_value()}];
       if (parts.empty() || parts.back().changes.size() >= kMessagesACopy) {
         parts.push_back({copy.target, source.mailbox_copy, departure.has_value(), {}});
       }
@@ -192,17 +193,17 @@ asio::awaitable<void> Copier::RecordCopies(const CopyGroup& group, const std::ve
   if (!missing.empty()) co_await LookAgain(group, std::move(missing));
 }
 
-asio::awaitable<void> Copier::Copies(const Work& work) {
+asio::awaitable<void> Copier::Copies(const Work& work, ReplicaIndex target) {
   TaskGroup tasks(recorder_.mesh().executor);
-  for (CopyGroup& group : CopyGroups(work)) tasks.Start(RunCopies(std::move(group)));
+  for (CopyGroup& group : CopyGroups(work, target)) tasks.Start(RunCopies(std::move(group)));
   co_await tasks.Join();
 }
 
 }  // namespace
 
-asio::awaitable<void> ApplyCopies(Recorder& recorder, const Work& work) {
+asio::awaitable<void> ApplyCopies(Recorder& recorder, const Work& work, ReplicaIndex target) {
   Copier copier(recorder);
-  co_await copier.Copies(work);
+  co_await copier.Copies(work, target);
 }
 
 }  // namespace imapmesh

@@ -1,5 +1,5 @@
-// Additions that the server does itself, by COPY or MOVE from where it holds the content already. Called by apply.cc;
-// what a server refuses is uploaded instead. Engine thread.
+// Additions at one replica that its server does itself, by COPY or MOVE from where it holds the content already. Called
+// by apply.cc; what a server refuses is uploaded instead. Engine thread.
 #ifndef IMAPMESH_ENGINE_SYNC_APPLY_COPIES_H_
 #define IMAPMESH_ENGINE_SYNC_APPLY_COPIES_H_
 
@@ -7,7 +7,7 @@
 
 namespace imapmesh {
 
-asio::awaitable<void> ApplyCopies(Recorder& recorder, const Work& work);
+asio::awaitable<void> ApplyCopies(Recorder& recorder, const Work& work, ReplicaIndex target);
 
 }  // namespace imapmesh
 

@@ -22,7 +22,10 @@ std::vector<std::pair<ReplicaIndex, EdgeIndex>> MissingCopies(const Mesh& mesh, 
         const ReplicaIndex from = from_a ? edge.a : edge.b, to = from_a ? edge.b : edge.a;
         const auto f = static_cast<size_t>(from.value), t = static_cast<size_t>(to.value);
         const EdgeIndex index(static_cast<int32_t>(e));
-        if (!exists[f] || exists[t] || entry.copies[t].tombstone || !mesh.IsUp(to) || !mesh.IsUp(from)) continue;
+        if (!exists[f] || exists[t] || entry.copies[t].tombstone || !mesh.IsUp(to) || mesh.IsBusy(to) ||
+            !mesh.IsUp(from)) {
+          continue;
+        }
         if (mesh.mailbox_refusals.contains({to.value, entry.name})) continue;
         if (!admissions.Admits(index, from_a, ChangeKind::kAddition)) continue;
         exists[t] = moved = true;
@@ -77,6 +80,14 @@ asio::awaitable<absl::Status> CreateCopy(Mesh& mesh, ReplicaIndex target, EdgeIn
 }
 
 }  // namespace
+
+std::vector<PlannedMailbox> MailboxesToMake(const Mesh& mesh) {
+  std::vector<PlannedMailbox> mailboxes;
+  for (const auto& [name, entry] : mesh.mailboxes) {
+    for (const auto& [target, edge] : MissingCopies(mesh, entry)) mailboxes.push_back({target, edge, name});
+  }
+  return mailboxes;
+}
 
 asio::awaitable<absl::StatusOr<int64_t>> ApplyMailboxes(Mesh& mesh) {
   struct Creation {

@@ -3,9 +3,15 @@
 #ifndef IMAPMESH_ENGINE_SYNC_APPLY_MAILBOXES_H_
 #define IMAPMESH_ENGINE_SYNC_APPLY_MAILBOXES_H_
 
+#include <vector>
+
 #include "engine/sync/mesh.h"
+#include "engine/sync/work.h"
 
 namespace imapmesh {
+
+// What ApplyMailboxes would make, in its order.
+std::vector<PlannedMailbox> MailboxesToMake(const Mesh& mesh);
 
 // How many were made. An error is of the store.
 asio::awaitable<absl::StatusOr<int64_t>> ApplyMailboxes(Mesh& mesh);

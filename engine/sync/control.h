@@ -51,6 +51,12 @@ struct PendingCounts {
   int64_t deletions = 0;
   int64_t mailboxes = 0;
   int64_t total() const { return additions + flags + deletions + mailboxes; }
+  void Add(const PendingCounts& other) {
+    additions += other.additions;
+    flags += other.flags;
+    deletions += other.deletions;
+    mailboxes += other.mailboxes;
+  }
 };
 
 struct EdgeReport {
@@ -204,9 +210,20 @@ struct PlanItem {
   int64_t message = 0;  // id in the mesh, 0 for a mailbox
   std::string message_id;
   std::string detail;  // flags added and removed, source mailbox of a copy…
-  int64_t bytes = 0;   // of body to transfer
+  int64_t bytes = 0;   // of body to upload
   std::string rule;    // why
   int64_t stamp = 0;
+
+  // Why it comes along this edge, and what it costs.
+  std::string via;                         // the edge's other end
+  int64_t distance = 0;                    // edges from `from`
+  int64_t path_cost = 0;                   // of them all: link_cost of both ends of each; no other path is cheaper
+  std::string body_from;                   // APPEND: the holder whose body is fetched; "" when none can give it now
+  std::vector<std::string> holders;        // APPEND: who may give the body here, cheapest first
+  int64_t fetch_bytes = 0;                 // of the body, at the first item that it serves: it is fetched once
+  std::string source_mailbox;              // COPY, MOVE: where the content is already
+  std::vector<std::string> flags_added;    // STORE
+  std::vector<std::string> flags_removed;  // STORE
 };
 
 struct Event {

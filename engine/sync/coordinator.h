@@ -2,8 +2,9 @@
 //
 // The daemon owns one; rpc/ steers it through Control. A round is: look, observe (with identify and merge), create
 // mailboxes, plan and apply additions and flags, then deletions. Rounds and orders never overlap: one coroutine runs
-// them in turn. Engine thread, except for the Control methods, which may be called from any.
-// Invariants: no server is changed before the intent is committed; deletions come after every addition of the round.
+// them in turn; what a slow replica is left behind with goes on in its lane (lane.h). Engine thread, except for the
+// Control methods, which may be called from any. Invariants: no server is changed before the intent is committed;
+// deletions come after every addition of the round.
 #ifndef IMAPMESH_ENGINE_SYNC_COORDINATOR_H_
 #define IMAPMESH_ENGINE_SYNC_COORDINATOR_H_
 
@@ -13,10 +14,12 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "engine/sync/events.h"
+#include "engine/sync/lane.h"
 #include "engine/sync/mesh.h"
 #include "engine/sync/task_group.h"
 #include "engine/sync/work.h"
@@ -85,16 +88,27 @@ class Coordinator : public Control {
   // One round and its parts.
   asio::awaitable<absl::StatusOr<RoundOutcome>> Round();
   asio::awaitable<absl::Status> LookAndObserve();
-  asio::awaitable<void> LookTask(ReplicaIndex r, absl::Status& failure);
-  asio::awaitable<void> ObserveTask(ReplicaIndex r, std::string mailbox, Permits& permits, absl::Status& failure);
-  asio::awaitable<absl::StatusOr<int64_t>> PlanAndApply();
-  asio::awaitable<absl::StatusOr<std::vector<MailboxId>>> UnsettledMailboxes();
-  asio::awaitable<absl::Status> EstimateProgress(std::vector<MailboxId> mailboxes);
+  asio::awaitable<void> LookLane(ReplicaIndex r, std::shared_ptr<const Lane> lane, bool look);
+  asio::awaitable<void> ObserveDue(ReplicaIndex r);
+  asio::awaitable<void> ObserveTask(ReplicaIndex r, std::string mailbox, Permits& permits);
+  asio::awaitable<absl::Status> PlanAndApply();
+  asio::awaitable<absl::StatusOr<bool>> Pass(const std::vector<UnsettledMailbox>& mailboxes, bool deletions,
+                                             PendingByEdge& pending);
+  asio::awaitable<void> Apply(std::shared_ptr<const Work> work, Lanes lanes, bool deletions);
+  asio::awaitable<bool> Settle(std::set<ReplicaIndex> awaited, Duration patience, bool interruptible);
+  bool ObserveAgain(const std::vector<MailboxCopyId>& with_intents);
+  bool ObservationIsDue() const;
+  bool AnyBusy() const;
+  // Until no lane has anything under way.
+  asio::awaitable<void> Quiet();
+  asio::awaitable<absl::StatusOr<std::vector<UnsettledMailbox>>> UnsettledMailboxes();
+  asio::awaitable<absl::Status> EstimateProgress(const std::vector<UnsettledMailbox>& mailboxes);
   PlanExceptions Exceptions() const;
 
   // Rounds until nothing more can be done now.
   asio::awaitable<absl::Status> Converge();
   bool LookIsDue(const ReplicaSlot& slot) const;
+  bool RoundIsDue() const;
   std::optional<Duration> WaitForReplica() const;
   void RenewHope();
 
@@ -110,7 +124,7 @@ class Coordinator : public Control {
   asio::awaitable<absl::Status> RunPause(std::string edge, bool paused, std::function<void(absl::Status)> done);
   asio::awaitable<absl::Status> RunReload(std::shared_ptr<const Graph> graph, std::function<void(absl::Status)> done);
   void Post(Order order);
-  void AppendPlanItems(const Work& work, std::vector<PlanItem>& items) const;
+  asio::awaitable<absl::StatusOr<std::vector<PlanItem>>> ExplainAll(Cancelled cancelled);
 
   // Watching.
   void StartWatchers();
@@ -132,12 +146,17 @@ class Coordinator : public Control {
   Mesh mesh_;
   std::shared_ptr<EventLog> events_;
   Signal wake_;
+  TaskGroup lanes_;
+  absl::Status lane_failure_;  // of the store
   TaskGroup watchers_;
   std::deque<Order> orders_;
   bool stopping_ = false;
   bool watching_ = false;
   bool settling_ = false;
   Cancelled plan_cancelled_;  // of the Plan that runs; else null
+  bool plan_due_ = false;      // a lane became empty
+  bool pass_complete_ = true;  // the last one went to its end and skipped nothing
+  int64_t operations_ = 0;
   int64_t rounds_ = 0;
   int64_t conflicts_open_ = 0;
   int64_t conflicts_resolved_ = 0;

@@ -43,6 +43,8 @@ std::shared_ptr<const MeshView> Mesh::View(bool ignore_downtime) const {
     view->context.replica_up.push_back(ignore_downtime || slot.state == ReplicaState::kUp);
     view->replicas.push_back(slot.id);
     view->can_move.push_back(slot.replica->can_move());
+    view->busy.push_back(!ignore_downtime && slot.tasks > 0);
+    view->awaited.push_back(!ignore_downtime && slot.tasks > 0 && !slot.left_behind);
   }
   for (const auto& [name, entry] : mailboxes) {
     MailboxView mailbox{entry.id, name, {}};
@@ -54,6 +56,16 @@ std::shared_ptr<const MeshView> Mesh::View(bool ignore_downtime) const {
     view->mailboxes[entry.id] = std::move(mailbox);
   }
   return view;
+}
+
+void Mesh::Begin(ReplicaIndex r) {
+  if (slot(r).tasks++ == 0) Progressed(r);
+}
+
+void Mesh::End(ReplicaIndex r) {
+  if (--slot(r).tasks > 0) return;
+  slot(r).left_behind = false;
+  if (on_idle) on_idle();
 }
 
 void Mesh::MarkDown(ReplicaIndex r, const absl::Status& status) {

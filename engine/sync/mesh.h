@@ -40,6 +40,9 @@ struct ReplicaSlot {
   // due whatever it shows. Set by an asked sync, by the poll interval, and when the replica comes back.
   bool compare_due = true;
   std::map<std::string, uint64_t> unseen;  // by mailbox, of the last look, there
+  int tasks = 0;              // under way in its lane (lane.h); while there are any nothing else is begun here
+  bool left_behind = false;   // it is busy, and the others do not wait for it
+  Duration last_progress{0};  // engine time
   int64_t last_look_unix_ms = 0;
   int64_t state_since_unix_ms = 0;
 };
@@ -58,6 +61,8 @@ struct MeshView {
   std::map<MailboxCopyId, std::pair<ReplicaIndex, MailboxId>> copies;
   std::vector<ReplicaId> replicas;
   std::vector<bool> can_move;  // by ReplicaIndex
+  std::vector<bool> busy;      // nothing new is begun there now
+  std::vector<bool> awaited;   // busy, and soon done
 };
 
 // A refused operation: not tried again in this run, shown as a problem.
@@ -88,12 +93,18 @@ class Mesh {
   std::vector<std::pair<FlagId, FlagId>> exclusive_keywords;
   Progress progress;
   std::function<void()> on_progress;  // may be empty
+  std::function<void()> on_idle;      // a lane is empty
   Log log;
   EventSink emit;
 
   ReplicaSlot& slot(ReplicaIndex r) { return replicas[static_cast<size_t>(r.value)]; }
   const std::string& name(ReplicaIndex r) const { return graph->replica(r).name(); }
   bool IsUp(ReplicaIndex r) const { return replicas[static_cast<size_t>(r.value)].state == ReplicaState::kUp; }
+
+  bool IsBusy(ReplicaIndex r) const { return replicas[static_cast<size_t>(r.value)].tasks > 0; }
+  void Begin(ReplicaIndex r);
+  void End(ReplicaIndex r);
+  void Progressed(ReplicaIndex r) { slot(r).last_progress = clock->Now(); }
 
   MailboxCopyRecord* FindCopy(ReplicaIndex r, const std::string& mailbox);
   // The entry for a mailbox, made when necessary (its id is set by the transaction that interns it).

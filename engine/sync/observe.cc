@@ -127,6 +127,7 @@ asio::awaitable<absl::Status> ObserveCopy(Mesh& mesh, ReplicaIndex r, std::strin
       co_return absl::OkStatus();
     }
     mesh.mailbox_refusals.erase({r.value, mailbox});
+    mesh.Progressed(r);
     RecordObservation recording(mesh, r, record, *observation);
     absl::StatusOr<MergeResult> result = co_await mesh.store->Run(recording);
     for (int attempt = 0; attempt < 3 && result.ok() && !result->needs.empty(); ++attempt) {

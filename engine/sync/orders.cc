@@ -2,29 +2,17 @@
 #include <algorithm>
 
 #include "base/printable.h"
+#include "engine/sync/apply_mailboxes.h"
 #include "engine/sync/conflicts.h"
 #include "engine/sync/coordinator.h"
+#include "engine/sync/explain.h"
 #include "engine/sync/trace.h"
 
 namespace imapmesh {
 namespace {
 
-constexpr size_t kPlanBatch = 2000;
 constexpr size_t kMaxPlanItems = 200'000;
 constexpr size_t kMaxConflicts = 10'000;
-
-const char* OperationName(Action action, bool copied) {
-  switch (action) {
-    case Action::kAdd:
-      return copied ? "COPY" : "APPEND";
-    case Action::kFlags:
-      return "STORE";
-    case Action::kExpunge:
-      return "EXPUNGE";
-    default:
-      return "NONE";
-  }
-}
 
 }  // namespace
 
@@ -124,61 +112,41 @@ asio::awaitable<absl::Status> Coordinator::RunPlan(std::function<void(absl::Stat
   plan_cancelled_ = cancelled;
   for (ReplicaSlot& slot : mesh_.replicas) slot.look_due = slot.compare_due = true;
   absl::Status status = co_await LookAndObserve();
-  std::vector<PlanItem> items;
-  if (status.ok() && !*cancelled) {
-    const auto mailboxes = co_await UnsettledMailboxes();
-    status = mailboxes.status();
-    const auto view = mesh_.View(false), ideal = mesh_.View(true);
-    const PlanExceptions exceptions = Exceptions();
-    for (size_t m = 0; status.ok() && m < mailboxes->size(); ++m) {
-      for (MessageId after; !*cancelled;) {
-        PlanBatch batch(*view, *ideal, exceptions, (*mailboxes)[m], after, kPlanBatch, mesh_.clock->UnixMillis());
-        const auto work = co_await mesh_.store->Run(batch);
-        status = work.status();
-        if (!status.ok()) break;
-        AppendPlanItems(*work, items);
-        if (!work->more || items.size() > kMaxPlanItems) break;
-        after = work->last;
-      }
-    }
-  }
-  plan_cancelled_ = nullptr;
   if (!status.ok() || *cancelled) {
+    plan_cancelled_ = nullptr;
     done(status.ok() ? absl::CancelledError("the plan was cancelled") : status);
     co_return status;
   }
-  std::stable_sort(items.begin(), items.end(), [](const PlanItem& a, const PlanItem& b) { return a.wave < b.wave; });
-  done(std::move(items));
-  co_return absl::OkStatus();
+  auto items = co_await ExplainAll(cancelled);
+  plan_cancelled_ = nullptr;
+  if (items.ok() && *cancelled) items = absl::CancelledError("the plan was cancelled");
+  pass_complete_ = items.ok() && items->empty();  // what was observed for the plan is work for the next round
+  done(items);
+  co_return absl::IsCancelled(items.status()) ? absl::OkStatus() : items.status();
 }
 
-void Coordinator::AppendPlanItems(const Work& work, std::vector<PlanItem>& items) const {
-  for (const PlannedMessage& planned : work.messages) {
-    std::string mailbox;
-    for (const auto& [name, entry] : mesh_.mailboxes) {
-      if (entry.id == planned.message.mailbox) mailbox = name;
-    }
-    for (const CopyPlan& copy : planned.plan.copies) {
-      const bool copied = planned.copy_from.contains(copy.target.value);
-      const bool deletion = copy.action == Action::kExpunge;
-      PlanItem item;
-      item.wave = copy.because.depth + (deletion ? mesh_.graph->replica_count() : 0);
-      item.edge = mesh_.graph->edges()[static_cast<size_t>(copy.because.edge.value)].name;
-      item.from = mesh_.name(copy.because.origin);
-      item.to = mesh_.name(copy.target);
-      item.operation = OperationName(copy.action, copied);
-      item.mailbox = Printable(mailbox);
-      item.message = planned.message.id.value;
-      item.message_id = Printable(planned.message.message_id);
-      if (copy.action == Action::kFlags) item.detail = std::to_string(copy.flag_changes.size()) + " flags";
-      item.bytes = copy.action == Action::kAdd && !copied ? static_cast<int64_t>(planned.message.size) : 0;
-      item.rule = deletion ? "its deletion was observed at " + item.from
-                           : (copy.action == Action::kAdd ? "held by " + item.from + ", missing here"
-                                                          : "flags changed at " + item.from);
-      item.stamp = copy.because.stamp.value;
-      items.push_back(std::move(item));
-    }
+asio::awaitable<absl::StatusOr<std::vector<PlanItem>>> Coordinator::ExplainAll(Cancelled cancelled) {
+  const auto view = mesh_.View(false), ideal = mesh_.View(true);
+  std::vector<PlanItem> items = ExplainMailboxes(*view, MailboxesToMake(mesh_));
+  const PlanExceptions exceptions = Exceptions();
+  CO_ASSIGN_OR_RETURN(const std::vector<UnsettledMailbox> mailboxes, co_await UnsettledMailboxes());
+  PlanPosition next;
+  for (bool more = true; more && items.size() <= kMaxPlanItems && !*cancelled;) {
+    PlanBatch batch(*view, *ideal, exceptions, mailboxes, next, mesh_.clock->UnixMillis());
+    std::map<FlagId, std::string> names;
+    const auto plan = [&](State& state) {
+      Work work = batch(state);
+      for (const FlagId flag : FlagsOf(work)) names[flag] = state.FlagName(flag);
+      return work;
+    };
+    const auto work = co_await mesh_.store->Run(plan);
+    if (!work.ok()) co_return work.status();
+    for (PlanItem& item : ExplainWork(*view, *work, names)) items.push_back(std::move(item));
+    next = work->next;
+    more = work->more;
   }
+  OrderWaves(items);
+  co_return items;
 }
 
 // ---- conflicts
@@ -210,6 +178,7 @@ void Coordinator::Resolve(int64_t conflict, Decision decision, std::string repli
 
 asio::awaitable<absl::Status> Coordinator::RunResolve(int64_t conflict, Decision decision, std::string replica,
                                                       std::function<void(absl::StatusOr<ConflictReport>)> done) {
+  co_await Quiet();  // what is under way writes registers as they were planned
   const auto view = mesh_.View(false);
   const int64_t now = mesh_.clock->UnixMillis();
   const auto decide = [&](State& state) { return Decide(state, *view, conflict, decision, replica, now); };

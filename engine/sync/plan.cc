@@ -11,7 +11,6 @@ struct Node {
   bool value = false;
   Stamp stamp;
   Because because;
-  int64_t cost = 0;
 };
 
 class Planner {
@@ -32,7 +31,7 @@ class Planner {
     DecideConflicts(plan);
     PlanFlags(presence, plan);
     for (const auto& [one, other] : context_.exclusive) SettleExclusive(one, other, plan);
-    plan.sources = Sources(plan);
+    FindHolders(presence, plan);
     return plan;
   }
 
@@ -72,15 +71,14 @@ class Planner {
     const Node& source = nodes[static_cast<size_t>(from.value)];
     Node& target = nodes[static_cast<size_t>(to.value)];
     if (!source.takes_part || !target.takes_part || source.stamp < target.stamp) return false;
-    const int64_t cost = source.cost + graph_.replica(from).link_cost() + graph_.replica(to).link_cost();
-    const bool better = source.stamp > target.stamp || (target.because.depth > 0 && cost < target.cost);
+    const int64_t cost = source.because.cost + graph_.replica(from).link_cost() + graph_.replica(to).link_cost();
+    const bool better = source.stamp > target.stamp || (target.because.depth > 0 && cost < target.because.cost);
     if (!better) return false;
     const EdgeIndex edge(static_cast<int32_t>(e));
     if (!admissions_.Admits(edge, from_a, kind_of(source))) return false;
     target.value = source.value;
     target.stamp = source.stamp;
-    target.cost = cost;
-    target.because = {edge, source.because.origin, source.stamp, source.because.depth + 1};
+    target.because = {edge, source.because.origin, source.stamp, source.because.depth + 1, cost};
     return true;
   }
 
@@ -245,18 +243,28 @@ class Planner {
                      ReplicaIndex(static_cast<int32_t>(*dropped_from)), kept.stamp};
   }
 
-  // Where an addition of this plan begins: fetching anywhere else would carry content along no admitting edge.
-  std::vector<ReplicaIndex> Sources(const MessagePlan& plan) const {
-    std::vector<ReplicaIndex> sources;
-    for (const CopyPlan& copy : plan.copies) {
-      const ReplicaIndex origin = copy.because.origin;
-      const bool usable = copy.action == Action::kAdd && here_[static_cast<size_t>(origin.value)]->uid.value != 0;
-      if (usable && std::find(sources.begin(), sources.end(), origin) == sources.end()) sources.push_back(origin);
+  // Fetching anywhere else would carry content along no admitting path.
+  void FindHolders(const std::vector<Node>& presence, MessagePlan& plan) const {
+    const bool adds = std::any_of(plan.copies.begin(), plan.copies.end(),
+                                  [](const CopyPlan& copy) { return copy.action == Action::kAdd; });
+    if (!adds) return;
+    std::vector<bool> takes_part;
+    std::vector<ReplicaIndex> cheapest_first;
+    for (size_t r = 0; r < presence.size(); ++r) {
+      takes_part.push_back(presence[r].takes_part);
+      const bool fetchable = presence[r].takes_part && Present(r) && here_[r]->uid.value != 0;
+      if (fetchable) cheapest_first.emplace_back(static_cast<int32_t>(r));
     }
-    std::stable_sort(sources.begin(), sources.end(), [&](ReplicaIndex a, ReplicaIndex b) {
+    std::stable_sort(cheapest_first.begin(), cheapest_first.end(), [&](ReplicaIndex a, ReplicaIndex b) {
       return graph_.replica(a).link_cost() < graph_.replica(b).link_cost();
     });
-    return sources;
+    for (const ReplicaIndex holder : cheapest_first) {
+      const auto reached = admissions_.Reached(holder, ChangeKind::kAddition, context_.edge_paused, takes_part);
+      for (CopyPlan& copy : plan.copies) {
+        const bool arrives = copy.action == Action::kAdd && reached[static_cast<size_t>(copy.target.value)];
+        if (arrives) copy.holders.push_back(holder);
+      }
+    }
   }
 
   const MessageRegisters& message_;
@@ -284,18 +292,26 @@ Admissions::Admissions(const Graph& graph, const std::string& mailbox) : graph_(
 }
 
 bool Admissions::FlagsReach(ReplicaIndex from, ReplicaIndex to) const {
+  const std::vector<bool> none_paused(graph_.edges().size(), false);
+  const std::vector<bool> all(static_cast<size_t>(graph_.replica_count()), true);
+  return Reached(from, ChangeKind::kFlags, none_paused, all)[static_cast<size_t>(to.value)];
+}
+
+std::vector<bool> Admissions::Reached(ReplicaIndex from, ChangeKind kind, const std::vector<bool>& edge_paused,
+                                      const std::vector<bool>& takes_part) const {
   std::vector<bool> reached(static_cast<size_t>(graph_.replica_count()), false);
   reached[static_cast<size_t>(from.value)] = true;
   for (bool moved = true; moved;) {
     moved = false;
     for (size_t e = 0; e < graph_.edges().size(); ++e) {
+      if (edge_paused[e]) continue;
       const auto a = static_cast<size_t>(graph_.edges()[e].a.value), b = static_cast<size_t>(graph_.edges()[e].b.value);
       const EdgeIndex edge(static_cast<int32_t>(e));
-      if (reached[a] && !reached[b] && Admits(edge, true, ChangeKind::kFlags)) reached[b] = moved = true;
-      if (reached[b] && !reached[a] && Admits(edge, false, ChangeKind::kFlags)) reached[a] = moved = true;
+      if (reached[a] && !reached[b] && takes_part[b] && Admits(edge, true, kind)) reached[b] = moved = true;
+      if (reached[b] && !reached[a] && takes_part[a] && Admits(edge, false, kind)) reached[a] = moved = true;
     }
   }
-  return reached[static_cast<size_t>(to.value)];
+  return reached;
 }
 
 MessagePlan PlanMessage(const MessageRegisters& message, const MailboxView& mailbox, const Admissions& admissions,

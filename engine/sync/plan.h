@@ -42,6 +42,9 @@ class Admissions {
   }
   // Whether a flag change at `from` may arrive at `to`.
   bool FlagsReach(ReplicaIndex from, ReplicaIndex to) const;
+  // Where a change of this kind at `from` may arrive along edges that are not paused, through replicas that take part.
+  std::vector<bool> Reached(ReplicaIndex from, ChangeKind kind, const std::vector<bool>& edge_paused,
+                            const std::vector<bool>& takes_part) const;
 
  private:
   const Graph& graph_;
@@ -62,7 +65,8 @@ struct Because {
   EdgeIndex edge;
   ReplicaIndex origin;
   Stamp stamp;
-  int depth = 0;  // edges from the origin
+  int depth = 0;     // edges from the origin
+  int64_t cost = 0;  // of the path: link_cost of both ends of each of its edges
 };
 
 struct CopyPlan {
@@ -74,7 +78,8 @@ struct CopyPlan {
   FlagRegisters flags;                     // all registers of the copy afterwards
   std::vector<FlagRegister> flag_changes;  // whose value changes
   Because because;
-  bool conflict = false;  // against a change at this copy that the deleter had not seen
+  std::vector<ReplicaIndex> holders;  // kAdd: whose content policy lets arrive here, cheapest first
+  bool conflict = false;              // against a change at this copy that the deleter had not seen
 };
 
 // Two keywords that exclude one another were set by people who did not know of each other: the newer one stays.
@@ -88,7 +93,6 @@ struct KeywordConflict {
 
 struct MessagePlan {
   std::vector<CopyPlan> copies;
-  std::vector<ReplicaIndex> sources;  // holders whose body may be fetched, cheapest first
   std::optional<KeywordConflict> keywords;
 };
 

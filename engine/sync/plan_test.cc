@@ -79,7 +79,31 @@ TEST(Plan, AMessageGoesToEveryReplicaOnceFromOneSource) {
   ASSERT_EQ(plan.copies.size(), 2u);
   EXPECT_EQ(plan.copies[0].action, Action::kAdd);
   EXPECT_EQ(plan.copies[1].action, Action::kAdd);
-  EXPECT_EQ(plan.sources, std::vector<ReplicaIndex>{ReplicaIndex(0)});
+  for (const CopyPlan& copy : plan.copies) EXPECT_EQ(copy.holders, std::vector<ReplicaIndex>{ReplicaIndex(0)});
+}
+
+TEST(Plan, ContentComesOnlyFromWhereAnAdmittingPathLeadsCheapestFirst) {
+  // c and d lack it.
+  const Mesh mesh(4, {R"(a: "a" b: "c")", R"(a: "b" b: "c" direction: A_TO_B)", R"(a: "a" b: "d")",
+                      R"(a: "d" b: "c" direction: B_TO_A mailboxes { exclude: "INBOX" })"});
+  MessageRegisters message;
+  mesh.Put(message, 0, Presence::kPresent, 10);
+  mesh.Put(message, 1, Presence::kPresent, 10);
+  MessagePlan plan = mesh.Plan(message);
+  ASSERT_EQ(plan.copies.size(), 2u);
+  EXPECT_EQ(plan.copies[0].target, ReplicaIndex(2));
+  EXPECT_EQ(plan.copies[0].holders, (std::vector<ReplicaIndex>{ReplicaIndex(0), ReplicaIndex(1)}));
+  EXPECT_EQ(plan.copies[1].target, ReplicaIndex(3));
+  // From b along c and a to d: the edge between a and c goes both ways.
+  EXPECT_EQ(plan.copies[1].holders, (std::vector<ReplicaIndex>{ReplicaIndex(0), ReplicaIndex(1)}));
+}
+
+TEST(Plan, APathThroughAReplicaThatIsDownBringsNoContent) {
+  Mesh mesh(3, {R"(a: "a" b: "b")", R"(a: "b" b: "c")"});
+  mesh.context.replica_up[1] = false;
+  MessageRegisters message;
+  mesh.Put(message, 0, Presence::kPresent, 10);
+  EXPECT_TRUE(mesh.Plan(message).copies.empty());
 }
 
 TEST(Plan, ADeletionGoesEverywhereItIsAdmittedAndNoAdditionComesBack) {

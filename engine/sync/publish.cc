@@ -37,7 +37,8 @@ bool Coordinator::Converged() const {
     const bool paused = mesh_.edge_paused[static_cast<size_t>(edge)];
     if (counts.total() > 0 && !paused) return false;
   }
-  return mesh_.due.empty() && mesh_.refusals.empty() && mesh_.mailbox_refusals.empty() && !settling_;
+  return pass_complete_ && !AnyBusy() && mesh_.due.empty() && mesh_.refusals.empty() &&
+         mesh_.mailbox_refusals.empty() && !settling_;
 }
 
 EdgeReport Coordinator::DescribeEdge(size_t e, bool syncing) const {

@@ -31,50 +31,95 @@ bool SameContent(const MeshView& view, const MessageRegisters& a, const MessageR
 
 }  // namespace
 
+std::vector<const CopyPlan*> PlannedMessage::Appends(bool into_missing) const {
+  std::vector<const CopyPlan*> appends;
+  for (const CopyPlan& copy : plan.copies) {
+    const bool append = copy.action == Action::kAdd && !copy_from.contains(copy.target.value);
+    if (append && (into_missing || copy.mailbox_copy.value != 0)) appends.push_back(&copy);
+  }
+  return appends;
+}
+
+std::set<ReplicaIndex> Work::Targets(bool deletions) const {
+  std::set<ReplicaIndex> targets;
+  for (const PlannedMessage& planned : messages) {
+    for (const CopyPlan& copy : planned.plan.copies) {
+      if ((copy.action == Action::kExpunge) == deletions) targets.insert(copy.target);
+    }
+  }
+  return targets;
+}
+
 Work PlanBatch::operator()(State& state) {
   pending.clear();
+  bytes_ = 0;
   Work work;
-  const MailboxView& mailbox = view_.mailboxes.at(mailbox_);
-  const Admissions admissions(*view_.graph, mailbox.name);
-  std::vector<MessageRegisters> messages = state.LoadUnsettled(mailbox_, after_, limit_);
-  work.more = messages.size() == limit_;
-  for (MessageRegisters& message : messages) {
-    work.last = message.id;
-    MessagePlan plan = PlanMessage(message, mailbox, admissions, view_.context);
-    MessagePlan ideal = PlanMessage(message, mailbox, admissions, ideal_.context);
-    Count(ideal);
-    PlannedMessage planned;
-    bool open = ideal.copies.size() != plan.copies.size();
-    DecideConflict(state, message, plan);
-    for (CopyPlan& copy : plan.copies) {
-      if (copy.action == Action::kLevel) {
-        Level(state, message, copy);
-        continue;
-      }
-      open = true;
-      const std::pair<MessageId, MailboxCopyId> key{message.id, copy.mailbox_copy};
-      const bool stays = copy.action == Action::kRestore || copy.action == Action::kAsk;
-      if (stays || exceptions_.refused.contains(key)) continue;
-      if (copy.mailbox_copy.value != 0 && state.HasIntent(message.id, copy.mailbox_copy)) continue;
-      const CopyRegisters* here = message.Find(copy.mailbox_copy);
-      if (copy.action != Action::kAdd && (here == nullptr || here->uid.value == 0)) continue;
-      if (copy.action == Action::kExpunge && MovePending(state, message, copy)) continue;
-      if (copy.action == Action::kAdd && !exceptions_.no_copy.contains(key)) {
-        if (const auto source = FindContent(state, message, copy.target))
-          planned.copy_from[copy.target.value] = *source;
-      }
-      planned.plan.copies.push_back(std::move(copy));
+  size_t planned = 0;
+  for (work.next = from_; work.next.mailbox < mailboxes_.size(); work.next = {work.next.mailbox + 1, MessageId()}) {
+    const MailboxView& mailbox = view_.mailboxes.at(mailboxes_[work.next.mailbox].id);
+    const Admissions admissions(*view_.graph, mailbox.name);
+    auto messages = state.LoadUnsettled(mailbox.id, work.next.after, kPlanMessages - planned);
+    for (MessageRegisters& message : messages) {
+      work.next.after = message.id;
+      PlanOne(state, std::move(message), mailboxes_[work.next.mailbox], admissions, work);
+      work.more = ++planned == kPlanMessages || bytes_ >= kPlanBytes;
+      if (work.more) return work;
     }
-    if (!open) {
-      state.ClearUnsettled(message.id);
-      ++work.settled;
-    }
-    if (planned.plan.copies.empty()) continue;
-    planned.plan.sources = std::move(plan.sources);
-    planned.message = std::move(message);
-    work.messages.push_back(std::move(planned));
   }
   return work;
+}
+
+void PlanBatch::PlanOne(State& state, MessageRegisters message, const UnsettledMailbox& unsettled,
+                        const Admissions& admissions, Work& work) {
+  const MailboxView& mailbox = view_.mailboxes.at(unsettled.id);
+  MessagePlan plan = PlanMessage(message, mailbox, admissions, view_.context);
+  const MessagePlan ideal = PlanMessage(message, mailbox, admissions, ideal_.context);
+  Count(ideal);
+  PlannedMessage planned;
+  bool open = ideal.copies.size() != plan.copies.size();
+  DecideConflict(state, message, plan);
+  bool skips = false;
+  const bool body_waits =
+      unsettled.messages > kSmallWork && std::any_of(plan.copies.begin(), plan.copies.end(), [&](const CopyPlan& copy) {
+        return copy.action == Action::kAdd && view_.awaited[static_cast<size_t>(copy.target.value)];
+      });
+  for (CopyPlan& copy : plan.copies) {
+    if (view_.busy[static_cast<size_t>(copy.target.value)]) {
+      open = skips = true;
+      continue;
+    }
+    if (copy.action == Action::kLevel) {
+      Level(state, message, copy);
+      continue;
+    }
+    open = true;
+    if (!Wanted(state, message, copy)) continue;
+    if (copy.action == Action::kAdd) {
+      const bool copyable = !exceptions_.no_copy.contains({message.id, copy.mailbox_copy});
+      const auto source = copyable ? FindContent(state, message, copy.target) : std::nullopt;
+      if (source) planned.copy_from[copy.target.value] = *source;
+      if (!source && body_waits) continue;
+    }
+    planned.plan.copies.push_back(std::move(copy));
+  }
+  if (!open) {
+    state.ClearUnsettled(message.id);
+    ++work.settled;
+  }
+  if (skips) ++work.skipped;
+  if (planned.plan.copies.empty()) return;
+  if (!planned.Appends().empty()) bytes_ += message.size;
+  planned.message = std::move(message);
+  work.messages.push_back(std::move(planned));
+}
+
+bool PlanBatch::Wanted(State& state, const MessageRegisters& message, const CopyPlan& copy) const {
+  if (copy.action == Action::kRestore || copy.action == Action::kAsk) return false;
+  if (exceptions_.refused.contains({message.id, copy.mailbox_copy})) return false;
+  if (copy.mailbox_copy.value != 0 && state.HasIntent(message.id, copy.mailbox_copy)) return false;
+  const CopyRegisters* here = message.Find(copy.mailbox_copy);
+  if (copy.action != Action::kAdd && (here == nullptr || here->uid.value == 0)) return false;
+  return copy.action != Action::kExpunge || !MovePending(state, message, copy);
 }
 
 void PlanBatch::Level(State& state, MessageRegisters& message, CopyPlan& plan) {
@@ -105,7 +150,7 @@ void PlanBatch::DecideConflict(State& state, MessageRegisters& message, const Me
 
 ConflictRecord PlanBatch::NewConflict(const MessageRegisters& message) const {
   ConflictRecord conflict;
-  conflict.mailbox = view_.mailboxes.at(mailbox_).name;
+  conflict.mailbox = view_.mailboxes.at(message.mailbox).name;
   conflict.message = message.id;
   conflict.message_id = message.message_id;
   conflict.internal_date = message.internal_date;

@@ -12,6 +12,7 @@
 
 #include "engine/store/state.h"
 #include "engine/sync/control.h"
+#include "engine/sync/order.h"
 #include "engine/sync/plan.h"
 
 namespace imapmesh {
@@ -32,13 +33,33 @@ struct PlannedMessage {
   MessagePlan plan;
   // For an addition at a replica: where that replica holds the same content already, by replica index.
   std::map<int32_t, ServerSideCopy> copy_from;
+
+  // The additions for which the body must be brought; with those into mailboxes that are still to be made, if asked.
+  std::vector<const CopyPlan*> Appends(bool into_missing = false) const;
+};
+
+// A mailbox that will be made at `target`, along `edge`.
+struct PlannedMailbox {
+  ReplicaIndex target;
+  EdgeIndex edge;
+  std::string name;
+};
+
+// A place in the list of mailboxes to plan, and the message there behind which it goes on.
+struct PlanPosition {
+  size_t mailbox = 0;
+  MessageId after;
 };
 
 struct Work {
   std::vector<PlannedMessage> messages;
-  MessageId last;       // of the batch: the next begins behind it
-  bool more = false;    // the mailbox has more unsettled messages
+  PlanPosition next;    // where the next batch begins
+  bool more = false;    // there is a next batch
   int64_t settled = 0;  // messages found to need nothing
+  int64_t skipped = 0;  // messages that wait for a busy replica
+
+  // Of its deletions, or of all else.
+  std::set<ReplicaIndex> Targets(bool deletions) const;
 };
 
 // Pending operations by edge, counting what cannot be done at present too (a replica down, an edge paused).
@@ -50,23 +71,28 @@ struct PlanExceptions {
   std::set<std::pair<MessageId, MailboxCopyId>> no_copy;
 };
 
-// Loads, plans and levels the next batch of a mailbox. For StoreThread::Run.
+// Loads, plans and levels the next batch of unsettled messages, mailbox after mailbox in the given order: at most
+// kPlanMessages of them, and not many more bytes to append than kPlanBytes. For StoreThread::Run.
 class PlanBatch {
  public:
-  PlanBatch(const MeshView& view, const MeshView& ideal, const PlanExceptions& exceptions, MailboxId mailbox,
-            MessageId after, size_t limit, int64_t now_unix_ms)
-      : view_(view),
-        ideal_(ideal),
-        exceptions_(exceptions),
-        mailbox_(mailbox),
-        after_(after),
-        limit_(limit),
-        now_(now_unix_ms) {}
+  static constexpr size_t kPlanMessages = 2000;
+  static constexpr uint64_t kPlanBytes = 32 * 1024 * 1024;
+  // In a mailbox with more unsettled messages than this a body waits until all that want it can take it, so that it is
+  // fetched once; below, nobody waits for a busy replica.
+  static constexpr int64_t kSmallWork = 200;
+
+  PlanBatch(const MeshView& view, const MeshView& ideal, const PlanExceptions& exceptions,
+            const std::vector<UnsettledMailbox>& mailboxes, PlanPosition from, int64_t now_unix_ms)
+      : view_(view), ideal_(ideal), exceptions_(exceptions), mailboxes_(mailboxes), from_(from), now_(now_unix_ms) {}
   Work operator()(State& state);
 
   PendingByEdge pending;
 
  private:
+  void PlanOne(State& state, MessageRegisters message, const UnsettledMailbox& unsettled, const Admissions& admissions,
+               Work& work);
+  // Whether something is to be done about the copy now.
+  bool Wanted(State& state, const MessageRegisters& message, const CopyPlan& copy) const;
   void Level(State& state, MessageRegisters& message, CopyPlan& plan);
   void DecideConflict(State& state, MessageRegisters& message, const MessagePlan& plan);
   void RecordConflict(State& state, const MessageRegisters& message, const CopyPlan& plan);
@@ -81,10 +107,10 @@ class PlanBatch {
   const MeshView& view_;
   const MeshView& ideal_;  // as if every replica were up and no edge paused
   const PlanExceptions& exceptions_;
-  MailboxId mailbox_;
-  MessageId after_;
-  size_t limit_;
+  const std::vector<UnsettledMailbox>& mailboxes_;
+  PlanPosition from_;
   int64_t now_;
+  uint64_t bytes_ = 0;  // to append
 };
 
 }  // namespace imapmesh

@@ -1,0 +1,286 @@
+// One round: look and observe, plan, apply (DESIGN.md section 3). A replica that is slow is left behind: what it does
+// goes on in its lane, the round goes on without it, and it takes part again once its lane is empty.
+#include <algorithm>
+#include <utility>
+
+#include "engine/sync/apply.h"
+#include "engine/sync/apply_mailboxes.h"
+#include "engine/sync/conflicts.h"
+#include "engine/sync/coordinator.h"
+#include "engine/sync/lane.h"
+#include "engine/sync/look.h"
+#include "engine/sync/observe.h"
+
+namespace imapmesh {
+namespace {
+
+using std::chrono::seconds;
+
+constexpr Duration kPatience = seconds(2);       // beyond what the others took, or without a sign of progress
+constexpr Duration kFirstPatience = seconds(5);  // with a replica that was not up yet
+constexpr Duration kPassLimit = seconds(10);     // after it what is due is looked at, and the plan begins anew
+constexpr int64_t kSkippedMost = 20'000;         // messages of busy replicas planned in vain in one pass
+constexpr int64_t kProgressWorthwhile = 200;     // unsettled messages from which on totals are counted first
+
+}  // namespace
+
+// ---- waiting
+
+// Until the replicas are done with what was begun, or are left behind: those that show no progress, and those that take
+// more than twice as long as the first that was done. False when it ended early because something else is to be done.
+asio::awaitable<bool> Coordinator::Settle(std::set<ReplicaIndex> awaited, Duration patience, bool interruptible) {
+  const Duration started = mesh_.clock->Now();
+  std::optional<Duration> first_done;
+  while (!stopping_) {
+    const size_t before = awaited.size();
+    std::erase_if(awaited, [&](ReplicaIndex r) { return !mesh_.IsBusy(r); });
+    if (awaited.empty()) co_return true;
+    if (interruptible && (!orders_.empty() || ObservationIsDue())) co_return false;
+    const Duration now = mesh_.clock->Now();
+    if (awaited.size() < before && !first_done) first_done = now;
+    Duration longest(0);
+    std::erase_if(awaited, [&](ReplicaIndex r) {
+      Duration until = mesh_.slot(r).last_progress + patience;
+      if (first_done) until = std::min(until, *first_done + (*first_done - started) + patience);
+      mesh_.slot(r).left_behind = now >= until;
+      if (!mesh_.slot(r).left_behind) longest = std::max(longest, until - now);
+      return mesh_.slot(r).left_behind;
+    });
+    if (!awaited.empty()) co_await wake_.WaitFor(*mesh_.clock, longest);
+  }
+  co_return false;
+}
+
+// Not for mailbox copies that wait for their server to come to rest: those have time.
+bool Coordinator::ObservationIsDue() const {
+  return !settling_ && std::any_of(mesh_.due.begin(), mesh_.due.end(), [&](const auto& due) {
+    return mesh_.IsUp(ReplicaIndex(due.first)) && !mesh_.IsBusy(ReplicaIndex(due.first));
+  });
+}
+
+bool Coordinator::AnyBusy() const {
+  return std::any_of(mesh_.replicas.begin(), mesh_.replicas.end(),
+                     [](const ReplicaSlot& slot) { return slot.tasks > 0; });
+}
+
+asio::awaitable<void> Coordinator::Quiet() {
+  while (AnyBusy()) co_await wake_.WaitFor(*mesh_.clock, seconds(1));
+}
+
+// ---- look and observe
+
+bool Coordinator::LookIsDue(const ReplicaSlot& slot) const {
+  if (slot.tasks > 0) return false;
+  if (slot.state != ReplicaState::kDown) return slot.look_due;
+  return !slot.hopeless && mesh_.clock->Now() >= slot.next_attempt;
+}
+
+asio::awaitable<void> Coordinator::ObserveTask(ReplicaIndex r, std::string mailbox, Permits& permits) {
+  co_await permits.Acquire();
+  const bool nobody_waits = plan_cancelled_ != nullptr && *plan_cancelled_;  // what is due stays due
+  if (mesh_.IsUp(r) && lane_failure_.ok() && !stopping_ && !nobody_waits) {
+    const absl::Status status = co_await ObserveCopy(mesh_, r, mailbox);
+    if (!status.ok()) lane_failure_ = status;
+  }
+  permits.Release();
+}
+
+asio::awaitable<void> Coordinator::LookLane(ReplicaIndex r, std::shared_ptr<const Lane> lane, bool look) {
+  if (look) {
+    const absl::Status status = co_await LookAt(mesh_, r);
+    if (!status.ok()) lane_failure_ = status;
+  }
+  if (mesh_.IsUp(r) && lane_failure_.ok()) co_await ObserveDue(r);
+  lane.reset();
+}
+
+asio::awaitable<void> Coordinator::ObserveDue(ReplicaIndex r) {
+  Permits permits(mesh_.executor, std::max(1, mesh_.graph->replica(r).max_connections()));
+  TaskGroup observations(mesh_.executor);
+  const std::set<std::pair<int32_t, std::string>> due = mesh_.due;
+  for (const auto& [replica, mailbox] : due) {
+    if (replica == r.value) observations.Start(ObserveTask(r, mailbox, permits));
+  }
+  co_await observations.Join();
+}
+
+asio::awaitable<absl::Status> Coordinator::LookAndObserve() {
+  std::set<ReplicaIndex> begun;
+  Duration patience = kPatience;
+  for (size_t i = 0; i < mesh_.replicas.size(); ++i) {
+    const ReplicaIndex r(static_cast<int32_t>(i));
+    if (mesh_.IsBusy(r)) continue;
+    const bool look = LookIsDue(mesh_.slot(r));
+    const auto due = mesh_.due.lower_bound({r.value, ""});
+    const bool observe = mesh_.IsUp(r) && due != mesh_.due.end() && due->first == r.value;
+    if (!look && !observe) continue;
+    if (!mesh_.slot(r).was_up) patience = kFirstPatience;
+    begun.insert(r);
+    lanes_.Start(LookLane(r, std::make_shared<const Lane>(mesh_, r), look));
+  }
+  const bool observed = !begun.empty();
+  co_await Settle(std::move(begun), patience, false);
+  if (!lane_failure_.ok() || !observed) co_return lane_failure_;
+  const auto view = mesh_.View(false);
+  const int64_t now = mesh_.clock->UnixMillis();
+  const auto review = [&](State& state) { return ReviewBrakes(state, *view, now); };
+  const auto reviewed = co_await mesh_.store->Run(review);
+  co_return reviewed.status();
+}
+
+// ---- plan and apply
+
+PlanExceptions Coordinator::Exceptions() const {
+  PlanExceptions exceptions;
+  for (const auto& [key, refusal] : mesh_.refusals) exceptions.refused.insert(key);
+  exceptions.no_copy = mesh_.no_copy;
+  return exceptions;
+}
+
+asio::awaitable<absl::StatusOr<std::vector<UnsettledMailbox>>> Coordinator::UnsettledMailboxes() {
+  const auto load = [](State& state) { return state.UnsettledMailboxes(); };
+  const auto counts = co_await mesh_.store->Run(load);
+  if (!counts.ok()) co_return counts.status();
+  std::vector<UnsettledMailbox> mailboxes;
+  for (const auto& [name, entry] : mesh_.mailboxes) {
+    const auto count = counts->find(entry.id);
+    if (count != counts->end()) mailboxes.push_back({entry.id, name, count->second});
+  }
+  SortForPlanning(mailboxes);
+  co_return mailboxes;
+}
+
+asio::awaitable<absl::Status> Coordinator::EstimateProgress(const std::vector<UnsettledMailbox>& mailboxes) {
+  int64_t unsettled = 0;
+  for (const UnsettledMailbox& mailbox : mailboxes) unsettled += mailbox.messages;
+  if (unsettled < kProgressWorthwhile) co_return absl::OkStatus();
+  const auto view = mesh_.View(false), ideal = mesh_.View(true);
+  const PlanExceptions exceptions = Exceptions();
+  mesh_.progress.phase = "adding";
+  mesh_.progress.edges.clear();
+  for (const GraphEdge& edge : mesh_.graph->edges()) {
+    mesh_.progress.edges.push_back({mesh_.name(edge.a), mesh_.name(edge.b), 0, 0, 0, 0});
+  }
+  PlanPosition next;
+  for (bool more = true; more;) {
+    PlanBatch batch(*view, *ideal, exceptions, mailboxes, next, mesh_.clock->UnixMillis());
+    const auto work = co_await mesh_.store->Run(batch);
+    if (!work.ok()) co_return work.status();
+    for (const PlannedMessage& planned : work->messages) {
+      for (const CopyPlan& copy : planned.plan.copies) {
+        if (copy.action != Action::kAdd || copy.because.edge.value < 0) continue;
+        Progress::Edge& edge = mesh_.progress.edges[static_cast<size_t>(copy.because.edge.value)];
+        ++edge.messages_total;
+        edge.bytes_total += static_cast<int64_t>(planned.message.size);
+      }
+    }
+    next = work->next;
+    more = work->more;
+  }
+  co_return absl::OkStatus();
+}
+
+asio::awaitable<absl::Status> Coordinator::PlanAndApply() {
+  CO_ASSIGN_OR_RETURN(const int64_t created, co_await ApplyMailboxes(mesh_));
+  operations_ += created;
+  CO_ASSIGN_OR_RETURN(const std::vector<UnsettledMailbox> mailboxes, co_await UnsettledMailboxes());
+  if (mesh_.on_progress && pass_complete_) CO_RETURN_IF_ERROR(co_await EstimateProgress(mailboxes));
+  plan_due_ = false;
+  PendingByEdge pending;
+  CO_ASSIGN_OR_RETURN(pass_complete_, co_await Pass(mailboxes, false, pending));
+  const bool deletions =
+      std::any_of(pending.begin(), pending.end(), [](const auto& edge) { return edge.second.deletions > 0; });
+  if (deletions && pass_complete_) {
+    PendingByEdge counted_before;
+    CO_ASSIGN_OR_RETURN(pass_complete_, co_await Pass(mailboxes, true, counted_before));
+  }
+  pending_ = std::move(pending);
+  if (pass_complete_ && !AnyBusy()) plan_due_ = false;  // what its operations call for, the looks tell
+  co_return lane_failure_;
+}
+
+// All batches once: additions and flags, or deletions. False when it was not finished.
+asio::awaitable<absl::StatusOr<bool>> Coordinator::Pass(const std::vector<UnsettledMailbox>& mailboxes, bool deletions,
+                                                        PendingByEdge& pending) {
+  const Duration started = mesh_.clock->Now();
+  const auto ideal = mesh_.View(true);
+  int64_t skipped = 0;
+  PlanPosition next;
+  for (bool more = true; more;) {
+    const auto view = mesh_.View(false);
+    const PlanExceptions exceptions = Exceptions();
+    PlanBatch batch(*view, *ideal, exceptions, mailboxes, next, mesh_.clock->UnixMillis());
+    const auto planned = co_await mesh_.store->Run(batch);
+    if (!planned.ok()) co_return planned.status();
+    const auto work = std::make_shared<const Work>(*planned);
+    for (const auto& [edge, counts] : batch.pending) pending[edge].Add(counts);
+    next = work->next;
+    more = work->more;
+    skipped += work->skipped;
+    std::set<ReplicaIndex> targets = work->Targets(deletions);
+    if (!targets.empty()) {
+      Lanes lanes;
+      for (const ReplicaIndex r : targets) lanes[r] = std::make_shared<const Lane>(mesh_, r);
+      lanes_.Start(Apply(work, std::move(lanes), deletions));
+      const bool settled = co_await Settle(std::move(targets), kPatience, true);
+      if (!lane_failure_.ok()) co_return lane_failure_;
+      if (!settled) co_return false;
+    }
+    const bool enough = mesh_.clock->Now() - started > kPassLimit || skipped > kSkippedMost;
+    if (stopping_ || (more && enough)) co_return false;
+  }
+  co_return skipped == 0;
+}
+
+asio::awaitable<void> Coordinator::Apply(std::shared_ptr<const Work> work, Lanes lanes, bool deletions) {
+  absl::StatusOr<int64_t> done(0);
+  if (deletions) {
+    done = co_await ApplyDeletions(mesh_, *work, std::move(lanes));
+  } else {
+    done = co_await ApplyAdditionsAndFlags(mesh_, *work, std::move(lanes));
+  }
+  if (done.ok()) {
+    operations_ += *done;
+  } else {
+    lane_failure_ = done.status();
+  }
+  wake_.Notify();
+}
+
+asio::awaitable<absl::StatusOr<Coordinator::RoundOutcome>> Coordinator::Round() {
+  RoundOutcome outcome;
+  ++rounds_;
+  const int64_t operations_before = operations_;
+  CO_RETURN_IF_ERROR(co_await LookAndObserve());
+  if (stopping_) co_return outcome;
+  CO_RETURN_IF_ERROR(co_await PlanAndApply());
+  outcome.operations = operations_ - operations_before;
+  const auto count = [](State& state) {
+    return std::make_tuple(state.CopiesWithIntents(), state.conflicts().Count(true), state.conflicts().Count(false),
+                           state.conflicts().HasUndescribed());
+  };
+  const auto counted = co_await mesh_.store->Run(count);
+  if (!counted.ok()) co_return counted.status();
+  conflicts_open_ = std::get<1>(*counted);
+  conflicts_resolved_ = std::get<2>(*counted);
+  if (std::get<3>(*counted)) CO_RETURN_IF_ERROR(co_await DescribeConflicts(mesh_));
+  outcome.settling = settling_ = ObserveAgain(std::get<0>(*counted));
+  co_return outcome;
+}
+
+// Open intents that no lane works on keep their mailbox copy due: only another observation settles them.
+bool Coordinator::ObserveAgain(const std::vector<MailboxCopyId>& with_intents) {
+  bool any = false;
+  const std::set<MailboxCopyId> copies(with_intents.begin(), with_intents.end());
+  for (const auto& [name, entry] : mesh_.mailboxes) {
+    for (size_t i = 0; i < entry.copies.size() && !copies.empty(); ++i) {
+      const ReplicaIndex r(static_cast<int32_t>(i));
+      if (!copies.contains(entry.copies[i].id) || !mesh_.IsUp(r) || mesh_.IsBusy(r)) continue;
+      any = true;
+      mesh_.due.insert({r.value, name});
+    }
+  }
+  return any;
+}
+
+}  // namespace imapmesh

@@ -1,0 +1,130 @@
+// Continuous operation: watchers, polls and orders between the rounds.
+#include <algorithm>
+#include <utility>
+
+#include "engine/sync/coordinator.h"
+
+namespace imapmesh {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+}  // namespace
+
+void Coordinator::Stop() {
+  auto stop = [this] {
+    stopping_ = true;
+    for (ReplicaSlot& slot : mesh_.replicas) slot.replica->Close();
+    wake_.Notify();
+  };
+  asio::post(mesh_.executor, stop);
+}
+
+void Coordinator::StartWatchers() {
+  watching_ = true;
+  for (size_t r = 0; r < mesh_.replicas.size(); ++r) {
+    if (watched_[r] || mesh_.replicas[r].state != ReplicaState::kUp) continue;
+    watched_[r] = true;
+    watchers_.Start(WatchTask(ReplicaIndex(static_cast<int32_t>(r))));
+  }
+}
+
+asio::awaitable<void> Coordinator::StopWatchers() {
+  watching_ = false;
+  for (ReplicaSlot& slot : mesh_.replicas) slot.replica->Close();
+  wake_.Notify();
+  co_await watchers_.Join();
+  co_await lanes_.Join();
+}
+
+asio::awaitable<void> Coordinator::WatchTask(ReplicaIndex r) {
+  std::function<void(std::vector<std::string>)> due = [this, r](std::vector<std::string> mailboxes) {
+    for (const std::string& mailbox : mailboxes) {
+      if (mesh_.FindCopy(r, mailbox) != nullptr) {
+        mesh_.due.insert({r.value, mailbox});
+      } else {
+        mesh_.slot(r).look_due = true;
+      }
+    }
+    if (mailboxes.empty()) mesh_.slot(r).look_due = true;
+    wake_.Notify();
+  };
+  const absl::Status ended = co_await mesh_.slot(r).replica->Watch(due);
+  watched_[static_cast<size_t>(r.value)] = false;
+  if (!watching_ || stopping_) co_return;
+  if (absl::IsUnimplemented(ended)) {
+    watched_[static_cast<size_t>(r.value)] = true;  // polled instead, until it reconnects
+    co_return;
+  }
+  mesh_.Debug(Message(ended));
+  if (mesh_.IsUp(r))
+    mesh_.MarkDown(
+        r, ended.ok() ? absl::UnavailableError("replica " + mesh_.name(r) + ": the watching connection ended") : ended);
+  wake_.Notify();
+}
+
+Duration Coordinator::UntilNextDue() {
+  const Duration now = mesh_.clock->Now();
+  Duration wait = settling_ ? Duration(milliseconds(500)) : Duration(seconds(3600));
+  for (size_t r = 0; r < mesh_.replicas.size(); ++r) {
+    ReplicaSlot& slot = mesh_.replicas[r];
+    if (slot.tasks > 0) continue;
+    if (slot.state == ReplicaState::kDown && !slot.hopeless) wait = std::min(wait, slot.next_attempt - now);
+    if (slot.state != ReplicaState::kUp) continue;
+    if (next_poll_[r] == Duration(0)) {
+      const bool pushed = slot.replica->info().can_push;
+      const auto interval = static_cast<int64_t>(mesh_.graph->topology().policy().poll_interval_s());
+      next_poll_[r] = now + (pushed ? Duration(std::chrono::minutes(15)) : Duration(seconds(interval)));
+    }
+    if (now >= next_poll_[r]) {
+      slot.look_due = true;
+      slot.compare_due = true;
+      next_poll_[r] = Duration(0);
+    }
+    wait = std::min(wait, slot.look_due ? Duration(0) : next_poll_[r] - now);
+  }
+  const bool again = plan_due_ || ObservationIsDue() || (!pass_complete_ && !AnyBusy());
+  if (again) wait = Duration(0);
+  return std::max(wait, Duration(0));
+}
+
+asio::awaitable<absl::Status> Coordinator::RunForever() {
+  absl::Status status = co_await LoadState();
+  bool was_converged = false;
+  while (status.ok() && !stopping_) {
+    if (!orders_.empty()) {
+      const Order order = std::move(orders_.front());
+      orders_.pop_front();
+      status = co_await order();
+      continue;
+    }
+    const Duration wait = UntilNextDue();
+    if (wait > Duration(0) && rounds_ > 0) {
+      co_await wake_.WaitFor(*mesh_.clock, wait);
+      if (!settling_) continue;  // what woke us is looked at first; open intents need a round by themselves
+    }
+    if (stopping_) break;
+    status = co_await Publish(true);
+    if (!status.ok()) break;
+    const auto outcome = co_await Round();
+    status = outcome.status();
+    if (!status.ok() || stopping_) break;
+    StartWatchers();
+    status = co_await Publish(false);
+    const bool converged = Converged();
+    if (converged && !was_converged) mesh_.Emit("CONVERGED", ReplicaIndex(-1), EdgeIndex(-1), "", "nothing is pending");
+    was_converged = converged;
+  }
+  stopping_ = true;
+  while (!orders_.empty()) {  // each caller gets its answer
+    const Order order = std::move(orders_.front());
+    orders_.pop_front();
+    const absl::Status ignored = co_await order();
+    (void)ignored;
+  }
+  co_await StopWatchers();
+  co_return status;
+}
+
+}  // namespace imapmesh

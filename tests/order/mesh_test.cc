@@ -1,0 +1,323 @@
+// The order of work: what is fetched and moved, in which waves, and that nobody waits for a slow or stuck replica.
+#include <gtest/gtest.h>
+
+#include <asio/co_spawn.hpp>
+#include <asio/detached.hpp>
+#include <random>
+
+#include "engine/sync/coordinator.h"
+#include "graph/load.h"
+#include "tests/order/memory_replica.h"
+
+namespace imapmesh {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+using Edges = std::vector<std::pair<int, int>>;
+
+class TestMesh {
+ public:
+  // `costs` are link_cost by replica; missing ones are 1.
+  TestMesh(int size, const Edges& edges, const std::vector<int>& costs = {}) {
+    std::string text = "name: \"test\"";
+    for (int i = 0; i < size; ++i) {
+      const int cost = static_cast<size_t>(i) < costs.size() ? costs[static_cast<size_t>(i)] : 1;
+      text += " replica { name: \"" + Name(i) + "\" tunnel { command: \"" + Name(i) +
+              "\" } link_cost: " + std::to_string(cost) + " }";
+    }
+    for (const auto& [a, b] : edges) text += " edge { a: \"" + Name(a) + "\" b: \"" + Name(b) + "\" }";
+    const auto loaded = LoadTopologyText(text, "test", ".");
+    EXPECT_TRUE(loaded.ok()) << loaded.status();
+    CoordinatorOptions options;
+    options.graph = loaded->graph;
+    options.state_path = ":memory:";
+    options.engine_executor = options.store_executor = context_.get_executor();
+    options.clock = &clock;
+    options.make_replica = [this](const Graph& graph, ReplicaIndex index, std::function<bool(std::string_view)>) {
+      const v1::Replica& declared = graph.replica(index);
+      auto replica = std::make_unique<MemoryReplica>(context_.get_executor(), clock, declared.name(), 4);
+      replicas_.push_back(replica.get());
+      return absl::StatusOr<std::unique_ptr<Replica>>(std::move(replica));
+    };
+    auto created = Coordinator::Create(std::move(options));
+    EXPECT_TRUE(created.ok()) << created.status();
+    coordinator_ = *std::move(created);
+  }
+
+  ~TestMesh() {
+    if (!running_) return;
+    coordinator_->Stop();
+    EXPECT_TRUE(RunUntil([this] { return !running_; }, seconds(60)));
+  }
+
+  MemoryReplica& operator[](int r) { return *replicas_[static_cast<size_t>(r)]; }
+  int size() const { return static_cast<int>(replicas_.size()); }
+  Coordinator& coordinator() { return *coordinator_; }
+
+  RunReport RunOnce() {
+    std::optional<absl::StatusOr<RunReport>> report;
+    const auto take = [&](std::exception_ptr, absl::StatusOr<RunReport> result) { report = std::move(result); };
+    asio::co_spawn(context_, coordinator_->RunOnce(nullptr), take);
+    EXPECT_TRUE(RunUntil([&] { return report.has_value(); }, std::chrono::hours(10)));
+    EXPECT_TRUE(report && report->ok());
+    return report && report->ok() ? **report : RunReport();
+  }
+
+  void Start() {
+    running_ = true;
+    const auto ended = [this](std::exception_ptr, const absl::Status&) { running_ = false; };
+    asio::co_spawn(context_, coordinator_->RunForever(), ended);
+  }
+
+  // Lets time pass until `holds`, at most for `limit`; false when that was not enough.
+  bool RunUntil(const std::function<bool()>& holds, Duration limit) {
+    const Duration end = clock.Now() + limit;
+    while (!holds()) {
+      if (clock.Now() > end || !clock.Step(context_)) return false;
+    }
+    return true;
+  }
+
+  std::vector<PlanItem> Plan() {
+    std::optional<absl::StatusOr<std::vector<PlanItem>>> items;
+    coordinator_->Plan([&](absl::StatusOr<std::vector<PlanItem>> result) { items = std::move(result); });
+    EXPECT_TRUE(RunUntil([&] { return items.has_value(); }, seconds(60)));
+    EXPECT_TRUE(items && items->ok());
+    return items && items->ok() ? **items : std::vector<PlanItem>();
+  }
+
+  bool Converged() { return coordinator_->GetStatus()->converged; }
+  size_t Count(int r, const std::string& mailbox = "INBOX") { return (*this)[r].Messages(mailbox).size(); }
+
+  VirtualClock clock;
+
+ private:
+  static std::string Name(int i) { return "r" + std::to_string(i); }
+
+  asio::io_context context_{1};
+  std::vector<MemoryReplica*> replicas_;
+  std::unique_ptr<Coordinator> coordinator_;
+  bool running_ = false;
+};
+
+std::string Mail(int number, size_t size = 1000) {
+  return "mail" + std::to_string(number) + " " + std::string(size, 'x');
+}
+
+Edges Star(int size) {
+  Edges edges;
+  for (int i = 1; i < size; ++i) edges.emplace_back(0, i);
+  return edges;
+}
+
+Edges Chain(int size) {
+  Edges edges;
+  for (int i = 1; i < size; ++i) edges.emplace_back(i - 1, i);
+  return edges;
+}
+
+Edges RingWithChords(int size) {
+  Edges edges = Chain(size);
+  edges.emplace_back(0, size - 1);
+  for (int i = 0; i + 7 < size; i += 5) edges.emplace_back(i, i + 7);
+  return edges;
+}
+
+// Each of a hundred messages lies at one replica; the run moves each once from there and once to each other.
+void ExpectLowerBound(int size, const Edges& edges) {
+  TestMesh mesh(size, edges);
+  std::mt19937 random(20261124);
+  uint64_t bytes = 0;
+  constexpr int kMessages = 100;
+  for (int i = 0; i < kMessages; ++i) {
+    const std::string mail = Mail(i, 100 + random() % 5000);
+    bytes += mail.size();
+    mesh[static_cast<int>(random() % static_cast<unsigned>(size))].Put(i % 2 == 0 ? "INBOX" : "Archive", mail);
+  }
+  const RunReport report = mesh.RunOnce();
+  EXPECT_TRUE(report.converged);
+  EXPECT_LE(report.rounds, 4);
+  uint64_t fetched = 0, fetched_bytes = 0, appended = 0, appended_bytes = 0;
+  for (int r = 0; r < size; ++r) {
+    EXPECT_EQ(mesh.Count(r) + mesh.Count(r, "Archive"), static_cast<size_t>(kMessages));
+    fetched += mesh[r].counters().messages_fetched;
+    appended += mesh[r].counters().messages_appended;
+    fetched_bytes += mesh[r].bytes_fetched;
+    appended_bytes += mesh[r].bytes_appended;
+  }
+  EXPECT_EQ(fetched, static_cast<uint64_t>(kMessages));
+  EXPECT_EQ(fetched_bytes, bytes);
+  EXPECT_EQ(appended, static_cast<uint64_t>(kMessages * (size - 1)));
+  EXPECT_EQ(appended_bytes, bytes * static_cast<uint64_t>(size - 1));
+}
+
+TEST(Transfer, AStarOfFiftyMovesEachBodyOnceFromAHolderAndOnceToEachOther) {
+  ExpectLowerBound(50, Star(50));
+}
+TEST(Transfer, ARingOfFiftyWithChordsLikewise) {
+  ExpectLowerBound(50, RingWithChords(50));
+}
+TEST(Transfer, AChainOfFiftyLikewise) {
+  ExpectLowerBound(50, Chain(50));
+}
+
+TEST(Transfer, TheCheapestHolderGivesTheBody) {
+  TestMesh mesh(4, {{0, 1}, {1, 2}, {2, 3}, {0, 3}}, {5, 9, 2, 9});
+  for (const int holder : {0, 1, 2}) mesh[holder].Put("INBOX", Mail(1));
+  EXPECT_TRUE(mesh.RunOnce().converged);
+  EXPECT_EQ(mesh.Count(3), 1u);
+  EXPECT_EQ(mesh[2].counters().messages_fetched, 1u);
+  EXPECT_EQ(mesh[0].counters().messages_fetched + mesh[1].counters().messages_fetched, 0u);
+}
+
+TEST(Transfer, AnotherHolderGivesWhatTheCheapestRefuses) {
+  TestMesh mesh(3, {{0, 1}, {1, 2}, {0, 2}}, {1, 5, 5});
+  for (const int holder : {0, 1}) {
+    for (int i = 0; i < 10; ++i) mesh[holder].Put("INBOX", Mail(i));
+  }
+  mesh[0].gives_bodies = false;
+  mesh.RunOnce();
+  EXPECT_EQ(mesh.Count(2), 10u);
+  EXPECT_EQ(mesh[1].counters().messages_fetched, 10u);
+}
+
+TEST(Plan, TheWavesAreTheDepthOfTheGraphAndTheBytesThoseThatTheRunMoves) {
+  constexpr int kSize = 50;
+  for (const Edges& edges : {Chain(kSize), Star(kSize), RingWithChords(kSize)}) {
+    TestMesh mesh(kSize, edges);
+    for (int i = 0; i < 5; ++i) mesh[0].Put("INBOX", Mail(i, 1000 + static_cast<size_t>(i)));
+    // Breadth first: how far the farthest replica is.
+    std::vector<int> distance(kSize, -1);
+    distance[0] = 0;
+    for (bool moved = true; moved;) {
+      moved = false;
+      for (const auto& [a, b] : edges) {
+        for (const auto& [from, to] : {std::make_pair(a, b), std::make_pair(b, a)}) {
+          const int here = distance[static_cast<size_t>(from)], there = distance[static_cast<size_t>(to)];
+          if (here < 0 || (there >= 0 && there <= here + 1)) continue;
+          distance[static_cast<size_t>(to)] = here + 1;
+          moved = true;
+        }
+      }
+    }
+    mesh.Start();
+    const std::vector<PlanItem> items = mesh.Plan();
+    ASSERT_EQ(items.size(), 5u * (kSize - 1));
+    EXPECT_EQ(items.back().wave, *std::max_element(distance.begin(), distance.end()));
+    int64_t fetch_bytes = 0, bytes = 0;
+    for (const PlanItem& item : items) {
+      EXPECT_EQ(item.operation, "APPEND");
+      EXPECT_EQ(item.wave, distance[static_cast<size_t>(std::stoi(item.to.substr(1)))]);
+      EXPECT_EQ(item.path_cost, 2 * item.wave);
+      EXPECT_EQ(item.body_from, "r0");
+      fetch_bytes += item.fetch_bytes;
+      bytes += item.bytes;
+    }
+    EXPECT_EQ(mesh[0].counters().messages_fetched, 0u) << "a plan changes and moves nothing";
+    ASSERT_TRUE(mesh.RunUntil([&] { return mesh.Converged(); }, seconds(60)));
+    int64_t appended = 0;
+    for (int r = 0; r < kSize; ++r) appended += static_cast<int64_t>(mesh[r].bytes_appended);
+    EXPECT_EQ(static_cast<int64_t>(mesh[0].bytes_fetched), fetch_bytes);
+    EXPECT_EQ(appended, bytes);
+  }
+}
+
+TEST(Patience, AReplicaThatNeverAnswersDelaysTheFirstSyncOfTheOthersBySecondsOnly) {
+  constexpr int kSize = 50;
+  TestMesh mesh(kSize, Star(kSize));
+  for (int i = 0; i < 20; ++i) mesh[0].Put("INBOX", Mail(i));
+  mesh[7].SetStuck(true);
+  mesh.Start();
+  const auto all_but_one = [&] {
+    for (int r = 0; r < kSize; ++r) {
+      if (r != 7 && mesh.Count(r) != 20u) return false;
+    }
+    return true;
+  };
+  ASSERT_TRUE(mesh.RunUntil(all_but_one, seconds(6)));
+  mesh[7].SetStuck(false);
+  EXPECT_TRUE(mesh.RunUntil([&] { return mesh.Count(7) == 20u; }, seconds(120)));
+}
+
+TEST(Patience, AReplicaThatStopsAnsweringDelaysTheOthersOnceAndThenNoMore) {
+  constexpr int kSize = 5;
+  TestMesh mesh(kSize, RingWithChords(kSize));
+  mesh.Start();
+  ASSERT_TRUE(mesh.RunUntil([&] { return mesh.Converged(); }, seconds(10)));
+  mesh[2].SetStuck(true);
+  Duration worst(0);
+  for (int i = 1; i <= 5; ++i) {
+    const Duration sent = mesh.clock.Now();
+    mesh[0].Put("INBOX", Mail(i));
+    const auto arrived = [&] {
+      return mesh.Count(1) == static_cast<size_t>(i) && mesh.Count(3) == static_cast<size_t>(i) &&
+             mesh.Count(4) == static_cast<size_t>(i);
+    };
+    ASSERT_TRUE(mesh.RunUntil(arrived, seconds(5))) << "message " << i;
+    if (i > 1) worst = std::max(worst, mesh.clock.Now() - sent);
+    mesh.RunUntil([] { return false; }, seconds(3));
+  }
+  EXPECT_LT(worst, milliseconds(100));
+  mesh[2].SetStuck(false);
+  EXPECT_TRUE(mesh.RunUntil([&] { return mesh.Count(2) == 5u && mesh.Converged(); }, seconds(600)));
+  for (int r = 0; r < kSize; ++r) EXPECT_EQ(mesh.Count(r), 5u);
+}
+
+TEST(Starvation, BulkToASlowReplicaHoldsBackNoSmallChangeOfOthers) {
+  TestMesh mesh(4, Star(4));
+  for (int i = 0; i < 3000; ++i) {
+    for (const int holder : {0, 1, 2}) mesh[holder].Put("Archive", Mail(i));
+  }
+  mesh[3].per_byte = std::chrono::microseconds(100);  // 10 kB/s: five minutes on one connection
+  mesh.Start();
+  ASSERT_TRUE(mesh.RunUntil([&] { return mesh.Count(3, "Archive") > 0; }, seconds(60)));
+  mesh[1].Put("INBOX", Mail(5000));
+  mesh[1].SetFlag("Archive", Uid(2900), "\\Flagged");
+  const auto arrived = [&] {
+    return mesh.Count(2) == 1 && mesh[2].Messages("Archive").at(2900).flags.contains("\\Flagged");
+  };
+  ASSERT_TRUE(mesh.RunUntil(arrived, seconds(2)));
+  EXPECT_LT(mesh.Count(3, "Archive"), 3000u) << "the bulk is still on its way";
+  ASSERT_TRUE(mesh.RunUntil([&] { return mesh.Converged(); }, std::chrono::hours(1)));
+  EXPECT_EQ(mesh.Count(3, "Archive"), 3000u);
+  EXPECT_EQ(mesh.Count(3), 1u);
+}
+
+TEST(Starvation, EachTargetOfTheSameBulkGoesAtItsOwnSpeed) {
+  TestMesh mesh(3, Star(3));
+  for (int i = 0; i < 5000; ++i) mesh[0].Put("Archive", Mail(i));
+  mesh[1].per_byte = std::chrono::microseconds(1);
+  mesh[2].per_byte = std::chrono::microseconds(100);
+  mesh.Start();
+  // 5 MB at 1 us a byte on four connections are 1.3 s; the slow one needs a hundred times as long.
+  ASSERT_TRUE(mesh.RunUntil([&] { return mesh.Count(1, "Archive") == 5000u; }, seconds(15)));
+  EXPECT_LT(mesh.Count(2, "Archive"), 3000u);
+  ASSERT_TRUE(mesh.RunUntil([&] { return mesh.Converged(); }, std::chrono::hours(1)));
+  EXPECT_EQ(mesh.Count(2, "Archive"), 5000u);
+}
+
+TEST(Transfer, TargetsOfLikeSpeedShareEachDownloadOfBulk) {
+  TestMesh mesh(3, Star(3));
+  for (int i = 0; i < 5000; ++i) mesh[0].Put("Archive", Mail(i));
+  mesh[1].per_byte = std::chrono::microseconds(2);
+  mesh[2].per_byte = std::chrono::microseconds(3);
+  EXPECT_TRUE(mesh.RunOnce().converged);
+  EXPECT_EQ(mesh.Count(1, "Archive"), 5000u);
+  EXPECT_EQ(mesh.Count(2, "Archive"), 5000u);
+  EXPECT_EQ(mesh[0].counters().messages_fetched, 5000u);
+}
+
+TEST(Paths, WithAReplicaDownChangesTakeAnotherPath) {
+  TestMesh mesh(4, {{0, 1}, {1, 2}, {0, 3}, {3, 2}}, {1, 1, 1, 50});
+  mesh.Start();
+  ASSERT_TRUE(mesh.RunUntil([&] { return mesh.Converged(); }, seconds(10)));
+  mesh[1].SetStuck(true);  // the cheap way from 0 to 2
+  mesh[0].Put("INBOX", Mail(1));
+  EXPECT_TRUE(mesh.RunUntil([&] { return mesh.Count(2) == 1 && mesh.Count(3) == 1; }, seconds(5)));
+  EXPECT_EQ(mesh.Count(1), 0u);
+}
+
+}  // namespace
+}  // namespace imapmesh
