@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
 namespace imapmesh {
 namespace {
@@ -42,6 +43,12 @@ UidSet::UidSet(const std::vector<Uid>& uids) {
     if (uid.value != 0) ranges.push_back({uid.value, uid.value});
   }
   ranges_ = Normalised(std::move(ranges));
+}
+
+UidSet UidSet::FromRanges(std::vector<UidRange> ranges) {
+  UidSet set;
+  set.ranges_ = Normalised(std::move(ranges));
+  return set;
 }
 
 void UidSet::AddRange(uint32_t first, uint32_t last) {
@@ -127,9 +134,7 @@ std::optional<UidSet> UidSet::Parse(std::string_view text, std::optional<uint32_
     if (comma == std::string_view::npos) break;
     text.remove_prefix(comma + 1);
   }
-  UidSet set;
-  set.ranges_ = Normalised(std::move(ranges));
-  return set;
+  return FromRanges(std::move(ranges));
 }
 
 }  // namespace imapmesh

@@ -25,6 +25,8 @@ class UidSet {
  public:
   UidSet() = default;
   explicit UidSet(const std::vector<Uid>& uids);  // in any order, repeats allowed
+  // The same of ranges (1 <= first <= last): many at once, where AddRange one by one would be slow.
+  static UidSet FromRanges(std::vector<UidRange> ranges);
 
   void Add(Uid uid) { AddRange(uid.value, uid.value); }
   void AddRange(uint32_t first, uint32_t last);  // ends in any order; 0 is ignored as an end

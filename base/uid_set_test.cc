@@ -43,6 +43,12 @@ TEST(UidSet, BehavesAsASetOfNumbers) {
   }
 }
 
+TEST(UidSet, IsMadeOfRangesInAnyOrder) {
+  const UidSet set = UidSet::FromRanges({{7, 9}, {1, 2}, {3, 4}, {8, 4294967295u}});
+  EXPECT_EQ(set.ToString(), "1:4,7:4294967295");
+  EXPECT_EQ(UidSet::FromRanges({}), UidSet());
+}
+
 TEST(UidSet, SplitsLongSets) {
   UidSet set;
   for (uint32_t uid = 1; uid < 2000; uid += 2) set.Add(Uid(uid));

@@ -66,8 +66,9 @@ Findings::Entry Findings::MakeEntry(int line, int column, std::string_view field
   line = std::max(line, 0);
   column = std::max(column, 0);
   std::string where = absl::StrFormat("%s:%d:%d: ", file_name_, line + 1, column + 1);
-  if (!field.empty()) where += absl::StrFormat("%s: ", field);
-  return {line, column, where + std::string(text)};
+  // Words of the file may be in both.
+  if (!field.empty()) where += Printable(field, 200) + ": ";
+  return {line, column, where + Printable(text, 4000)};
 }
 
 Findings::Entry Findings::Locate(const Place& place, std::string_view field, std::string_view text, int index) const {

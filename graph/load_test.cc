@@ -351,6 +351,13 @@ TEST(Load, NeverShowsAPassword) {
   }
 }
 
+TEST(Load, ErrorsHoldNothingThatATerminalWouldObey) {
+  for (const char* text : {"\b\"\001\001another member of oneof\xaf\xafz\037\"", "\"\x1b[2J has no field named\"",
+                           "\x1b[2J: 1", "name: \"\x1b[2J\""}) {
+    for (const char c : ErrorsOf(text)) EXPECT_TRUE(static_cast<unsigned char>(c) >= 0x20 || c == '\n') << text;
+  }
+}
+
 TEST(Load, RefusesWhatIsTooLarge) {
   EXPECT_EQ(ErrorsOf(std::string(kTopologyBytesMax + 1, '#')),
             "t: is larger than 1048576 bytes; this is no topology file");

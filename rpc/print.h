@@ -34,7 +34,7 @@ size_t DisplayWidth(std::string_view text);
 // Rows of cells under a heading, columns aligned.
 class Table {
  public:
-  explicit Table(std::vector<std::string> heading) { rows_.push_back(std::move(heading)); }
+  explicit Table(std::vector<std::string> heading) { Add(std::move(heading)); }
   void Add(std::vector<std::string> row);
   bool empty() const { return rows_.size() == 1; }
   std::string Text() const;  // every line ends in a line break

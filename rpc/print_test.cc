@@ -48,6 +48,10 @@ TEST(Table, AlignsWhatHasWideCharacters) {
             "Entwürfe  2\n");
 }
 
+TEST(Table, ShowsWhatATerminalWouldObeyInTheHeadingToo) {
+  EXPECT_EQ(Table({"a\x1b[2J"}).Text(), "a\\x1b[2J\n");
+}
+
 TEST(Table, ShowsWhatATerminalWouldObey) {
   Table table({"ERROR"});
   table.Add({"\x1b[2J\nboo"});

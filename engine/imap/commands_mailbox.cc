@@ -11,6 +11,8 @@ namespace imapmesh::imap {
 namespace {
 
 constexpr size_t kChangesMax = 2'000'000;
+constexpr size_t kFlagBytesMax = 256 << 20;    // of the flags told by one SELECT, together
+constexpr size_t kListingBytesMax = 64 << 20;  // of the names and attributes told by one LIST, together
 
 // LIST and STATUS responses joined by name.
 class Listing {
@@ -37,6 +39,12 @@ class Listing {
       if (added) places_.erase(place);
       return absl::OkStatus();
     }
+    bytes_ += 2 * list.mailbox.size() + list.old_name.size();
+    for (const std::string& attribute : list.attributes) bytes_ += sizeof(std::string) + attribute.size();
+    if (bytes_ > kListingBytesMax) {
+      return Error(absl::StatusCode::kResourceExhausted, "LIST: the server told of names of over %d bytes",
+                   kListingBytesMax);
+    }
     if (mailboxes_.size() >= kMailboxesMax) {
       return Error(absl::StatusCode::kResourceExhausted, "LIST: the server has over %d mailboxes", kMailboxesMax);
     }
@@ -49,6 +57,7 @@ class Listing {
 
   std::vector<ListedMailbox> mailboxes_;
   std::unordered_map<std::string, size_t> places_;
+  size_t bytes_ = 0;
 };
 
 std::string StatusItems(const Session& session) {
@@ -104,12 +113,19 @@ class Selection {
     return absl::OkStatus();
   }
 
+  // The last call.
+  SelectResult Finish() {
+    result.vanished = UidSet::FromRanges(std::move(vanished_));
+    return std::move(result);
+  }
+
   SelectResult result;
 
  private:
   void TakeCode(const ResponseCode& code) {
     if (code.name == "CLOSED") {
       result = SelectResult();  // what came before was about the mailbox selected before (RFC 7162 section 3.2.11)
+      vanished_.clear();
     } else if (code.name == "UIDVALIDITY") {
       result.uid_validity = UidValidity(static_cast<uint32_t>(code.number));
     } else if (code.name == "UIDNEXT") {
@@ -129,18 +145,16 @@ class Selection {
     if (!vanished.earlier) {
       result.exists -= static_cast<uint32_t>(std::min<uint64_t>(result.exists, vanished.uids.size()));
     }
-    if (result.vanished.empty()) {
-      result.vanished = vanished.uids;
-      return absl::OkStatus();
-    }
-    if (result.vanished.ranges().size() + vanished.uids.ranges().size() > kChangesMax) return TooMany();
-    for (const UidRange& range : vanished.uids.ranges()) result.vanished.AddRange(range.first, range.last);
+    const std::vector<UidRange>& ranges = vanished.uids.ranges();
+    if (vanished_.size() + ranges.size() > kChangesMax) return TooMany();
+    vanished_.insert(vanished_.end(), ranges.begin(), ranges.end());
     return absl::OkStatus();
   }
 
   absl::Status TakeChange(FetchResponse& fetch) {
     if (!fetch.uid || !fetch.flags) return absl::OkStatus();
-    if (result.changed.size() >= kChangesMax) return TooMany();
+    for (const std::string& flag : *fetch.flags) flag_bytes_ += sizeof(std::string) + flag.size();
+    if (result.changed.size() >= kChangesMax || flag_bytes_ > kFlagBytesMax) return TooMany();
     MessageFlags flags;
     flags.uid = *fetch.uid;
     flags.modseq = fetch.modseq.value_or(ModSeq());
@@ -152,6 +166,9 @@ class Selection {
   static absl::Status TooMany() {
     return Error(absl::StatusCode::kResourceExhausted, "SELECT: the server told of over %d changes", kChangesMax);
   }
+
+  std::vector<UidRange> vanished_;
+  size_t flag_bytes_ = 0;
 };
 
 asio::awaitable<absl::Status> RunOnMailbox(Session& session, std::string name, std::string mailbox_raw) {
@@ -225,7 +242,7 @@ asio::awaitable<absl::StatusOr<SelectResult>> Select(Session& session, SelectReq
   const absl::StatusOr<StatusResponse> done = co_await session.Run(std::move(command), std::move(handler));
   if (!done.ok()) co_return done.status();
   session.set_selected(request.mailbox_raw);
-  SelectResult& result = selection.result;
+  SelectResult result = selection.Finish();
   result.read_only = request.read_only || done->code.name == "READ-ONLY";
   if (!resync || result.uid_validity != request.uid_validity) {
     result.vanished = UidSet();

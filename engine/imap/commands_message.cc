@@ -135,15 +135,16 @@ asio::awaitable<absl::StatusOr<CopyResult>> CopyOrMove(Session& session, std::st
 }
 
 asio::awaitable<absl::StatusOr<UidSet>> UidSearch(Session& session, std::string criterion) {
-  UidSet uids;
-  ResponseHandler handler = [&uids](Response& response) {
-    if (auto* search = std::get_if<SearchResponse>(&response)) {
-      if (uids.empty()) {
-        uids = std::move(search->numbers);
-      } else {
-        for (const UidRange& range : search->numbers.ranges()) uids.AddRange(range.first, range.last);
-      }
+  std::vector<UidRange> found;
+  ResponseHandler handler = [&found](Response& response) -> absl::Status {
+    const auto* search = std::get_if<SearchResponse>(&response);
+    if (search == nullptr) return absl::OkStatus();
+    const std::vector<UidRange>& ranges = search->numbers.ranges();
+    if (found.size() + ranges.size() > kMessagesMax) {
+      return Error(absl::StatusCode::kResourceExhausted, "UID SEARCH: the server told of over %d messages",
+                   kMessagesMax);
     }
+    found.insert(found.end(), ranges.begin(), ranges.end());
     return absl::OkStatus();
   };
   Command command("UID SEARCH");
@@ -151,7 +152,7 @@ asio::awaitable<absl::StatusOr<UidSet>> UidSearch(Session& session, std::string 
   command.Text(" ").Text(criterion);
   const absl::StatusOr<StatusResponse> done = co_await session.Run(std::move(command), std::move(handler));
   if (!done.ok()) co_return done.status();
-  co_return uids;
+  co_return UidSet::FromRanges(std::move(found));
 }
 
 // What EXPUNGE and VANISHED responses tell to be gone; sequence numbers move with each EXPUNGE (RFC 3501

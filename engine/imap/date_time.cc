@@ -1,5 +1,6 @@
 #include "engine/imap/date_time.h"
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdio>
@@ -53,7 +54,9 @@ std::optional<DateTime> ParseDateTime(std::string_view text) {
   DateTime result;
   result.zone_minutes = sign * (*zone_hour * 60 + *zone_minute);
   const int64_t days = std::chrono::sys_days(date).time_since_epoch().count();
-  result.unix_seconds = days * 86400 + *hour * 3600 + *minute * 60 + *second - result.zone_minutes * 60;
+  // A leap second has no number of its own, and the last one of 9999 must not lead out of the range.
+  const int counted = std::min(*second, 59);
+  result.unix_seconds = days * 86400 + *hour * 3600 + *minute * 60 + counted - result.zone_minutes * 60;
   return result;
 }
 

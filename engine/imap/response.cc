@@ -28,7 +28,10 @@ StatusResponse ParseStatus(ResponseParser& parser, std::string_view tag, StatusK
 
 std::vector<std::string> RemainingWords(ResponseParser& parser) {
   std::vector<std::string> words;
-  for (parser.SkipSpaces(); !parser.AtEnd(); parser.SkipSpaces()) words.push_back(InCapitals(parser.Atom("a word")));
+  for (parser.SkipSpaces(); !parser.AtEnd(); parser.SkipSpaces()) {
+    if (words.size() == kWordsMax) throw Malformed{"fewer words"};
+    words.push_back(InCapitals(parser.Atom("a word")));
+  }
   return words;
 }
 
@@ -251,6 +254,7 @@ IdResponse ParseId(ResponseParser& parser) {
   IdResponse id;
   if (!parser.TryTake('(')) return id;
   for (parser.SkipSpaces(); !parser.TryTake(')'); parser.SkipSpaces()) {
+    if (id.fields.size() == kWordsMax) throw Malformed{"fewer fields of ID"};
     std::string name = parser.AString("a field of ID");
     std::transform(name.begin(), name.end(), name.begin(),
                    [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; });

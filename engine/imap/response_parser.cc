@@ -120,6 +120,7 @@ std::vector<std::string> ResponseParser::Words(const char* expected) {
   Take('(', expected);
   SkipSpaces();
   while (!TryTake(')')) {
+    if (words.size() == kWordsMax) throw Malformed{"fewer words"};
     words.push_back(AString(expected));
     SkipSpaces();
   }

@@ -26,6 +26,7 @@ bool EqualsInAnyCase(std::string_view a, std::string_view b);
 std::optional<uint64_t> ParseNumber(std::string_view text, uint64_t max);
 inline constexpr uint64_t kNumber32Max = UINT32_MAX;
 inline constexpr uint64_t kNumber63Max = INT64_MAX;
+inline constexpr size_t kWordsMax = 10'000;  // of one list: flags, capabilities, the fields of ID
 
 class ResponseParser {
  public:

@@ -142,11 +142,12 @@ absl::Status ResponseReader::BeginLiteral(std::string_view before, uint64_t size
   const bool is_body = is_fetch_ && !before.empty() && (before.back() == ']' || before.back() == '>');
   Literal literal;
   if (is_body) {
-    if (size > limits_.body_bytes_max || ++bodies_ > limits_.bodies_max) {
+    if (size > limits_.body_bytes_max - body_bytes_ || ++bodies_ > limits_.bodies_max) {
       return Error(absl::StatusCode::kResourceExhausted,
                    "the server sent a message of %d bytes; the limit is %d bytes, and %d messages in one response",
                    size, limits_.body_bytes_max, limits_.bodies_max);
     }
+    body_bytes_ += size;
     literal.body = std::make_shared<Body>(limits_.body_memory_bytes, limits_.body_directory);
   } else if (size > limits_.inline_literal_bytes_max || inline_bytes_ + size > limits_.inline_literal_bytes_max) {
     return Error(absl::StatusCode::kResourceExhausted, "the server sent literals of over %d bytes in one response",
@@ -179,6 +180,7 @@ RawResponse ResponseReader::Finish() {
   RawResponse whole = std::move(response_);
   response_ = RawResponse();
   text_bytes_ = inline_bytes_ = bodies_ = 0;
+  body_bytes_ = 0;
   literals_allowed_ = is_fetch_ = false;
   return whole;
 }

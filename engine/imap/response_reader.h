@@ -26,7 +26,7 @@ struct ReaderLimits {
   size_t inline_literal_bytes_max = 8 << 20;    // of a response's literals that are no message bodies, together
   size_t literals_max = 10'000;                 // of one response
   size_t bodies_max = 16;                       // message bodies in one response
-  uint64_t body_bytes_max = uint64_t{4} << 30;  // of one message body
+  uint64_t body_bytes_max = uint64_t{4} << 30;  // of the message bodies of one response, together
   size_t body_memory_bytes = 256 * 1024;        // of one message body, before it goes to a file
   std::string body_directory;                   // "" for $TMPDIR or /tmp
 };
@@ -78,6 +78,7 @@ class ResponseReader {
   size_t text_bytes_ = 0;    // held in response_.texts
   size_t inline_bytes_ = 0;  // held in response_.literals, bodies apart
   size_t bodies_ = 0;
+  uint64_t body_bytes_ = 0;  // announced for them
   absl::Status error_;
 };
 

@@ -255,6 +255,9 @@ TEST(ReaderTest, LimitsHold) {
   EXPECT_TRUE(absl::IsResourceExhausted(ParseError("* 1 FETCH (BODY[] {1001}\r\n", limits)));
   EXPECT_TRUE(
       absl::IsResourceExhausted(ParseError("* 1 FETCH (BODY[] {1}\r\na BODY[] {1}\r\na BODY[] {1}\r\n", limits)));
+  const std::string half(600, 'b');
+  EXPECT_TRUE(absl::IsResourceExhausted(
+      ParseError("* 1 FETCH (BODY[] {600}\r\n" + half + " BODY[] {600}\r\n" + half + ")\r\n", limits)));
   EXPECT_TRUE(absl::IsResourceExhausted(ParseError("* X {99999999999999999999999}\r\n", limits)));
   const std::string long_text(90, 'z');
   EXPECT_TRUE(absl::IsResourceExhausted(ParseError("* X " + long_text + "{1}\r\na" + long_text + "\r\n", limits)));

@@ -14,6 +14,7 @@ namespace imapmesh::imap {
 namespace {
 
 constexpr size_t kChunkBytes = 64 * 1024;
+constexpr size_t kEnabledMax = 1000;
 constexpr uint64_t kLiteralMinusBytesMax = 4096;  // RFC 7888 section 5
 
 // The server's own words, for errors: "NO [CODE arguments] text".
@@ -183,7 +184,7 @@ void Session::Track(const Response& response) {
   } else if (const auto* capability = std::get_if<CapabilityResponse>(&response)) {
     learn(capability->capabilities);
   } else if (const auto* enabled = std::get_if<EnabledResponse>(&response)) {
-    enabled_.insert(enabled->extensions.begin(), enabled->extensions.end());
+    if (enabled_.size() < kEnabledMax) enabled_.insert(enabled->extensions.begin(), enabled->extensions.end());
   } else if (const auto* id = std::get_if<IdResponse>(&response)) {
     server_id_ = id->fields;
   } else {
@@ -339,7 +340,7 @@ asio::awaitable<absl::Status> Session::SendLine(std::string line) {
 // ---- Waiting
 
 asio::awaitable<absl::StatusOr<StatusResponse>> Session::AwaitCompletion(std::string tag, ResponseHandler handler) {
-  while (true) {
+  for (uint64_t responses = 0; responses <= options_.responses_max; ++responses) {
     if (const auto done = completed_.find(tag); done != completed_.end()) {
       StatusResponse response = std::move(done->second);
       completed_.erase(done);
@@ -350,6 +351,12 @@ asio::awaitable<absl::StatusOr<StatusResponse>> Session::AwaitCompletion(std::st
     CO_ASSIGN_OR_RETURN(Response response, co_await ReadResponse());
     CO_RETURN_IF_ERROR(Consume(response, handler));
   }
+  co_return Fail(TooManyResponses());
+}
+
+absl::Status Session::TooManyResponses() const {
+  return Error(absl::StatusCode::kResourceExhausted, "the server sent over %d responses and no completion",
+               options_.responses_max);
 }
 
 asio::awaitable<absl::StatusOr<StatusResponse>> Session::Await(std::string tag, ResponseHandler handler) {
@@ -373,9 +380,11 @@ asio::awaitable<absl::StatusOr<std::optional<std::string>>> Session::AwaitMore(s
   CO_RETURN_IF_ERROR(co_await Flush());
   wants_continuation_ = true;
   absl::Status status;
+  uint64_t responses = 0;
   while (status.ok() && !continuation_ && completed_.find(tag) == completed_.end()) {
     absl::StatusOr<Response> response = co_await ReadResponse();
     status = response.ok() ? Consume(*response, handler) : response.status();
+    if (++responses > options_.responses_max) status = Fail(TooManyResponses());
   }
   wants_continuation_ = false;
   if (!status.ok()) co_return status;

@@ -37,6 +37,8 @@ struct SessionOptions {
   SessionOptions() {}
   Duration inactivity_limit = std::chrono::seconds(60);  // of one wait; begins anew whenever bytes move
   ReaderLimits limits;
+  // Read while one command is awaited: a server that talks without end must not keep its replica waiting for ever.
+  uint64_t responses_max = 50'000'000;
 };
 
 // Gets each untagged response while a command runs. An error closes the session and is what Await returns.
@@ -152,6 +154,7 @@ class Session {
   void Track(const Response& response);
   void TrackMessages(const Response& response);
   absl::Status Fail(absl::Status reason);
+  absl::Status TooManyResponses() const;
   absl::Status Lost(const absl::Status& cause);
   bool MayUseUnaskedLiteral(const Command& command, uint64_t size) const;
 

@@ -96,6 +96,27 @@ TEST(Deflate, RefusesWhatIsNoDeflate) {
   RunEngine(context, run);
 }
 
+// A gigabyte in a megabyte: each Read gives no more than the caller has room for, and what is not asked for stays
+// packed.
+TEST(Deflate, ABombIsInflatedOnlyAsFarAsItIsRead) {
+  asio::io_context context;
+  auto run = [&]() -> asio::awaitable<void> {
+    auto loopback = std::make_unique<Loopback>(100'000);
+    Loopback& below = *loopback;
+    auto stream = MakeDeflateStream(std::move(loopback));
+    const std::string zeros(1 << 20, '\0');
+    for (int i = 0; i < 100; ++i) EXPECT_TRUE((co_await stream->Write(zeros)).ok());
+    EXPECT_LT(below.bytes_sent(), 1u << 20);
+    char buffer[1000];
+    std::span<char> into(buffer);
+    for (int i = 0; i < 1000; ++i) {
+      const auto count = co_await stream->Read(into);
+      EXPECT_TRUE(count.ok() && *count <= sizeof buffer) << count.status();
+    }
+  };
+  RunEngine(context, run);
+}
+
 TEST(Tunnel, ACommandIsAStream) {
   asio::io_context context;
   auto run = [&]() -> asio::awaitable<void> {

@@ -33,6 +33,8 @@ TEST(DateTime, IsReadAndWrittenWithItsZone) {
   EXPECT_EQ(date->zone_minutes, -420);
   EXPECT_EQ(imap::FormatDateTime(*date), "17-Jul-1996 02:44:25 -0700");
   EXPECT_EQ(imap::ParseDateTime(" 1-Feb-2020 00:00:00 +0000")->unix_seconds, 1580515200);
+  const auto leap = imap::ParseDateTime("31-Dec-9999 23:59:60 -1400");
+  EXPECT_EQ(imap::ParseDateTime(imap::FormatDateTime(leap.value())), leap);
   for (const char* text : {"", "32-Jan-2020 00:00:00 +0000", "30-Feb-2020 00:00:00 +0000", "01-Foo-2020 00:00:00 +0000",
                            "01-Jan-2020 24:00:00 +0000", "01-Jan-2020 00:00:00 0000", "01/Jan/2020 00:00:00 +0000"}) {
     EXPECT_EQ(imap::ParseDateTime(text), std::nullopt) << text;

@@ -1,0 +1,39 @@
+"""What a daemon holds does not grow with the rounds that it runs: memory, open files, the state."""
+
+import pathlib
+import re
+
+from mesh import slow
+from test_daemon import DaemonTest
+
+
+class Growth(DaemonTest):
+    def rounds(self, stub, count):
+        """Each a change on one replica that is carried to the others."""
+        uid = self.laptop.uids("INBOX")[0]
+        for number in range(count):
+            self.laptop.store("INBOX", uid, "+FLAGS" if number % 2 == 0 else "-FLAGS", "\\Flagged")
+            list(stub.Sync(self.proto.SyncRequest()))
+        self.wait_for(lambda: stub.GetStatus(self.proto.GetStatusRequest()).converged, "convergence")
+
+    def held(self, daemon):
+        """(resident kB, open files)"""
+        proc = pathlib.Path(f"/proc/{daemon.process.pid}")
+        resident = re.search(r"VmRSS:\s+(\d+)", (proc / "status").read_text()).group(1)
+        return int(resident), len(list((proc / "fd").iterdir()))
+
+    @slow(300)
+    def test_a_daemon_does_not_grow(self):
+        daemon, stub = self.started()
+        self.rounds(stub, 40)
+        memory_kb, files = self.held(daemon)
+        state_bytes = self.state_path.stat().st_size
+        self.rounds(stub, 120)
+        memory_after_kb, files_after = self.held(daemon)
+        print(f"figures: {memory_kb} kB and {files} files after 40 rounds, {memory_after_kb} kB and {files_after} files "
+              "after 160")
+        self.assertLess(memory_after_kb - memory_kb, 3000)
+        self.assertLessEqual(files_after, files + 1)  # a connection more or less
+        self.assertLess(self.state_path.stat().st_size - state_bytes, 100_000)
+        self.check()
+        self.assertEqual(daemon.stop(), 0)
