@@ -42,11 +42,24 @@ asio::awaitable<absl::Status> Enable(Session& session, std::vector<std::string> 
 // COMPRESS DEFLATE (RFC 4978); kUnimplemented where the server lacks it. After OK the caller puts the layer on with
 // session.UpgradeStream.
 asio::awaitable<absl::Status> Compress(Session& session);
+// What is turned on after the login. NAMESPACE and ENABLE are left out where the server has none.
+struct SetUpRequest {
+  SetUpRequest() {}
+  std::vector<std::string> extensions;  // for Enable
+  bool namespaces = false;
+  bool compress = false;
+};
+struct SetUpResult {
+  std::optional<NamespaceResponse> namespaces;
+  bool compressed = false;  // the caller puts the layer on, as for Compress; refused is no error
+};
+// ID, ENABLE, NAMESPACE and COMPRESS in one exchange.
+asio::awaitable<absl::StatusOr<SetUpResult>> SetUp(Session& session, SetUpRequest request);
 // STARTTLS; kUnimplemented where the server lacks it (ask Capability first). After OK likewise; the capabilities told
 // before it are forgotten.
 asio::awaitable<absl::Status> StartTls(Session& session);
 asio::awaitable<absl::Status> Noop(Session& session);
-// LOGOUT, then closes, whatever the server answers.
+// Sends LOGOUT and closes without waiting for the farewell: nothing depends on it.
 asio::awaitable<void> Logout(Session& session);
 
 // ---- Mailboxes

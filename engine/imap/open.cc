@@ -33,17 +33,15 @@ asio::awaitable<absl::Status> UpgradeToTls(Session& session, TlsOptions tls, con
   co_return made.ok() ? upgraded : made;
 }
 
-asio::awaitable<absl::Status> TurnOnExtensions(Session& session, bool compress) {
+asio::awaitable<absl::Status> TurnOnExtensions(Session& session, const OpenOptions& options) {
   CO_RETURN_IF_ERROR(co_await Capability(session));
-  if (session.HasCapability("ID")) {
-    const auto id = co_await Id(session);
-    if (!id.ok() && !session.closed().ok()) co_return id.status();
-  }
-  std::vector<std::string> extensions(1, "QRESYNC");
-  CO_RETURN_IF_ERROR(co_await Enable(session, extensions));
-  if (!compress || !session.HasCapability("COMPRESS=DEFLATE")) co_return absl::OkStatus();
-  const absl::Status status = co_await Compress(session);
-  if (!status.ok()) co_return session.closed();  // refused: it goes on uncompressed
+  SetUpRequest request;
+  request.extensions.emplace_back("QRESYNC");
+  request.namespaces = static_cast<bool>(options.take_namespaces);
+  request.compress = options.compress;
+  CO_ASSIGN_OR_RETURN(SetUpResult result, co_await SetUp(session, std::move(request)));
+  if (result.namespaces && options.take_namespaces) options.take_namespaces(*std::move(result.namespaces));
+  if (!result.compressed) co_return absl::OkStatus();
   const std::function<std::unique_ptr<ByteStream>(std::unique_ptr<ByteStream>)> upgrade = MakeDeflateStream;
   co_return session.UpgradeStream(upgrade);
 }
@@ -81,7 +79,7 @@ asio::awaitable<absl::StatusOr<std::unique_ptr<Session>>> OpenSession(std::uniqu
     CO_RETURN_IF_ERROR(co_await UpgradeToTls(*session, options.tls, tls));
   }
   if (!logged_in) CO_RETURN_IF_ERROR(co_await LogIn(*session, options.login, tls));
-  CO_RETURN_IF_ERROR(co_await TurnOnExtensions(*session, options.compress));
+  CO_RETURN_IF_ERROR(co_await TurnOnExtensions(*session, options));
   co_return session;
 }
 

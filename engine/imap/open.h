@@ -6,6 +6,7 @@
 #ifndef IMAPMESH_ENGINE_IMAP_OPEN_H_
 #define IMAPMESH_ENGINE_IMAP_OPEN_H_
 
+#include <functional>
 #include <memory>
 
 #include "engine/imap/login.h"
@@ -24,6 +25,8 @@ struct OpenOptions {
   TlsOptions tls;
   bool compress = false;
   LoginOptions login;
+  // Gets the namespaces, where the server tells them; empty: they are not asked for.
+  std::function<void(NamespaceResponse)> take_namespaces;
   // Without a byte, of one wait; the whole of OpenSession may take kOpeningWaits times as long.
   Duration inactivity_limit = std::chrono::seconds(30);
 };

@@ -1,6 +1,7 @@
 #include "engine/replica/imap_replica.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "base/printable.h"
@@ -16,6 +17,12 @@ namespace {
 constexpr size_t kMaxAppend = 100;
 constexpr size_t kQuirksShown = 100;
 constexpr Duration kIdleRefresh = std::chrono::minutes(5);
+
+// RFC 3501 section 2.3.2: every server takes these in an APPEND.
+bool IsSystemFlag(std::string_view flag) {
+  static constexpr std::string_view kFlags[] = {"\\Seen", "\\Answered", "\\Flagged", "\\Deleted", "\\Draft"};
+  return std::find(std::begin(kFlags), std::end(kFlags), flag) != std::end(kFlags);
+}
 
 }  // namespace
 
@@ -41,13 +48,16 @@ asio::awaitable<absl::StatusOr<std::unique_ptr<imap::Session>>> ImapReplica::Ope
   auto stream = co_await dialer_.Dial(endpoint);
   if (!stream.ok()) co_return stream.status();
   imap::OpenOptions open = options_.open;
+  std::optional<imap::NamespaceResponse> namespaces;
+  if (!knows_names_) open.take_namespaces = [&](imap::NamespaceResponse told) { namespaces = std::move(told); };
   auto session = co_await imap::OpenSession(*std::move(stream), clock_, executor_, std::move(open));
   if (!session.ok()) co_return Annotate(session.status(), Describe(options_.endpoint));
-  CO_RETURN_IF_ERROR(co_await LearnServer(**session));
+  CO_RETURN_IF_ERROR(co_await LearnServer(**session, std::move(namespaces)));
   co_return session;
 }
 
-asio::awaitable<absl::Status> ImapReplica::LearnServer(imap::Session& session) {
+asio::awaitable<absl::Status> ImapReplica::LearnServer(imap::Session& session,
+                                                       std::optional<imap::NamespaceResponse> namespaces) {
   const auto& id = session.server_id();
   if (const auto name = id.find("name"); name != id.end()) {
     info_.software = Printable(name->second);
@@ -63,9 +73,7 @@ asio::awaitable<absl::Status> ImapReplica::LearnServer(imap::Session& session) {
   std::optional<std::string> delimiter;
   std::string prefix;
   std::vector<std::string> foreign;
-  if (session.HasCapability("NAMESPACE")) {
-    const auto namespaces = co_await imap::Namespace(session);
-    if (!namespaces.ok()) co_return namespaces.status();
+  if (namespaces) {
     if (!namespaces->personal.empty()) {
       delimiter = namespaces->personal.front().delimiter;
       prefix = namespaces->personal.front().prefix;
@@ -224,7 +232,7 @@ bool ImapReplica::CannotBeRefused(const MailboxReference& mailbox, const std::ve
   if (!mailboxes_listed_.contains(mailbox.mailbox)) return false;
   for (const AppendItem& item : items) {
     for (const std::string& flag : item.flags) {
-      if (!flags_taken_.contains(flag)) return false;
+      if (!IsSystemFlag(flag) && !flags_taken_.contains(flag)) return false;
     }
   }
   return true;

@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -71,7 +72,7 @@ class ImapReplica : public Replica {
   using Lease = ConnectionPool::Lease;
 
   asio::awaitable<absl::StatusOr<std::unique_ptr<imap::Session>>> Open();
-  asio::awaitable<absl::Status> LearnServer(imap::Session& session);
+  asio::awaitable<absl::Status> LearnServer(imap::Session& session, std::optional<imap::NamespaceResponse> namespaces);
   void LearnTier(const imap::Session& session);
   void LearnMailbox(const std::string& mailbox, const Observation& observation);
   asio::awaitable<absl::StatusOr<Lease>> Acquire(const std::string& mailbox);
