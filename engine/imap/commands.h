@@ -103,6 +103,17 @@ struct SelectResult {
   std::vector<MessageFlags> changed;  // likewise
 };
 asio::awaitable<absl::StatusOr<SelectResult>> Select(Session& session, SelectRequest request);
+// The two halves of Select, so that more can be sent behind it before it is answered. Each SendSelect needs its
+// AwaitSelect; what was sent behind one that fails was refused, or is about another mailbox than the wanted one.
+struct SentSelect {
+  SentSelect(SelectRequest sent, std::string its_tag, bool asks_resync)
+      : request(std::move(sent)), tag(std::move(its_tag)), resync(asks_resync) {}
+  SelectRequest request;
+  std::string tag;
+  bool resync;
+};
+absl::StatusOr<SentSelect> SendSelect(Session& session, SelectRequest request);
+asio::awaitable<absl::StatusOr<SelectResult>> AwaitSelect(Session& session, SentSelect sent);
 // UNSELECT, or where missing an EXAMINE of a name that cannot exist: never CLOSE, which expunges.
 asio::awaitable<absl::Status> Unselect(Session& session);
 
@@ -128,12 +139,20 @@ struct NewMessage {
 };
 // `take` gets each message of `uids` that exists, in the server's order.
 asio::awaitable<absl::Status> FetchNew(Session& session, UidSet uids, std::function<absl::Status(NewMessage)> take);
+// The two halves of FetchNew for a set that fits one command (a few ranges).
+absl::StatusOr<std::string> SendFetchNew(Session& session, const UidSet& uids);
+asio::awaitable<absl::Status> AwaitFetchNew(Session& session, std::string tag, UidSet uids,
+                                            std::function<absl::Status(NewMessage)> take);
 // UID, FLAGS and MODSEQ of what is in `uids`; with `changed_since` only what changed (CHANGEDSINCE).
 asio::awaitable<absl::Status> FetchFlags(Session& session, UidSet uids, ModSeq changed_since,
                                          std::function<absl::Status(MessageFlags)> take);
 // BODY.PEEK[]; `take` gets each message that still exists.
 asio::awaitable<absl::Status> FetchBodies(Session& session, UidSet uids,
                                           std::function<absl::Status(Uid, std::shared_ptr<const Body>)> take);
+// The same behind a SELECT, in one exchange: `lead` awaits it once the fetches are sent, and its error is the outcome.
+asio::awaitable<absl::Status> FetchBodiesBehind(Session& session, UidSet uids,
+                                                std::function<absl::Status(Uid, std::shared_ptr<const Body>)> take,
+                                                std::function<asio::awaitable<absl::Status>()> lead);
 // The UID of the last message; 0 in an empty mailbox.
 asio::awaitable<absl::StatusOr<Uid>> FetchLastUid(Session& session);
 // Every UID in the mailbox, and those marked \Deleted: ESEARCH where the server has it.

@@ -179,6 +179,12 @@ class Gone {
   std::vector<Uid> order_;
 };
 
+std::string NewMessageItems(const Session& session) {
+  std::string items = " (UID FLAGS INTERNALDATE RFC822.SIZE ";
+  if (const std::string identity = IdentityItem(session); !identity.empty()) items += identity + " ";
+  return items + std::string(kHeaderFields) + ")";
+}
+
 }  // namespace
 
 std::string IdentityItem(const Session& session) {
@@ -188,14 +194,26 @@ std::string IdentityItem(const Session& session) {
   return session.HasCapability("OBJECTID") ? "EMAILID" : "";
 }
 
+absl::StatusOr<std::string> SendFetchNew(Session& session, const UidSet& uids) {
+  Command command("UID FETCH");
+  command.Text(" ").Text(uids.ToString()).Text(NewMessageItems(session));
+  return session.Send(std::move(command));
+}
+
+asio::awaitable<absl::Status> AwaitFetchNew(Session& session, std::string tag, UidSet uids,
+                                            std::function<absl::Status(NewMessage)> take) {
+  NewMessages messages(uids, take);
+  ResponseHandler handler = [&messages](Response& response) { return messages.Take(response); };
+  const absl::StatusOr<StatusResponse> done = co_await session.Await(std::move(tag), std::move(handler));
+  co_return done.status();
+}
+
 asio::awaitable<absl::Status> FetchNew(Session& session, UidSet uids, std::function<absl::Status(NewMessage)> take) {
   NewMessages messages(uids, take);
   ResponseHandler handler = [&messages](Response& response) { return messages.Take(response); };
   CompletionHandler completed;
-  std::string items = " (UID FLAGS INTERNALDATE RFC822.SIZE ";
-  if (const std::string identity = IdentityItem(session); !identity.empty()) items += identity + " ";
-  items += std::string(kHeaderFields) + ")";
-  co_return co_await RunForUids(session, "UID FETCH", uids, std::move(items), std::move(handler), std::move(completed));
+  co_return co_await RunForUids(session, "UID FETCH", uids, NewMessageItems(session), std::move(handler),
+                                std::move(completed));
 }
 
 asio::awaitable<absl::Status> FetchFlags(Session& session, UidSet uids, ModSeq changed_since,
@@ -217,11 +235,17 @@ asio::awaitable<absl::Status> FetchFlags(Session& session, UidSet uids, ModSeq c
 
 asio::awaitable<absl::Status> FetchBodies(Session& session, UidSet uids,
                                           std::function<absl::Status(Uid, std::shared_ptr<const Body>)> take) {
+  co_return co_await FetchBodiesBehind(session, std::move(uids), std::move(take), nullptr);
+}
+
+asio::awaitable<absl::Status> FetchBodiesBehind(Session& session, UidSet uids,
+                                                std::function<absl::Status(Uid, std::shared_ptr<const Body>)> take,
+                                                std::function<asio::awaitable<absl::Status>()> lead) {
   Bodies bodies(uids, take);
   ResponseHandler handler = [&bodies](Response& response) { return bodies.Take(response); };
   CompletionHandler completed;
   co_return co_await RunForUids(session, "UID FETCH", uids, " (UID BODY.PEEK[])", std::move(handler),
-                                std::move(completed));
+                                std::move(completed), std::move(lead));
 }
 
 asio::awaitable<absl::StatusOr<Uid>> FetchLastUid(Session& session) {

@@ -10,8 +10,11 @@
 #define IMAPMESH_ENGINE_REPLICA_IMAP_OBSERVE_H_
 
 #include <asio/awaitable.hpp>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/status.h"
 #include "engine/imap/session.h"
@@ -31,6 +34,7 @@ struct ObserveRequest {
   std::string mailbox_raw;
   MailboxCursor since;
   size_t max_messages = 0;  // of arrivals, about
+  Uid listed_uid_next;      // as the last look told; 0 for unknown. Only ObserveQuickly uses it
   bool trust_resync = true;
   // What STATUS told last, 0 for nothing: counts where SELECT does not tell UIDNEXT.
   Uid status_uid_next;
@@ -40,6 +44,13 @@ struct ObserveRequest {
 // kUnimplemented for a mailbox without lasting UIDs. session.resync_defect() tells afterwards whether QRESYNC was
 // found not to be trusted; this observation then did without it.
 asio::awaitable<absl::StatusOr<Observation>> ObserveMailbox(imap::Session& session, ObserveRequest request);
+
+// Several mailbox copies in one exchange: for each, what SELECT with QRESYNC tells and the few arrivals that the last
+// look let expect. In the order of `requests`; nullopt where more is needed, or where the answer was no plain success:
+// ObserveMailbox is for those. `sent` counts the SELECTs.
+asio::awaitable<std::vector<std::optional<Observation>>> ObserveQuickly(imap::Session& session,
+                                                                        std::vector<ObserveRequest> requests,
+                                                                        uint64_t& sent);
 
 }  // namespace imapmesh
 

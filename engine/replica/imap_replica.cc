@@ -24,6 +24,12 @@ bool IsSystemFlag(std::string_view flag) {
   return std::find(std::begin(kFlags), std::end(kFlags), flag) != std::end(kFlags);
 }
 
+absl::Status CheckValidity(const MailboxReference& mailbox, UidValidity now) {
+  if (mailbox.uid_validity.value == 0 || mailbox.uid_validity == now) return absl::OkStatus();
+  return Error(absl::StatusCode::kFailedPrecondition, "its UIDVALIDITY changed from %u to %u; it is observed anew",
+               mailbox.uid_validity.value, now.value);
+}
+
 }  // namespace
 
 ImapReplica::ImapReplica(asio::any_io_executor executor, Clock& clock, Dialer& dialer, ImapReplicaOptions options)
@@ -123,11 +129,7 @@ asio::awaitable<absl::Status> ImapReplica::EnsureSelected(imap::Session& session
   ++counters_.mailboxes_selected;
   const auto selected = co_await imap::Select(session, std::move(request));
   if (!selected.ok()) co_return selected.status();
-  if (mailbox.uid_validity.value != 0 && selected->uid_validity != mailbox.uid_validity) {
-    co_return Error(absl::StatusCode::kFailedPrecondition, "its UIDVALIDITY changed from %u to %u; it is observed anew",
-                    mailbox.uid_validity.value, selected->uid_validity.value);
-  }
-  co_return absl::OkStatus();
+  co_return CheckValidity(mailbox, selected->uid_validity);
 }
 
 // ---- looking
@@ -188,19 +190,45 @@ asio::awaitable<absl::StatusOr<Observation>> ImapReplica::Observe(std::string ma
   co_return observation;
 }
 
+asio::awaitable<std::vector<std::optional<Observation>>> ImapReplica::ObserveTogether(
+    std::vector<std::pair<std::string, MailboxCursor>> mailboxes) {
+  auto lease = co_await pool_.Acquire("");
+  if (!lease.ok()) co_return std::vector<std::optional<Observation>>(mailboxes.size());
+  std::vector<ObserveRequest> requests;
+  for (const auto& [mailbox, since] : mailboxes) {
+    ObserveRequest& request = requests.emplace_back(names_.ToServer(mailbox));
+    request.since = since;
+    request.trust_resync = trust_resync_;
+    const auto listed = looked_.find(mailbox);
+    if (listed != looked_.end()) request.listed_uid_next = listed->second;
+  }
+  auto observations = co_await ObserveQuickly(**lease, std::move(requests), counters_.mailboxes_selected);
+  LearnTier(**lease);
+  for (size_t i = 0; i < observations.size(); ++i) {
+    if (observations[i]) LearnMailbox(mailboxes[i].first, *observations[i]);
+  }
+  co_return observations;
+}
+
 asio::awaitable<absl::Status> ImapReplica::FetchBodies(MailboxReference mailbox, UidSet uids,
                                                        std::function<void(Uid, std::shared_ptr<const Body>)> take) {
   auto lease = co_await Acquire(mailbox.mailbox);
   if (!lease.ok()) co_return Explain(lease.status(), mailbox.mailbox, "connecting");
-  const absl::Status selected = co_await EnsureSelected(**lease, mailbox);
-  if (!selected.ok()) co_return Explain(selected, mailbox.mailbox, "selecting it");
+  imap::Session& session = **lease;
   const std::function<absl::Status(Uid, std::shared_ptr<const Body>)> count = [&](Uid uid,
                                                                                   std::shared_ptr<const Body> body) {
     ++counters_.messages_fetched;
     take(uid, std::move(body));
     return absl::OkStatus();
   };
-  const absl::Status fetched = co_await imap::FetchBodies(**lease, uids, count);
+  absl::Status fetched;
+  if (session.selected() == names_.ToServer(mailbox.mailbox)) {
+    const absl::Status selected = co_await EnsureSelected(session, mailbox);
+    if (!selected.ok()) co_return Explain(selected, mailbox.mailbox, "selecting it");
+    fetched = co_await imap::FetchBodies(session, uids, count);
+  } else {
+    fetched = co_await FetchBodiesSelecting(session, mailbox, uids, count);
+  }
   co_return Explain(fetched, mailbox.mailbox, "fetching messages");
 }
 
@@ -216,6 +244,23 @@ asio::awaitable<absl::Status> ImapReplica::FetchHeaders(MailboxReference mailbox
   };
   const absl::Status fetched = co_await imap::FetchNew(**lease, uids, read);
   co_return Explain(fetched, mailbox.mailbox, "fetching headers");
+}
+
+// SELECT and the fetches in one exchange; nothing is taken before the UIDVALIDITY is known to be the wanted one.
+asio::awaitable<absl::Status> ImapReplica::FetchBodiesSelecting(
+    imap::Session& session, MailboxReference mailbox, UidSet uids,
+    std::function<absl::Status(Uid, std::shared_ptr<const Body>)> take) {
+  if (uids.empty()) co_return absl::OkStatus();
+  ++counters_.mailboxes_selected;
+  imap::SelectRequest request(names_.ToServer(mailbox.mailbox));
+  absl::StatusOr<imap::SentSelect> sent = imap::SendSelect(session, std::move(request));
+  if (!sent.ok()) co_return sent.status();
+  const std::function<asio::awaitable<absl::Status>()> lead = [&]() -> asio::awaitable<absl::Status> {
+    const auto selected = co_await imap::AwaitSelect(session, *sent);
+    if (!selected.ok()) co_return selected.status();
+    co_return CheckValidity(mailbox, selected->uid_validity);
+  };
+  co_return co_await imap::FetchBodiesBehind(session, std::move(uids), std::move(take), lead);
 }
 
 // ---- changing

@@ -11,6 +11,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/imap/commands.h"
@@ -43,6 +44,8 @@ class ImapReplica : public Replica {
   asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> Look() override;
   asio::awaitable<absl::StatusOr<Observation>> Observe(std::string mailbox, MailboxCursor since,
                                                        size_t max_messages) override;
+  asio::awaitable<std::vector<std::optional<Observation>>> ObserveTogether(
+      std::vector<std::pair<std::string, MailboxCursor>> mailboxes) override;
   asio::awaitable<absl::Status> FetchBodies(MailboxReference mailbox, UidSet uids,
                                             std::function<void(Uid, std::shared_ptr<const Body>)> take) override;
   asio::awaitable<absl::Status> FetchHeaders(MailboxReference mailbox, UidSet uids,
@@ -76,6 +79,9 @@ class ImapReplica : public Replica {
   void LearnTier(const imap::Session& session);
   void LearnMailbox(const std::string& mailbox, const Observation& observation);
   asio::awaitable<absl::StatusOr<Lease>> Acquire(const std::string& mailbox);
+  asio::awaitable<absl::Status> FetchBodiesSelecting(
+      imap::Session& session, MailboxReference mailbox, UidSet uids,
+      std::function<absl::Status(Uid, std::shared_ptr<const Body>)> take);
   asio::awaitable<absl::Status> EnsureSelected(imap::Session& session, MailboxReference mailbox);
   asio::awaitable<absl::StatusOr<std::vector<Uid>>> AppendOnce(const MailboxReference& mailbox,
                                                                const std::vector<AppendItem>& items,

@@ -141,6 +141,9 @@ struct ServerInfo {
   int connections = 0;
 };
 
+// Mailbox copies that are looked into together: their commands stay below what Session::Send asks for.
+inline constexpr size_t kObserveTogether = 32;
+
 class Replica {
  public:
   virtual ~Replica() = default;
@@ -154,6 +157,13 @@ class Replica {
   // `complete` (in batches: `more`, each from the last cursor). At most about max_messages arrivals.
   virtual asio::awaitable<absl::StatusOr<Observation>> Observe(std::string mailbox, MailboxCursor since,
                                                                size_t max_messages) = 0;
+
+  // The same for several mailbox copies in as few exchanges as the server allows; nullopt for those that Observe has to
+  // look into. Never an error: what failed is told by Observe. At most kObserveTogether.
+  virtual asio::awaitable<std::vector<std::optional<Observation>>> ObserveTogether(
+      std::vector<std::pair<std::string, MailboxCursor>> mailboxes) {
+    co_return std::vector<std::optional<Observation>>(mailboxes.size());
+  }
 
   // Fetches whole messages with BODY.PEEK[]; `take` gets each as it arrives. UIDs that are gone are left out.
   virtual asio::awaitable<absl::Status> FetchBodies(MailboxReference mailbox, UidSet uids,

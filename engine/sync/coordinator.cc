@@ -169,14 +169,35 @@ asio::awaitable<void> Coordinator::LookTask(ReplicaIndex r, absl::Status& failur
   if (!status.ok()) failure = status;
 }
 
-asio::awaitable<void> Coordinator::ObserveTask(ReplicaIndex r, std::string mailbox, Permits& permits,
+asio::awaitable<void> Coordinator::ObserveTask(ReplicaIndex r, std::vector<std::string> mailboxes, Permits& permits,
                                                absl::Status& failure) {
   co_await permits.Acquire();
   if (mesh_.IsUp(r) && failure.ok() && !stopping_) {
-    const absl::Status status = co_await ObserveCopy(mesh_, r, mailbox);
+    const absl::Status status = co_await ObserveCopies(mesh_, r, std::move(mailboxes));
     if (!status.ok()) failure = status;
   }
   permits.Release();
+}
+
+// What is due, in groups that are looked into together: those that may be done in one exchange; each first look, which
+// takes long, is alone.
+std::vector<std::pair<int32_t, std::vector<std::string>>> Coordinator::DueTogether() {
+  std::vector<std::pair<int32_t, std::vector<std::string>>> groups;
+  std::map<int32_t, size_t> open;  // by replica: the group that has room
+  for (const auto& [r, mailbox] : mesh_.due) {
+    const ReplicaIndex replica(r);
+    if (!mesh_.IsUp(replica)) continue;
+    const MailboxCopyRecord* record = mesh_.FindCopy(replica, mailbox);
+    const bool known = record != nullptr && record->uid_validity.value != 0 && !record->rebinding;
+    const auto group = open.find(r);
+    if (known && group != open.end() && groups[group->second].second.size() < kObserveTogether) {
+      groups[group->second].second.push_back(mailbox);
+      continue;
+    }
+    if (known) open[r] = groups.size();
+    groups.emplace_back(r, std::vector<std::string>(1, mailbox));
+  }
+  return groups;
 }
 
 asio::awaitable<absl::Status> Coordinator::LookAndObserve() {
@@ -196,10 +217,8 @@ asio::awaitable<absl::Status> Coordinator::LookAndObserve() {
     permits.push_back(std::make_unique<Permits>(mesh_.executor, connections));
   }
   TaskGroup observations(mesh_.executor);
-  const std::set<std::pair<int32_t, std::string>> due = mesh_.due;
-  for (const auto& [r, mailbox] : due) {
-    if (!mesh_.IsUp(ReplicaIndex(r))) continue;
-    observations.Start(ObserveTask(ReplicaIndex(r), mailbox, *permits[static_cast<size_t>(r)], failure));
+  for (auto& [r, mailboxes] : DueTogether()) {
+    observations.Start(ObserveTask(ReplicaIndex(r), std::move(mailboxes), *permits[static_cast<size_t>(r)], failure));
   }
   co_await observations.Join();
   if (!failure.ok() || due.empty()) co_return failure;

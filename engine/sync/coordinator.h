@@ -85,7 +85,9 @@ class Coordinator : public Control {
   asio::awaitable<absl::StatusOr<RoundOutcome>> Round();
   asio::awaitable<absl::Status> LookAndObserve();
   asio::awaitable<void> LookTask(ReplicaIndex r, absl::Status& failure);
-  asio::awaitable<void> ObserveTask(ReplicaIndex r, std::string mailbox, Permits& permits, absl::Status& failure);
+  asio::awaitable<void> ObserveTask(ReplicaIndex r, std::vector<std::string> mailboxes, Permits& permits,
+                                    absl::Status& failure);
+  std::vector<std::pair<int32_t, std::vector<std::string>>> DueTogether();
   asio::awaitable<absl::StatusOr<int64_t>> PlanAndApply();
   asio::awaitable<absl::StatusOr<std::vector<MailboxId>>> UnsettledMailboxes();
   asio::awaitable<absl::Status> EstimateProgress(std::vector<MailboxId> mailboxes);

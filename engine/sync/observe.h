@@ -7,6 +7,7 @@
 #define IMAPMESH_ENGINE_SYNC_OBSERVE_H_
 
 #include <string>
+#include <vector>
 
 #include "engine/sync/mesh.h"
 
@@ -15,6 +16,9 @@ namespace imapmesh {
 // Observes one mailbox copy until everything is consumed. Marks the replica down when it fails. An error is of the
 // store.
 asio::awaitable<absl::Status> ObserveCopy(Mesh& mesh, ReplicaIndex r, std::string mailbox);
+
+// The same for several of a replica, looked into together where the server allows it. At most kObserveTogether.
+asio::awaitable<absl::Status> ObserveCopies(Mesh& mesh, ReplicaIndex r, std::vector<std::string> mailboxes);
 
 }  // namespace imapmesh
 
