@@ -36,7 +36,10 @@ asio::awaitable<absl::StatusOr<std::map<std::string, std::string>>> Id(Session& 
 asio::awaitable<absl::Status> Login(Session& session, std::string username, std::string password);
 // AUTHENTICATE, with SASL-IR where the server has it. `mechanism` must outlive the call. Its own error (Begin, Respond,
 // Finish) is returned as it is; a session on which the server claimed a success that Finish denies is closed.
-asio::awaitable<absl::Status> Authenticate(Session& session, SaslMechanism& mechanism);
+// `behind` is called when all that this side has to say has been queued with the command itself, before anything is
+// sent: what it queues goes out in the same exchange.
+asio::awaitable<absl::Status> Authenticate(Session& session, SaslMechanism& mechanism,
+                                           std::function<void()> behind = nullptr);
 // Those of `extensions` that the server has ("QRESYNC"). session.enabled() tells what is on.
 asio::awaitable<absl::Status> Enable(Session& session, std::vector<std::string> extensions);
 // COMPRESS DEFLATE (RFC 4978); kUnimplemented where the server lacks it. After OK the caller puts the layer on with
@@ -55,6 +58,12 @@ struct SetUpResult {
 };
 // ID, ENABLE, NAMESPACE and COMPRESS in one exchange.
 asio::awaitable<absl::StatusOr<SetUpResult>> SetUp(Session& session, SetUpRequest request);
+// The two halves of SetUp; `capabilities` is what the server is believed to have.
+struct SentSetUp {
+  std::vector<std::pair<std::string, std::string>> commands;  // tag, name
+};
+absl::StatusOr<SentSetUp> SendSetUp(Session& session, const SetUpRequest& request, const Capabilities& capabilities);
+asio::awaitable<absl::StatusOr<SetUpResult>> AwaitSetUp(Session& session, SentSetUp sent);
 // STARTTLS; kUnimplemented where the server lacks it (ask Capability first). After OK likewise; the capabilities told
 // before it are forgotten.
 asio::awaitable<absl::Status> StartTls(Session& session);

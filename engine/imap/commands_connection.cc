@@ -13,15 +13,15 @@ Command IdCommand() {
   return command;
 }
 
-std::optional<Command> EnableCommand(const Session& session, const std::vector<std::string>& extensions) {
+std::optional<Command> EnableCommand(const Capabilities& capabilities, const std::vector<std::string>& extensions) {
   Command command("ENABLE");
   bool any = false;
   for (const std::string& extension : extensions) {
-    if (!session.HasCapability(extension)) continue;
+    if (!capabilities.contains(extension)) continue;
     command.Text(" ").Text(extension);
     any = true;
   }
-  if (!any || !session.HasCapability("ENABLE")) return std::nullopt;
+  if (!any || !capabilities.contains("ENABLE")) return std::nullopt;
   return command;
 }
 
@@ -39,7 +39,7 @@ asio::awaitable<absl::StatusOr<std::map<std::string, std::string>>> Id(Session& 
 }
 
 asio::awaitable<absl::Status> Enable(Session& session, std::vector<std::string> extensions) {
-  std::optional<Command> command = EnableCommand(session, extensions);
+  std::optional<Command> command = EnableCommand(session.capabilities(), extensions);
   if (!command) co_return absl::OkStatus();
   co_return co_await RunPlain(session, *std::move(command));
 }
@@ -50,27 +50,30 @@ asio::awaitable<absl::Status> Compress(Session& session) {
   co_return co_await RunPlain(session, std::move(command));
 }
 
-asio::awaitable<absl::StatusOr<SetUpResult>> SetUp(Session& session, SetUpRequest request) {
+absl::StatusOr<SentSetUp> SendSetUp(Session& session, const SetUpRequest& request, const Capabilities& capabilities) {
   std::vector<Command> commands;
-  if (session.HasCapability("ID")) commands.push_back(IdCommand());
-  if (auto enable = EnableCommand(session, request.extensions)) commands.push_back(*std::move(enable));
-  if (request.namespaces && session.HasCapability("NAMESPACE")) commands.emplace_back("NAMESPACE");
+  if (capabilities.contains("ID")) commands.push_back(IdCommand());
+  if (auto enable = EnableCommand(capabilities, request.extensions)) commands.push_back(*std::move(enable));
+  if (request.namespaces && capabilities.contains("NAMESPACE")) commands.emplace_back("NAMESPACE");
   // The last one: what follows its OK is compressed (RFC 4978 section 3).
-  if (request.compress && session.HasCapability("COMPRESS=DEFLATE")) commands.emplace_back("COMPRESS DEFLATE");
-  std::vector<std::pair<std::string, std::string>> sent;  // tag, name
+  if (request.compress && capabilities.contains("COMPRESS=DEFLATE")) commands.emplace_back("COMPRESS DEFLATE");
+  SentSetUp sent;
   for (Command& command : commands) {
     std::string name = command.name();
-    absl::StatusOr<std::string> tag = session.Send(std::move(command));
-    if (!tag.ok()) co_return tag.status();
-    sent.emplace_back(*std::move(tag), std::move(name));
+    ASSIGN_OR_RETURN(std::string tag, session.Send(std::move(command)));
+    sent.commands.emplace_back(std::move(tag), std::move(name));
   }
+  return sent;
+}
+
+asio::awaitable<absl::StatusOr<SetUpResult>> AwaitSetUp(Session& session, SentSetUp sent) {
   SetUpResult result;
   ResponseHandler handler = [&result](Response& response) {
     if (auto* namespaces = std::get_if<NamespaceResponse>(&response)) result.namespaces = std::move(*namespaces);
     return absl::OkStatus();
   };
   absl::Status refused;
-  for (const auto& [tag, name] : sent) {
+  for (const auto& [tag, name] : sent.commands) {
     const absl::StatusOr<StatusResponse> response = co_await session.AwaitCompletion(tag, handler);
     if (!response.ok()) co_return Annotate(response.status(), name);
     const bool accepted = response->kind == StatusKind::kOk;
@@ -80,6 +83,12 @@ asio::awaitable<absl::StatusOr<SetUpResult>> SetUp(Session& session, SetUpReques
   }
   if (!refused.ok()) co_return refused;
   co_return result;
+}
+
+asio::awaitable<absl::StatusOr<SetUpResult>> SetUp(Session& session, SetUpRequest request) {
+  absl::StatusOr<SentSetUp> sent = SendSetUp(session, request, session.capabilities());
+  if (!sent.ok()) co_return sent.status();
+  co_return co_await AwaitSetUp(session, *std::move(sent));
 }
 
 asio::awaitable<absl::Status> StartTls(Session& session) {

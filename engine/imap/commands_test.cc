@@ -335,7 +335,7 @@ TEST_F(CommandsTest, SetUpIsOneExchange) {
   SetUpRequest request;
   request.extensions = {"QRESYNC"};
   request.namespaces = request.compress = true;
-  const auto result = Run(SetUp(session(), request));
+  const auto result = Run(imap::SetUp(session(), request));
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_TRUE(result->compressed);
   ASSERT_TRUE(result->namespaces.has_value());
@@ -350,11 +350,11 @@ TEST_F(CommandsTest, SetUpWithoutCompressionWhenItIsRefusedButNotWithoutWhatIsNe
   SetUpRequest request;
   request.extensions = {"QRESYNC"};
   request.compress = true;
-  const auto refused = Run(SetUp(session(), request));
+  const auto refused = Run(imap::SetUp(session(), request));
   ASSERT_TRUE(refused.ok()) << refused.status();
   EXPECT_FALSE(refused->compressed);
   request.compress = false;
-  EXPECT_EQ(Run(SetUp(session(), request)).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Run(imap::SetUp(session(), request)).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 }  // namespace

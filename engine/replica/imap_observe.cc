@@ -223,7 +223,7 @@ class QuickLook {
     const MailboxCursor& since = request_.since;
     const bool known = since.uid_validity.value != 0 && since.highest_modseq.value != 0 && since.uid_next.value != 0;
     const bool trusted = request_.trust_resync && session.enabled().contains("QRESYNC");
-    const Uid last = request_.listed_uid_next;
+    const Uid last = request_.status_uid_next;
     if (!known || !trusted || last < since.uid_next || last.value - since.uid_next.value > kQuickArrivalsMax) {
       return false;
     }
@@ -258,7 +258,7 @@ class QuickLook {
     if (!selected.ok() || !fetched) co_return std::nullopt;
     const MailboxCursor& since = request_.since;
     const bool as_listed =
-        selected->uid_validity == since.uid_validity && selected->uid_next == request_.listed_uid_next;
+        selected->uid_validity == since.uid_validity && selected->uid_next == request_.status_uid_next;
     const bool resynced = selected->highest_modseq.value != 0 && session.resync_defect().empty();
     if (!as_listed || !resynced || selected->uid_not_sticky) co_return std::nullopt;
     TakeSelected(*selected, observation);

@@ -34,9 +34,8 @@ struct ObserveRequest {
   std::string mailbox_raw;
   MailboxCursor since;
   size_t max_messages = 0;  // of arrivals, about
-  Uid listed_uid_next;      // as the last look told; 0 for unknown. Only ObserveQuickly uses it
   bool trust_resync = true;
-  // What STATUS told last, 0 for nothing: counts where SELECT does not tell UIDNEXT.
+  // What STATUS told last, 0 for nothing: counts where SELECT does not tell UIDNEXT, and lets arrivals be expected.
   Uid status_uid_next;
 };
 

@@ -30,13 +30,18 @@ absl::Status CheckValidity(const MailboxReference& mailbox, UidValidity now) {
                mailbox.uid_validity.value, now.value);
 }
 
+ImapReplicaOptions WithMemory(ImapReplicaOptions options) {
+  if (options.open.memory == nullptr) options.open.memory = std::make_shared<imap::ServerMemory>();
+  return options;
+}
+
 }  // namespace
 
 ImapReplica::ImapReplica(asio::any_io_executor executor, Clock& clock, Dialer& dialer, ImapReplicaOptions options)
     : executor_(executor),
       clock_(clock),
       dialer_(dialer),
-      options_(std::move(options)),
+      options_(WithMemory(std::move(options))),
       expunged_(executor),
       pool_(executor, clock, options_.max_connections, [this] { return Open(); }) {}
 
@@ -50,6 +55,15 @@ absl::Status ImapReplica::Explain(const absl::Status& status, std::string_view m
 // ---- connections
 
 asio::awaitable<absl::StatusOr<std::unique_ptr<imap::Session>>> ImapReplica::Open() {
+  const bool guesses = !options_.open.memory->capabilities.empty();
+  auto session = co_await OpenOnce();
+  // What was remembered of the server may be why: it is forgotten then, and one more attempt goes step by step.
+  const bool again = !session.ok() && guesses && options_.open.memory->capabilities.empty();
+  if (again) session = co_await OpenOnce();
+  co_return session;
+}
+
+asio::awaitable<absl::StatusOr<std::unique_ptr<imap::Session>>> ImapReplica::OpenOnce() {
   Endpoint endpoint = options_.endpoint;
   auto stream = co_await dialer_.Dial(endpoint);
   if (!stream.ok()) co_return stream.status();
@@ -200,7 +214,7 @@ asio::awaitable<std::vector<std::optional<Observation>>> ImapReplica::ObserveTog
     request.since = since;
     request.trust_resync = trust_resync_;
     const auto listed = looked_.find(mailbox);
-    if (listed != looked_.end()) request.listed_uid_next = listed->second;
+    if (listed != looked_.end()) request.status_uid_next = listed->second;
   }
   auto observations = co_await ObserveQuickly(**lease, std::move(requests), counters_.mailboxes_selected);
   LearnTier(**lease);

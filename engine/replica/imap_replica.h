@@ -70,11 +70,14 @@ class ImapReplica : public Replica {
   asio::awaitable<void> Logout() override;
   ReplicaCounters counters() const override;
   const ServerInfo& info() const override;
+  std::string memory() const override { return imap::Encode(*options_.open.memory); }
+  void Remember(std::string memory) override { *options_.open.memory = imap::DecodeServerMemory(memory); }
 
  private:
   using Lease = ConnectionPool::Lease;
 
   asio::awaitable<absl::StatusOr<std::unique_ptr<imap::Session>>> Open();
+  asio::awaitable<absl::StatusOr<std::unique_ptr<imap::Session>>> OpenOnce();
   asio::awaitable<absl::Status> LearnServer(imap::Session& session, std::optional<imap::NamespaceResponse> namespaces);
   void LearnTier(const imap::Session& session);
   void LearnMailbox(const std::string& mailbox, const Observation& observation);

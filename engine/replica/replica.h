@@ -215,6 +215,11 @@ class Replica {
 
   virtual ReplicaCounters counters() const = 0;
   virtual const ServerInfo& info() const = 0;
+
+  // What makes the next start's first connection cheaper, for a later object of the same replica to Remember: opaque, a
+  // few kilobytes at most, "" for nothing. It may be stale or another server's: that costs an exchange, nothing else.
+  virtual std::string memory() const { return ""; }
+  virtual void Remember(std::string) {}
 };
 
 // Whether an operation that ended so may still have taken effect.

@@ -8,6 +8,7 @@
 #include "engine/sync/apply_mailboxes.h"
 #include "engine/sync/conflicts.h"
 #include "engine/sync/look.h"
+#include "engine/sync/memories.h"
 #include "engine/sync/observe.h"
 
 namespace imapmesh {
@@ -154,7 +155,7 @@ asio::awaitable<absl::Status> Coordinator::LoadState() {
   }
   mesh_.deleted_flag = loaded->deleted;
   mesh_.exclusive_keywords = loaded->exclusive;
-  co_return absl::OkStatus();
+  co_return co_await LoadMemories(mesh_);
 }
 
 // ---- rounds
@@ -179,27 +180,6 @@ asio::awaitable<void> Coordinator::ObserveTask(ReplicaIndex r, std::vector<std::
   permits.Release();
 }
 
-// What is due, in groups that are looked into together: those that may be done in one exchange; each first look, which
-// takes long, is alone.
-std::vector<std::pair<int32_t, std::vector<std::string>>> Coordinator::DueTogether() {
-  std::vector<std::pair<int32_t, std::vector<std::string>>> groups;
-  std::map<int32_t, size_t> open;  // by replica: the group that has room
-  for (const auto& [r, mailbox] : mesh_.due) {
-    const ReplicaIndex replica(r);
-    if (!mesh_.IsUp(replica)) continue;
-    const MailboxCopyRecord* record = mesh_.FindCopy(replica, mailbox);
-    const bool known = record != nullptr && record->uid_validity.value != 0 && !record->rebinding;
-    const auto group = open.find(r);
-    if (known && group != open.end() && groups[group->second].second.size() < kObserveTogether) {
-      groups[group->second].second.push_back(mailbox);
-      continue;
-    }
-    if (known) open[r] = groups.size();
-    groups.emplace_back(r, std::vector<std::string>(1, mailbox));
-  }
-  return groups;
-}
-
 asio::awaitable<absl::Status> Coordinator::LookAndObserve() {
   absl::Status failure;
   {
@@ -217,7 +197,8 @@ asio::awaitable<absl::Status> Coordinator::LookAndObserve() {
     permits.push_back(std::make_unique<Permits>(mesh_.executor, connections));
   }
   TaskGroup observations(mesh_.executor);
-  for (auto& [r, mailboxes] : DueTogether()) {
+  std::vector<std::pair<int32_t, std::vector<std::string>>> due = DueTogether(mesh_);
+  for (auto& [r, mailboxes] : due) {
     observations.Start(ObserveTask(ReplicaIndex(r), std::move(mailboxes), *permits[static_cast<size_t>(r)], failure));
   }
   co_await observations.Join();
@@ -331,6 +312,7 @@ asio::awaitable<absl::StatusOr<Coordinator::RoundOutcome>> Coordinator::Round() 
   RoundOutcome outcome;
   ++rounds_;
   CO_RETURN_IF_ERROR(co_await LookAndObserve());
+  CO_RETURN_IF_ERROR(co_await SaveMemories(mesh_));
   if (stopping_) co_return outcome;
   CO_ASSIGN_OR_RETURN(outcome.operations, co_await PlanAndApply());
   const auto count = [](State& state) {

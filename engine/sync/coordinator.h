@@ -87,7 +87,6 @@ class Coordinator : public Control {
   asio::awaitable<void> LookTask(ReplicaIndex r, absl::Status& failure);
   asio::awaitable<void> ObserveTask(ReplicaIndex r, std::vector<std::string> mailboxes, Permits& permits,
                                     absl::Status& failure);
-  std::vector<std::pair<int32_t, std::vector<std::string>>> DueTogether();
   asio::awaitable<absl::StatusOr<int64_t>> PlanAndApply();
   asio::awaitable<absl::StatusOr<std::vector<MailboxId>>> UnsettledMailboxes();
   asio::awaitable<absl::Status> EstimateProgress(std::vector<MailboxId> mailboxes);

@@ -176,7 +176,9 @@ asio::awaitable<absl::Status> ObserveCopies(Mesh& mesh, ReplicaIndex r, std::vec
     CO_ASSIGN_OR_RETURN(const MailboxCursor since, co_await CursorOf(mesh, r, record));
     wanted.emplace_back(mailbox, since);
   }
-  std::vector<std::optional<Observation>> observations = co_await mesh.slot(r).replica->ObserveTogether(wanted);
+  std::vector<std::optional<Observation>> observations(wanted.size());
+  // A single one is looked into as it is: a push came for it, perhaps, and no look told what to expect.
+  if (wanted.size() > 1) observations = co_await mesh.slot(r).replica->ObserveTogether(wanted);
   for (size_t i = 0; i < wanted.size(); ++i) {
     if (!mesh.IsUp(r)) co_return absl::OkStatus();
     Prepared prepared;
@@ -186,6 +188,25 @@ asio::awaitable<absl::Status> ObserveCopies(Mesh& mesh, ReplicaIndex r, std::vec
     if (!status.ok()) co_return status;
   }
   co_return absl::OkStatus();
+}
+
+std::vector<std::pair<int32_t, std::vector<std::string>>> DueTogether(Mesh& mesh) {
+  std::vector<std::pair<int32_t, std::vector<std::string>>> groups;
+  std::map<int32_t, size_t> open;  // by replica: the group that has room
+  for (const auto& [r, mailbox] : mesh.due) {
+    const ReplicaIndex replica(r);
+    if (!mesh.IsUp(replica)) continue;
+    const MailboxCopyRecord* record = mesh.FindCopy(replica, mailbox);
+    const bool known = record != nullptr && record->uid_validity.value != 0 && !record->rebinding;
+    const auto group = open.find(r);
+    if (known && group != open.end() && groups[group->second].second.size() < kObserveTogether) {
+      groups[group->second].second.push_back(mailbox);
+      continue;
+    }
+    if (known) open[r] = groups.size();
+    groups.emplace_back(r, std::vector<std::string>(1, mailbox));
+  }
+  return groups;
 }
 
 }  // namespace imapmesh

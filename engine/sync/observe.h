@@ -6,7 +6,9 @@
 #ifndef IMAPMESH_ENGINE_SYNC_OBSERVE_H_
 #define IMAPMESH_ENGINE_SYNC_OBSERVE_H_
 
+#include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/sync/mesh.h"
@@ -19,6 +21,10 @@ asio::awaitable<absl::Status> ObserveCopy(Mesh& mesh, ReplicaIndex r, std::strin
 
 // The same for several of a replica, looked into together where the server allows it. At most kObserveTogether.
 asio::awaitable<absl::Status> ObserveCopies(Mesh& mesh, ReplicaIndex r, std::vector<std::string> mailboxes);
+
+// What is due at replicas that are up, by replica, in groups for ObserveCopies; each first look, which takes long,
+// alone.
+std::vector<std::pair<int32_t, std::vector<std::string>>> DueTogether(Mesh& mesh);
 
 }  // namespace imapmesh
 
