@@ -178,6 +178,9 @@ struct StoreRequest {
 // The UIDs left alone because they changed since.
 asio::awaitable<absl::StatusOr<UidSet>> StoreFlags(Session& session, StoreRequest request);
 
+// Several in one exchange; one status for each. None may have `unchanged_since`.
+asio::awaitable<std::vector<absl::Status>> StoreTogether(Session& session, std::vector<StoreRequest> requests);
+
 // \Deleted must be set already.
 asio::awaitable<absl::Status> UidExpunge(Session& session, UidSet uids);
 // EXPUNGE: removes every message marked \Deleted, whoever marked it. Those of `shown`, the UIDs of the whole mailbox in

@@ -1,5 +1,6 @@
 // FETCH, SEARCH, STORE, EXPUNGE, COPY and MOVE in the selected mailbox.
 #include <algorithm>
+#include <deque>
 #include <utility>
 
 #include "engine/imap/command_support.h"
@@ -269,6 +270,40 @@ asio::awaitable<absl::StatusOr<UidSet>> UidSearchAll(Session& session) {
 
 asio::awaitable<absl::StatusOr<UidSet>> UidSearchDeleted(Session& session) {
   return UidSearch(session, "DELETED");
+}
+
+asio::awaitable<std::vector<absl::Status>> StoreTogether(Session& session, std::vector<StoreRequest> requests) {
+  std::vector<absl::Status> outcomes(requests.size());
+  std::deque<std::pair<size_t, std::string>> sent;  // which request, tag
+  size_t bytes = 0;
+  const auto await_all = [&]() -> asio::awaitable<void> {
+    for (; !sent.empty(); sent.pop_front()) {
+      absl::Status& outcome = outcomes[sent.front().first];
+      ResponseHandler handler;
+      const absl::StatusOr<StatusResponse> done = co_await session.Await(sent.front().second, std::move(handler));
+      if (outcome.ok()) outcome = done.status();
+    }
+    bytes = 0;
+  };
+  for (size_t i = 0; i < requests.size(); ++i) {
+    outcomes[i] = CheckFlags("UID STORE", requests[i].flags);
+    if (requests[i].flags.empty() || !outcomes[i].ok()) continue;
+    for (const std::string& piece : requests[i].uids.ToStrings(kSetBytesMax)) {
+      Command command("UID STORE");
+      command.Text(" ").Text(piece).Text(requests[i].add ? " +FLAGS.SILENT " : " -FLAGS.SILENT ");
+      command.Text(JoinFlags(requests[i].flags));
+      absl::StatusOr<std::string> tag = session.Send(std::move(command));
+      if (!tag.ok()) {
+        if (outcomes[i].ok()) outcomes[i] = tag.status();
+        break;
+      }
+      sent.emplace_back(i, *std::move(tag));
+      bytes += piece.size();
+      if (bytes >= kCommandsInFlight * kSetBytesMax) co_await await_all();
+    }
+  }
+  co_await await_all();
+  co_return outcomes;
 }
 
 asio::awaitable<absl::StatusOr<UidSet>> StoreFlags(Session& session, StoreRequest request) {

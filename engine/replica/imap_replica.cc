@@ -365,21 +365,46 @@ asio::awaitable<absl::StatusOr<std::vector<CopiedUid>>> ImapReplica::CopyMessage
 
 asio::awaitable<absl::Status> ImapReplica::StoreFlags(MailboxReference mailbox, UidSet uids,
                                                       std::vector<std::string> add, std::vector<std::string> remove) {
+  std::vector<FlagStore> stores(1);
+  stores[0].uids = std::move(uids);
+  stores[0].add = std::move(add);
+  stores[0].remove = std::move(remove);
+  const std::vector<absl::Status> stored = co_await StoreFlagsTogether(std::move(mailbox), std::move(stores));
+  co_return stored[0];
+}
+
+asio::awaitable<std::vector<absl::Status>> ImapReplica::StoreFlagsTogether(MailboxReference mailbox,
+                                                                           std::vector<FlagStore> stores) {
+  std::vector<absl::Status> outcomes(stores.size());
+  const auto fail = [&](const absl::Status& status, const char* what) {
+    outcomes.assign(stores.size(), Explain(status, mailbox.mailbox, what));
+  };
   auto lease = co_await Acquire(mailbox.mailbox);
-  if (!lease.ok()) co_return Explain(lease.status(), mailbox.mailbox, "connecting");
-  const absl::Status selected = co_await EnsureSelected(**lease, mailbox);
-  if (!selected.ok()) co_return Explain(selected, mailbox.mailbox, "selecting it");
-  for (const bool adding : {true, false}) {
-    if ((adding ? add : remove).empty()) continue;
-    imap::StoreRequest store;
-    store.uids = uids;
-    store.add = adding;
-    store.flags = adding ? add : remove;
-    const auto stored = co_await imap::StoreFlags(**lease, std::move(store));
-    if (!stored.ok()) co_return Explain(stored.status(), mailbox.mailbox, "changing flags");
+  if (!lease.ok()) {
+    fail(lease.status(), "connecting");
+    co_return outcomes;
   }
-  counters_.flags_changed += uids.size();
-  co_return absl::OkStatus();
+  const absl::Status selected = co_await EnsureSelected(**lease, mailbox);
+  if (!selected.ok()) {
+    fail(selected, "selecting it");
+    co_return outcomes;
+  }
+  std::vector<imap::StoreRequest> requests;  // two for each of `stores`
+  for (const FlagStore& store : stores) {
+    for (const bool adding : {true, false}) {
+      imap::StoreRequest& request = requests.emplace_back();
+      request.uids = store.uids;
+      request.add = adding;
+      request.flags = adding ? store.add : store.remove;
+    }
+  }
+  const std::vector<absl::Status> stored = co_await imap::StoreTogether(**lease, std::move(requests));
+  for (size_t i = 0; i < stores.size(); ++i) {
+    const absl::Status& worse = stored[2 * i].ok() ? stored[2 * i + 1] : stored[2 * i];
+    outcomes[i] = Explain(worse, mailbox.mailbox, "changing flags");
+    if (outcomes[i].ok()) counters_.flags_changed += stores[i].uids.size();
+  }
+  co_return outcomes;
 }
 
 asio::awaitable<absl::StatusOr<ExpungeResult>> ImapReplica::Expunge(MailboxReference mailbox, UidSet uids,

@@ -56,6 +56,8 @@ class ImapReplica : public Replica {
   bool can_move() const override;
   asio::awaitable<absl::StatusOr<std::vector<CopiedUid>>> CopyMessages(MailboxReference from, MailboxReference to,
                                                                        UidSet uids, bool move) override;
+  asio::awaitable<std::vector<absl::Status>> StoreFlagsTogether(MailboxReference mailbox,
+                                                                std::vector<FlagStore> stores) override;
   asio::awaitable<absl::Status> StoreFlags(MailboxReference mailbox, UidSet uids, std::vector<std::string> add,
                                            std::vector<std::string> remove) override;
   asio::awaitable<absl::StatusOr<ExpungeResult>> Expunge(MailboxReference mailbox, UidSet uids,

@@ -107,6 +107,11 @@ struct AppendItem {
   int32_t zone_minutes = 0;
 };
 
+struct FlagStore {
+  UidSet uids;
+  std::vector<std::string> add, remove;
+};
+
 struct CopiedUid {
   Uid from;
   Uid to;
@@ -189,6 +194,10 @@ class Replica {
   // +FLAGS.SILENT and -FLAGS.SILENT. UIDs that are gone are passed over.
   virtual asio::awaitable<absl::Status> StoreFlags(MailboxReference mailbox, UidSet uids, std::vector<std::string> add,
                                                    std::vector<std::string> remove) = 0;
+
+  // The same for several sets in one exchange; one status for each.
+  virtual asio::awaitable<std::vector<absl::Status>> StoreFlagsTogether(MailboxReference mailbox,
+                                                                        std::vector<FlagStore> stores) = 0;
 
   // \Deleted with UNCHANGEDSINCE (where known), then UID EXPUNGE of just these. A server without UIDPLUS refuses
   // (kAborted) while other messages there are marked \Deleted.

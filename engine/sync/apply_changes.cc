@@ -18,7 +18,9 @@ class Changer {
   asio::awaitable<void> Deletions(const Work& work);
 
  private:
-  asio::awaitable<void> RunStore(ReplicaIndex target, std::vector<Change> changes);
+  asio::awaitable<void> RunStores(ReplicaIndex target, std::vector<std::vector<Change>> groups);
+  FlagStore StoreOf(const std::vector<Change>& group) const;
+  asio::awaitable<void> Finish(ReplicaIndex target, std::vector<Change> group, absl::Status stored);
   asio::awaitable<void> RunExpunge(ReplicaIndex target, std::vector<Change> changes);
   asio::awaitable<void> GiveBack(ReplicaIndex target, MailboxCopyId copy, std::string mailbox, UidSet uids);
 
@@ -43,44 +45,59 @@ asio::awaitable<void> Changer::Flags(const Work& work) {
     for (const Change& change : changes) {
       std::vector<std::pair<FlagId, bool>> key;
       for (const FlagRegister& entry : change.plan->flag_changes) key.emplace_back(entry.flag, entry.set);
-      std::vector<Change>& group = alike[key];
-      group.push_back(change);
-      if (group.size() < kMessagesAStore) continue;
-      std::vector<Change> full;
-      full.swap(group);
-      tasks.Start(RunStore(ReplicaIndex(target), std::move(full)));
+      alike[key].push_back(change);
     }
-    for (auto& [key, group] : alike) {
-      if (!group.empty()) tasks.Start(RunStore(ReplicaIndex(target), std::move(group)));
-    }
+    std::vector<std::vector<Change>> groups;
+    for (auto& [key, group] : alike) groups.push_back(std::move(group));
+    if (!groups.empty()) tasks.Start(RunStores(ReplicaIndex(target), std::move(groups)));
   }
   co_await tasks.Join();
 }
 
-asio::awaitable<void> Changer::RunStore(ReplicaIndex target, std::vector<Change> changes) {
-  if (!recorder_.MayWork(target)) co_return;
-  if (!co_await recorder_.OpenIntents(changes, IntentKind::kFlags)) co_return;
-  UidSet uids;
-  std::vector<std::string> add, remove;
-  for (const FlagRegister& entry : changes.front().plan->flag_changes) {
-    (entry.set ? add : remove).push_back(recorder_.FlagName(entry.flag));
+FlagStore Changer::StoreOf(const std::vector<Change>& group) const {
+  FlagStore store;
+  for (const FlagRegister& entry : group.front().plan->flag_changes) {
+    (entry.set ? store.add : store.remove).push_back(recorder_.FlagName(entry.flag));
   }
-  for (const Change& change : changes) uids.Add(change.planned->message.Find(change.mailbox_copy)->uid);
-  const std::string& mailbox = recorder_.MailboxName(*changes.front().planned);
+  for (const Change& change : group) store.uids.Add(change.planned->message.Find(change.mailbox_copy)->uid);
+  return store;
+}
+
+// Groups of one mailbox, each of which changes alike: all in one exchange.
+asio::awaitable<void> Changer::RunStores(ReplicaIndex target, std::vector<std::vector<Change>> groups) {
+  if (!recorder_.MayWork(target)) co_return;
+  std::vector<Change> all;
+  std::vector<FlagStore> stores;
+  for (const std::vector<Change>& group : groups) {
+    all.insert(all.end(), group.begin(), group.end());
+    stores.push_back(StoreOf(group));
+  }
+  if (!co_await recorder_.OpenIntents(all, IntentKind::kFlags)) co_return;
+  const std::string& mailbox = recorder_.MailboxName(*all.front().planned);
   MailboxReference reference = recorder_.Reference(target, mailbox);
-  const absl::Status stored = co_await recorder_.mesh().slot(target).replica->StoreFlags(reference, uids, add, remove);
-  if (!stored.ok()) {
-    if (OutcomeUnknown(stored)) {
-      co_await recorder_.Unknown(target, stored);
-      co_return;
+  const std::vector<absl::Status> stored =
+      co_await recorder_.mesh().slot(target).replica->StoreFlagsTogether(std::move(reference), std::move(stores));
+  absl::Status unknown;
+  for (size_t i = 0; i < groups.size(); ++i) {
+    if (OutcomeUnknown(stored[i])) {
+      unknown = stored[i];
+    } else {
+      co_await Finish(target, std::move(groups[i]), stored[i]);
     }
-    co_await recorder_.CloseIntents(changes);
-    for (const Change& change : changes) recorder_.Refuse(target, change, "STORE", stored);
+  }
+  if (!unknown.ok()) co_await recorder_.Unknown(target, unknown);
+}
+
+asio::awaitable<void> Changer::Finish(ReplicaIndex target, std::vector<Change> group, absl::Status stored) {
+  const std::string& mailbox = recorder_.MailboxName(*group.front().planned);
+  if (!stored.ok()) {
+    co_await recorder_.CloseIntents(group);
+    for (const Change& change : group) recorder_.Refuse(target, change, "STORE", stored);
     recorder_.mesh().slot(target).look_due = true;
     co_return;
   }
   std::vector<Recorded> records;
-  for (const Change& change : changes) {
+  for (const Change& change : group) {
     Recorded record{change.planned->message.id, *change.planned->message.Find(change.mailbox_copy), StepKind::kStored,
                     change.plan->because.edge};
     record.copy.stamp = change.plan->stamp;
