@@ -6,7 +6,7 @@
 namespace imapmesh::imap {
 
 asio::awaitable<absl::Status> RunForUids(Session& session, std::string name, UidSet uids, std::string suffix,
-                                         ResponseHandler handler, CompletionHandler completed) {
+                                         ResponseHandler handler, CompletionHandler completed, Lead lead) {
   const std::vector<std::string> pieces = uids.ToStrings(kSetBytesMax);
   std::deque<std::string> tags;
   absl::Status outcome;
@@ -17,6 +17,12 @@ asio::awaitable<absl::Status> RunForUids(Session& session, std::string name, Uid
       absl::StatusOr<std::string> tag = session.Send(std::move(command));
       if (!tag.ok()) co_return tag.status();
       tags.push_back(*std::move(tag));
+    }
+    if (lead) {
+      outcome = co_await lead();
+      lead = nullptr;
+      if (!session.closed().ok()) co_return outcome;
+      if (!outcome.ok()) handler = nullptr;  // what was fetched behind it is not what was wanted
     }
     std::string tag = std::move(tags.front());
     tags.pop_front();

@@ -29,8 +29,12 @@ using CompletionHandler = std::function<absl::Status(const StatusResponse&)>;
 // Runs "NAME set SUFFIX" for each piece of the set, pipelined. Every command that was sent is awaited, so that the
 // session stays usable; the first error is returned, and nothing more is sent after it. `completed` may be empty: NO
 // and BAD are errors then.
+//
+// `lead`, unless empty, awaits a command that was sent before; it is called when the first of ours are sent, and its
+// error is the outcome.
+using Lead = std::function<asio::awaitable<absl::Status>()>;
 asio::awaitable<absl::Status> RunForUids(Session& session, std::string name, UidSet uids, std::string suffix,
-                                         ResponseHandler handler, CompletionHandler completed);
+                                         ResponseHandler handler, CompletionHandler completed, Lead lead = nullptr);
 
 // Runs `command` and forgets what the server says on the way.
 asio::awaitable<absl::Status> RunPlain(Session& session, Command command);

@@ -36,17 +36,39 @@ asio::awaitable<absl::StatusOr<std::map<std::string, std::string>>> Id(Session& 
 asio::awaitable<absl::Status> Login(Session& session, std::string username, std::string password);
 // AUTHENTICATE, with SASL-IR where the server has it. `mechanism` must outlive the call. Its own error (Begin, Respond,
 // Finish) is returned as it is; a session on which the server claimed a success that Finish denies is closed.
-asio::awaitable<absl::Status> Authenticate(Session& session, SaslMechanism& mechanism);
+// `behind` is called when all that this side has to say has been queued with the command itself, before anything is
+// sent: what it queues goes out in the same exchange.
+asio::awaitable<absl::Status> Authenticate(Session& session, SaslMechanism& mechanism,
+                                           std::function<void()> behind = nullptr);
 // Those of `extensions` that the server has ("QRESYNC"). session.enabled() tells what is on.
 asio::awaitable<absl::Status> Enable(Session& session, std::vector<std::string> extensions);
 // COMPRESS DEFLATE (RFC 4978); kUnimplemented where the server lacks it. After OK the caller puts the layer on with
 // session.UpgradeStream.
 asio::awaitable<absl::Status> Compress(Session& session);
+// What is turned on after the login. NAMESPACE and ENABLE are left out where the server has none.
+struct SetUpRequest {
+  SetUpRequest() {}
+  std::vector<std::string> extensions;  // for Enable
+  bool namespaces = false;
+  bool compress = false;
+};
+struct SetUpResult {
+  std::optional<NamespaceResponse> namespaces;
+  bool compressed = false;  // the caller puts the layer on, as for Compress; refused is no error
+};
+// ID, ENABLE, NAMESPACE and COMPRESS in one exchange.
+asio::awaitable<absl::StatusOr<SetUpResult>> SetUp(Session& session, SetUpRequest request);
+// The two halves of SetUp; `capabilities` is what the server is believed to have.
+struct SentSetUp {
+  std::vector<std::pair<std::string, std::string>> commands;  // tag, name
+};
+absl::StatusOr<SentSetUp> SendSetUp(Session& session, const SetUpRequest& request, const Capabilities& capabilities);
+asio::awaitable<absl::StatusOr<SetUpResult>> AwaitSetUp(Session& session, SentSetUp sent);
 // STARTTLS; kUnimplemented where the server lacks it (ask Capability first). After OK likewise; the capabilities told
 // before it are forgotten.
 asio::awaitable<absl::Status> StartTls(Session& session);
 asio::awaitable<absl::Status> Noop(Session& session);
-// LOGOUT, then closes, whatever the server answers.
+// Sends LOGOUT and closes without waiting for the farewell: nothing depends on it.
 asio::awaitable<void> Logout(Session& session);
 
 // ---- Mailboxes
@@ -90,6 +112,17 @@ struct SelectResult {
   std::vector<MessageFlags> changed;  // likewise
 };
 asio::awaitable<absl::StatusOr<SelectResult>> Select(Session& session, SelectRequest request);
+// The two halves of Select, so that more can be sent behind it before it is answered. Each SendSelect needs its
+// AwaitSelect; what was sent behind one that fails was refused, or is about another mailbox than the wanted one.
+struct SentSelect {
+  SentSelect(SelectRequest sent, std::string its_tag, bool asks_resync)
+      : request(std::move(sent)), tag(std::move(its_tag)), resync(asks_resync) {}
+  SelectRequest request;
+  std::string tag;
+  bool resync;
+};
+absl::StatusOr<SentSelect> SendSelect(Session& session, SelectRequest request);
+asio::awaitable<absl::StatusOr<SelectResult>> AwaitSelect(Session& session, SentSelect sent);
 // UNSELECT, or where missing an EXAMINE of a name that cannot exist: never CLOSE, which expunges.
 asio::awaitable<absl::Status> Unselect(Session& session);
 
@@ -115,12 +148,20 @@ struct NewMessage {
 };
 // `take` gets each message of `uids` that exists, in the server's order.
 asio::awaitable<absl::Status> FetchNew(Session& session, UidSet uids, std::function<absl::Status(NewMessage)> take);
+// The two halves of FetchNew for a set that fits one command (a few ranges).
+absl::StatusOr<std::string> SendFetchNew(Session& session, const UidSet& uids);
+asio::awaitable<absl::Status> AwaitFetchNew(Session& session, std::string tag, UidSet uids,
+                                            std::function<absl::Status(NewMessage)> take);
 // UID, FLAGS and MODSEQ of what is in `uids`; with `changed_since` only what changed (CHANGEDSINCE).
 asio::awaitable<absl::Status> FetchFlags(Session& session, UidSet uids, ModSeq changed_since,
                                          std::function<absl::Status(MessageFlags)> take);
 // BODY.PEEK[]; `take` gets each message that still exists.
 asio::awaitable<absl::Status> FetchBodies(Session& session, UidSet uids,
                                           std::function<absl::Status(Uid, std::shared_ptr<const Body>)> take);
+// The same behind a SELECT, in one exchange: `lead` awaits it once the fetches are sent, and its error is the outcome.
+asio::awaitable<absl::Status> FetchBodiesBehind(Session& session, UidSet uids,
+                                                std::function<absl::Status(Uid, std::shared_ptr<const Body>)> take,
+                                                std::function<asio::awaitable<absl::Status>()> lead);
 // The UID of the last message; 0 in an empty mailbox.
 asio::awaitable<absl::StatusOr<Uid>> FetchLastUid(Session& session);
 // Every UID in the mailbox, and those marked \Deleted: ESEARCH where the server has it.
@@ -136,6 +177,9 @@ struct StoreRequest {
 };
 // The UIDs left alone because they changed since.
 asio::awaitable<absl::StatusOr<UidSet>> StoreFlags(Session& session, StoreRequest request);
+
+// Several in one exchange; one status for each. None may have `unchanged_since`.
+asio::awaitable<std::vector<absl::Status>> StoreTogether(Session& session, std::vector<StoreRequest> requests);
 
 // \Deleted must be set already.
 asio::awaitable<absl::Status> UidExpunge(Session& session, UidSet uids);

@@ -74,7 +74,7 @@ asio::awaitable<absl::Status> Login(Session& session, std::string username, std:
   co_return co_await FinishLogin(session, "LOGIN", *std::move(tag), false, nullptr);
 }
 
-asio::awaitable<absl::Status> Authenticate(Session& session, SaslMechanism& mechanism) {
+asio::awaitable<absl::Status> Authenticate(Session& session, SaslMechanism& mechanism, std::function<void()> behind) {
   const std::string name = "AUTHENTICATE " + std::string(mechanism.name());
   absl::StatusOr<std::optional<std::string>> begun = mechanism.Begin();
   if (!begun.ok()) co_return begun.status();
@@ -86,6 +86,7 @@ asio::awaitable<absl::Status> Authenticate(Session& session, SaslMechanism& mech
   }
   absl::StatusOr<std::string> tag = session.Send(std::move(command));
   if (!tag.ok()) co_return tag.status();
+  if (!first && behind) behind();
   bool told = false;
   ResponseHandler handler = NoticeCapabilities(told);
   absl::Status ended;  // by this side

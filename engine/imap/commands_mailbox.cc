@@ -224,7 +224,7 @@ asio::awaitable<absl::StatusOr<std::vector<ListedMailbox>>> ListStatus(Session& 
   co_return std::move(listing.mailboxes());
 }
 
-asio::awaitable<absl::StatusOr<SelectResult>> Select(Session& session, SelectRequest request) {
+absl::StatusOr<SentSelect> SendSelect(Session& session, SelectRequest request) {
   Command command(request.read_only ? "EXAMINE" : "SELECT");
   command.Text(" ").String(request.mailbox_raw);
   const bool resync =
@@ -236,19 +236,31 @@ asio::awaitable<absl::StatusOr<SelectResult>> Select(Session& session, SelectReq
   } else if (HasModSeq(session)) {
     command.Text(" (CONDSTORE)");
   }
+  absl::StatusOr<std::string> tag = session.Send(std::move(command));
+  if (!tag.ok()) return tag.status();
+  return SentSelect(std::move(request), *std::move(tag), resync);
+}
+
+asio::awaitable<absl::StatusOr<SelectResult>> AwaitSelect(Session& session, SentSelect sent) {
   Selection selection;
   ResponseHandler handler = [&selection](Response& response) { return selection.Take(response); };
   session.set_selected("");
-  const absl::StatusOr<StatusResponse> done = co_await session.Run(std::move(command), std::move(handler));
+  const absl::StatusOr<StatusResponse> done = co_await session.Await(sent.tag, std::move(handler));
   if (!done.ok()) co_return done.status();
-  session.set_selected(request.mailbox_raw);
+  session.set_selected(sent.request.mailbox_raw);
   SelectResult result = selection.Finish();
-  result.read_only = request.read_only || done->code.name == "READ-ONLY";
-  if (!resync || result.uid_validity != request.uid_validity) {
+  result.read_only = sent.request.read_only || done->code.name == "READ-ONLY";
+  if (!sent.resync || result.uid_validity != sent.request.uid_validity) {
     result.vanished = UidSet();
     result.changed.clear();
   }
-  co_return std::move(result);
+  co_return result;
+}
+
+asio::awaitable<absl::StatusOr<SelectResult>> Select(Session& session, SelectRequest request) {
+  absl::StatusOr<SentSelect> sent = SendSelect(session, std::move(request));
+  if (!sent.ok()) co_return sent.status();
+  co_return co_await AwaitSelect(session, *std::move(sent));
 }
 
 asio::awaitable<absl::Status> Unselect(Session& session) {

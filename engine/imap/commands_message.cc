@@ -1,5 +1,6 @@
 // FETCH, SEARCH, STORE, EXPUNGE, COPY and MOVE in the selected mailbox.
 #include <algorithm>
+#include <deque>
 #include <utility>
 
 #include "engine/imap/command_support.h"
@@ -180,6 +181,12 @@ class Gone {
   std::vector<Uid> order_;
 };
 
+std::string NewMessageItems(const Session& session) {
+  std::string items = " (UID FLAGS INTERNALDATE RFC822.SIZE ";
+  if (const std::string identity = IdentityItem(session); !identity.empty()) items += identity + " ";
+  return items + std::string(kHeaderFields) + ")";
+}
+
 }  // namespace
 
 std::string IdentityItem(const Session& session) {
@@ -189,14 +196,26 @@ std::string IdentityItem(const Session& session) {
   return session.HasCapability("OBJECTID") ? "EMAILID" : "";
 }
 
+absl::StatusOr<std::string> SendFetchNew(Session& session, const UidSet& uids) {
+  Command command("UID FETCH");
+  command.Text(" ").Text(uids.ToString()).Text(NewMessageItems(session));
+  return session.Send(std::move(command));
+}
+
+asio::awaitable<absl::Status> AwaitFetchNew(Session& session, std::string tag, UidSet uids,
+                                            std::function<absl::Status(NewMessage)> take) {
+  NewMessages messages(uids, take);
+  ResponseHandler handler = [&messages](Response& response) { return messages.Take(response); };
+  const absl::StatusOr<StatusResponse> done = co_await session.Await(std::move(tag), std::move(handler));
+  co_return done.status();
+}
+
 asio::awaitable<absl::Status> FetchNew(Session& session, UidSet uids, std::function<absl::Status(NewMessage)> take) {
   NewMessages messages(uids, take);
   ResponseHandler handler = [&messages](Response& response) { return messages.Take(response); };
   CompletionHandler completed;
-  std::string items = " (UID FLAGS INTERNALDATE RFC822.SIZE ";
-  if (const std::string identity = IdentityItem(session); !identity.empty()) items += identity + " ";
-  items += std::string(kHeaderFields) + ")";
-  co_return co_await RunForUids(session, "UID FETCH", uids, std::move(items), std::move(handler), std::move(completed));
+  co_return co_await RunForUids(session, "UID FETCH", uids, NewMessageItems(session), std::move(handler),
+                                std::move(completed));
 }
 
 asio::awaitable<absl::Status> FetchFlags(Session& session, UidSet uids, ModSeq changed_since,
@@ -218,11 +237,17 @@ asio::awaitable<absl::Status> FetchFlags(Session& session, UidSet uids, ModSeq c
 
 asio::awaitable<absl::Status> FetchBodies(Session& session, UidSet uids,
                                           std::function<absl::Status(Uid, std::shared_ptr<const Body>)> take) {
+  co_return co_await FetchBodiesBehind(session, std::move(uids), std::move(take), nullptr);
+}
+
+asio::awaitable<absl::Status> FetchBodiesBehind(Session& session, UidSet uids,
+                                                std::function<absl::Status(Uid, std::shared_ptr<const Body>)> take,
+                                                std::function<asio::awaitable<absl::Status>()> lead) {
   Bodies bodies(uids, take);
   ResponseHandler handler = [&bodies](Response& response) { return bodies.Take(response); };
   CompletionHandler completed;
   co_return co_await RunForUids(session, "UID FETCH", uids, " (UID BODY.PEEK[])", std::move(handler),
-                                std::move(completed));
+                                std::move(completed), std::move(lead));
 }
 
 asio::awaitable<absl::StatusOr<Uid>> FetchLastUid(Session& session) {
@@ -246,6 +271,40 @@ asio::awaitable<absl::StatusOr<UidSet>> UidSearchAll(Session& session) {
 
 asio::awaitable<absl::StatusOr<UidSet>> UidSearchDeleted(Session& session) {
   return UidSearch(session, "DELETED");
+}
+
+asio::awaitable<std::vector<absl::Status>> StoreTogether(Session& session, std::vector<StoreRequest> requests) {
+  std::vector<absl::Status> outcomes(requests.size());
+  std::deque<std::pair<size_t, std::string>> sent;  // which request, tag
+  size_t bytes = 0;
+  const auto await_all = [&]() -> asio::awaitable<void> {
+    for (; !sent.empty(); sent.pop_front()) {
+      absl::Status& outcome = outcomes[sent.front().first];
+      ResponseHandler handler;
+      const absl::StatusOr<StatusResponse> done = co_await session.Await(sent.front().second, std::move(handler));
+      if (outcome.ok()) outcome = done.status();
+    }
+    bytes = 0;
+  };
+  for (size_t i = 0; i < requests.size(); ++i) {
+    outcomes[i] = CheckFlags("UID STORE", requests[i].flags);
+    if (requests[i].flags.empty() || !outcomes[i].ok()) continue;
+    for (const std::string& piece : requests[i].uids.ToStrings(kSetBytesMax)) {
+      Command command("UID STORE");
+      command.Text(" ").Text(piece).Text(requests[i].add ? " +FLAGS.SILENT " : " -FLAGS.SILENT ");
+      command.Text(JoinFlags(requests[i].flags));
+      absl::StatusOr<std::string> tag = session.Send(std::move(command));
+      if (!tag.ok()) {
+        if (outcomes[i].ok()) outcomes[i] = tag.status();
+        break;
+      }
+      sent.emplace_back(i, *std::move(tag));
+      bytes += piece.size();
+      if (bytes >= kCommandsInFlight * kSetBytesMax) co_await await_all();
+    }
+  }
+  co_await await_all();
+  co_return outcomes;
 }
 
 asio::awaitable<absl::StatusOr<UidSet>> StoreFlags(Session& session, StoreRequest request) {

@@ -308,7 +308,7 @@ TEST_F(CommandsTest, MailboxCommands) {
       .Step("A5 DELETE \"b\"\r\n", "A5 OK\r\n")
       .Step("A6 SELECT \"c\"\r\n", "* 0 EXISTS\r\nA6 OK [READ-ONLY]\r\n")
       .Step("A7 UNSELECT\r\n", "A7 OK\r\n")
-      .Step("A8 LOGOUT\r\n", "* BYE bye\r\nA8 OK\r\n");
+      .Step("A8 LOGOUT\r\n", "");
   EXPECT_TRUE(absl::IsAlreadyExists(Run(Create(session(), "a&AOQ-"))));
   EXPECT_TRUE(Run(Rename(session(), "a", "b")).ok());
   EXPECT_TRUE(Run(Subscribe(session(), "b")).ok());
@@ -325,6 +325,36 @@ TEST_F(CommandsTest, MailboxCommands) {
   };
   EXPECT_TRUE(Run(log_out()));
   EXPECT_TRUE(over && script_->closed);
+}
+
+TEST_F(CommandsTest, SetUpIsOneExchange) {
+  Greet("ID ENABLE QRESYNC NAMESPACE COMPRESS=DEFLATE");
+  script_->Step("A1 ID (\"name\" \"imapmesh\")\r\nA2 ENABLE QRESYNC\r\nA3 NAMESPACE\r\nA4 COMPRESS DEFLATE\r\n",
+                "* ID (\"name\" \"Dovecot\")\r\nA1 NO not today\r\n* ENABLED QRESYNC\r\nA2 OK\r\n"
+                "* NAMESPACE ((\"INBOX.\" \".\")) NIL NIL\r\nA3 OK\r\nA4 OK\r\n");
+  SetUpRequest request;
+  request.extensions = {"QRESYNC"};
+  request.namespaces = request.compress = true;
+  const auto result = Run(imap::SetUp(session(), request));
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_TRUE(result->compressed);
+  ASSERT_TRUE(result->namespaces.has_value());
+  EXPECT_EQ(result->namespaces->personal.at(0).prefix, "INBOX.");
+  EXPECT_TRUE(session().enabled().contains("QRESYNC"));
+}
+
+TEST_F(CommandsTest, SetUpWithoutCompressionWhenItIsRefusedButNotWithoutWhatIsNeeded) {
+  Greet("ENABLE QRESYNC COMPRESS=DEFLATE");
+  script_->Step("A1 ENABLE QRESYNC\r\nA2 COMPRESS DEFLATE\r\n", "A1 OK\r\nA2 NO [COMPRESSIONACTIVE] TLS does\r\n")
+      .Step("A3 ENABLE QRESYNC\r\n", "A3 BAD no\r\n");
+  SetUpRequest request;
+  request.extensions = {"QRESYNC"};
+  request.compress = true;
+  const auto refused = Run(imap::SetUp(session(), request));
+  ASSERT_TRUE(refused.ok()) << refused.status();
+  EXPECT_FALSE(refused->compressed);
+  request.compress = false;
+  EXPECT_EQ(Run(imap::SetUp(session(), request)).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 }  // namespace

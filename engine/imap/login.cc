@@ -69,7 +69,9 @@ asio::awaitable<absl::Status> LogInByPassword(Session& session, const LoginOptio
     const bool plain = choice.mechanism == "PLAIN";
     const std::unique_ptr<SaslMechanism> exchange =
         plain ? MakePlain(options.username, *std::move(password)) : MakeLogin(options.username, *std::move(password));
-    status = co_await Authenticate(session, *exchange);
+    std::function<void()> behind;
+    if (plain) behind = options.behind;
+    status = co_await Authenticate(session, *exchange, std::move(behind));
   }
   if (Refused(session, status)) co_return ExplainRefusal(options, choice.mechanism, status, remedy);
   co_return status;

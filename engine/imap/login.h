@@ -33,6 +33,8 @@ struct LoginOptions {
   std::function<asio::awaitable<absl::StatusOr<std::string>>(std::string refused)> token;
   // Read and written by each login; may be null.
   std::shared_ptr<LoginMemory> memory;
+  // Queues commands that go out together with the login, where it is one message (Authenticate); may be empty.
+  std::function<void()> behind;
 };
 
 // kUnauthenticated: refused, or not possible as configured; the text says what the server answered and what to do.

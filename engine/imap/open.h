@@ -6,7 +6,10 @@
 #ifndef IMAPMESH_ENGINE_IMAP_OPEN_H_
 #define IMAPMESH_ENGINE_IMAP_OPEN_H_
 
+#include <functional>
 #include <memory>
+#include <string>
+#include <string_view>
 
 #include "engine/imap/login.h"
 #include "engine/imap/session.h"
@@ -18,12 +21,28 @@ inline constexpr int kOpeningWaits = 4;
 
 enum class Security { kNone, kTls, kStartTls };
 
+// What a server was when it let us in last: the next login sends ID, ENABLE, NAMESPACE and COMPRESS with it instead of
+// waiting for its capabilities. Believed while the server greets as it did; when the guess turns out wrong, what is
+// missing is asked for again, and after a failure it is forgotten.
+struct ServerMemory {
+  std::string greeting;
+  Capabilities capabilities;  // after the login; empty: nothing is known
+};
+
+// A few kilobytes of text; "" for nothing. What Decode does not understand gives an empty memory.
+std::string Encode(const ServerMemory& memory);
+ServerMemory DecodeServerMemory(std::string_view text);
+
 struct OpenOptions {
   OpenOptions() {}
   Security security = Security::kNone;
   TlsOptions tls;
   bool compress = false;
   LoginOptions login;
+  // Read and written; may be null.
+  std::shared_ptr<ServerMemory> memory;
+  // Gets the namespaces, where the server tells them; empty: they are not asked for.
+  std::function<void(NamespaceResponse)> take_namespaces;
   // Without a byte, of one wait; the whole of OpenSession may take kOpeningWaits times as long.
   Duration inactivity_limit = std::chrono::seconds(30);
 };

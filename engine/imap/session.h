@@ -41,6 +41,8 @@ struct SessionOptions {
   uint64_t responses_max = 50'000'000;
 };
 
+using Capabilities = std::set<std::string, std::less<>>;
+
 // Gets each untagged response while a command runs. An error closes the session and is what Await returns.
 using ResponseHandler = std::function<absl::Status(Response&)>;
 
@@ -97,7 +99,7 @@ class Session {
   const absl::Status& closed() const { return closed_; }
 
   // What the server told last; empty before it told (commands.h, Capability). In capitals.
-  const std::set<std::string, std::less<>>& capabilities() const { return capabilities_; }
+  const Capabilities& capabilities() const { return capabilities_; }
   bool HasCapability(std::string_view name) const { return capabilities_.find(name) != capabilities_.end(); }
   void ForgetCapabilities() { capabilities_.clear(); }
   const std::set<std::string, std::less<>>& enabled() const { return enabled_; }
@@ -171,7 +173,7 @@ class Session {
   bool wants_continuation_ = false;                  // AwaitContinuation is running
   bool refused_behind_literal_ = false;
   absl::Status closed_;
-  std::set<std::string, std::less<>> capabilities_;
+  Capabilities capabilities_;
   std::set<std::string, std::less<>> enabled_;
   std::map<std::string, std::string> server_id_;
   std::string selected_;

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <functional>
+#include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/imap/commands.h"
@@ -11,6 +14,7 @@
 namespace imapmesh {
 namespace {
 
+constexpr uint32_t kQuickArrivalsMax = 200;  // UIDs; more are worth an exchange of their own
 constexpr int kListingsMax = 3;  // until one is as long as the server's count; others may be at work meanwhile
 
 bool HasModSeq(const imap::Session& session) {
@@ -31,6 +35,29 @@ ArrivedMessage ToArrived(imap::NewMessage message) {
   arrived.message_id = std::move(identity.message_id);
   arrived.server_guid = std::move(message.guid);
   return arrived;
+}
+
+void SortByUid(std::vector<ArrivedMessage>& arrived) {
+  std::sort(arrived.begin(), arrived.end(),
+            [](const ArrivedMessage& a, const ArrivedMessage& b) { return a.uid < b.uid; });
+  const auto same = [](const ArrivedMessage& a, const ArrivedMessage& b) { return a.uid == b.uid; };
+  arrived.erase(std::unique(arrived.begin(), arrived.end(), same), arrived.end());
+}
+
+void TakeSelected(const imap::SelectResult& selected, Observation& observation) {
+  observation.read_only = selected.read_only;
+  observation.permanent_flags = selected.permanent_flags;
+  const auto& permanent = selected.permanent_flags;
+  observation.new_keywords = std::find(permanent.begin(), permanent.end(), "\\*") != permanent.end();
+  observation.cursor = {selected.uid_validity, selected.uid_next, selected.highest_modseq, std::nullopt};
+}
+
+// What SELECT told by QRESYNC of the messages known.
+void TakeResync(imap::SelectResult& selected, Uid uid_next_before, Observation& observation) {
+  observation.vanished = std::move(selected.vanished);
+  for (imap::MessageFlags& changed : selected.changed) {
+    if (changed.uid < uid_next_before) observation.changed.push_back({changed.uid, std::move(changed.flags)});
+  }
 }
 
 class Observer {
@@ -61,12 +88,10 @@ asio::awaitable<absl::StatusOr<Observation>> Observer::Run() {
   const bool known =
       since().uid_validity.value != 0 && selected_.uid_validity == since().uid_validity && since().uid_next.value != 0;
   observation_.complete = !known;
-  CO_RETURN_IF_ERROR(co_await FetchArrivals(known ? since().uid_next : Uid(1)));
+  const Uid first = known ? since().uid_next : Uid(1);
+  CO_RETURN_IF_ERROR(co_await FetchArrivals(first));
   if (known && resynced_) {
-    observation_.vanished = std::move(selected_.vanished);
-    for (imap::MessageFlags& changed : selected_.changed) {
-      if (changed.uid < since().uid_next) observation_.changed.push_back({changed.uid, std::move(changed.flags)});
-    }
+    TakeResync(selected_, since().uid_next, observation_);
   } else if (known && observation_.more) {
     observation_.cursor.highest_modseq = since().highest_modseq;  // what changed below is for the last batch
   } else if (known && since().uid_next.value > 1) {
@@ -102,11 +127,7 @@ asio::awaitable<absl::Status> Observer::SelectIt() {
     const Uid least = selected_.uid_validity == since().uid_validity ? since().uid_next : Uid();
     selected_.uid_next = std::max({Uid(last.value + 1), least, request_.status_uid_next});
   }
-  observation_.read_only = selected_.read_only;
-  observation_.permanent_flags = selected_.permanent_flags;
-  const auto& permanent = selected_.permanent_flags;
-  observation_.new_keywords = std::find(permanent.begin(), permanent.end(), "\\*") != permanent.end();
-  observation_.cursor = {selected_.uid_validity, selected_.uid_next, selected_.highest_modseq, std::nullopt};
+  TakeSelected(selected_, observation_);
   co_return absl::OkStatus();
 }
 
@@ -138,10 +159,7 @@ asio::awaitable<absl::Status> Observer::FetchArrivals(Uid first) {
     return absl::OkStatus();
   };
   CO_RETURN_IF_ERROR(co_await imap::FetchNew(session_, wanted, take));
-  std::sort(arrived.begin(), arrived.end(),
-            [](const ArrivedMessage& a, const ArrivedMessage& b) { return a.uid < b.uid; });
-  const auto same = [](const ArrivedMessage& a, const ArrivedMessage& b) { return a.uid == b.uid; };
-  arrived.erase(std::unique(arrived.begin(), arrived.end(), same), arrived.end());
+  SortByUid(arrived);
   co_return absl::OkStatus();
 }
 
@@ -195,6 +213,68 @@ asio::awaitable<absl::Status> Observer::ListPresent() {
                   listed, session_.exists());
 }
 
+// One mailbox copy of ObserveQuickly: Send for all, then Await in the same order.
+class QuickLook {
+ public:
+  explicit QuickLook(ObserveRequest request) : request_(std::move(request)) {}
+
+  // False: not by this way, and nothing was sent.
+  bool Send(imap::Session& session) {
+    const MailboxCursor& since = request_.since;
+    const bool known = since.uid_validity.value != 0 && since.highest_modseq.value != 0 && since.uid_next.value != 0;
+    const bool trusted = request_.trust_resync && session.enabled().contains("QRESYNC");
+    const Uid last = request_.status_uid_next;
+    if (!known || !trusted || last < since.uid_next || last.value - since.uid_next.value > kQuickArrivalsMax) {
+      return false;
+    }
+    imap::SelectRequest select(request_.mailbox_raw);
+    select.uid_validity = since.uid_validity;
+    select.modseq = since.highest_modseq;
+    absl::StatusOr<imap::SentSelect> selecting = imap::SendSelect(session, std::move(select));
+    if (!selecting.ok()) return false;
+    select_ = *std::move(selecting);
+    if (last == since.uid_next) return true;
+    wanted_.AddRange(since.uid_next.value, last.value - 1);
+    absl::StatusOr<std::string> fetching = imap::SendFetchNew(session, wanted_);
+    if (fetching.ok()) fetch_tag_ = *std::move(fetching);
+    return true;
+  }
+
+  asio::awaitable<std::optional<Observation>> Await(imap::Session& session) {
+    if (!select_) co_return std::nullopt;
+    imap::SentSelect sent = *std::move(select_);
+    absl::StatusOr<imap::SelectResult> selected = co_await imap::AwaitSelect(session, std::move(sent));
+    Observation observation;
+    bool fetched = wanted_.empty();
+    if (!fetch_tag_.empty()) {
+      auto& arrived = observation.arrived;
+      const std::function<absl::Status(imap::NewMessage)> take = [&](imap::NewMessage message) {
+        arrived.push_back(ToArrived(std::move(message)));
+        return absl::OkStatus();
+      };
+      const absl::Status status = co_await imap::AwaitFetchNew(session, fetch_tag_, wanted_, take);
+      fetched = status.ok();
+    }
+    if (!selected.ok() || !fetched) co_return std::nullopt;
+    const MailboxCursor& since = request_.since;
+    const bool as_listed =
+        selected->uid_validity == since.uid_validity && selected->uid_next == request_.status_uid_next;
+    const bool resynced = selected->highest_modseq.value != 0 && session.resync_defect().empty();
+    if (!as_listed || !resynced || selected->uid_not_sticky) co_return std::nullopt;
+    TakeSelected(*selected, observation);
+    TakeResync(*selected, since.uid_next, observation);
+    SortByUid(observation.arrived);
+    observation.exists = session.exists();
+    co_return observation;
+  }
+
+ private:
+  const ObserveRequest request_;
+  std::optional<imap::SentSelect> select_;
+  UidSet wanted_;
+  std::string fetch_tag_;
+};
+
 }  // namespace
 
 Tier TierOf(const imap::Session& session, bool trust_resync) {
@@ -217,6 +297,23 @@ const char* TierName(Tier tier) {
 asio::awaitable<absl::StatusOr<Observation>> ObserveMailbox(imap::Session& session, ObserveRequest request) {
   Observer observer(session, std::move(request));
   co_return co_await observer.Run();
+}
+
+asio::awaitable<std::vector<std::optional<Observation>>> ObserveQuickly(imap::Session& session,
+                                                                        std::vector<ObserveRequest> requests,
+                                                                        uint64_t& sent) {
+  std::vector<QuickLook> looks;
+  looks.reserve(requests.size());
+  for (ObserveRequest& request : requests) {
+    looks.emplace_back(std::move(request));
+    if (looks.back().Send(session)) ++sent;
+  }
+  std::vector<std::optional<Observation>> observations;
+  for (QuickLook& look : looks) {
+    std::optional<Observation> observation = co_await look.Await(session);
+    observations.push_back(std::move(observation));
+  }
+  co_return observations;
 }
 
 }  // namespace imapmesh

@@ -10,8 +10,11 @@
 #define IMAPMESH_ENGINE_REPLICA_IMAP_OBSERVE_H_
 
 #include <asio/awaitable.hpp>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/status.h"
 #include "engine/imap/session.h"
@@ -32,7 +35,7 @@ struct ObserveRequest {
   MailboxCursor since;
   size_t max_messages = 0;  // of arrivals, about
   bool trust_resync = true;
-  // What STATUS told last, 0 for nothing: counts where SELECT does not tell UIDNEXT.
+  // What STATUS told last, 0 for nothing: counts where SELECT does not tell UIDNEXT, and lets arrivals be expected.
   Uid status_uid_next;
 };
 
@@ -40,6 +43,13 @@ struct ObserveRequest {
 // kUnimplemented for a mailbox without lasting UIDs. session.resync_defect() tells afterwards whether QRESYNC was
 // found not to be trusted; this observation then did without it.
 asio::awaitable<absl::StatusOr<Observation>> ObserveMailbox(imap::Session& session, ObserveRequest request);
+
+// Several mailbox copies in one exchange: for each, what SELECT with QRESYNC tells and the few arrivals that the last
+// look let expect. In the order of `requests`; nullopt where more is needed, or where the answer was no plain success:
+// ObserveMailbox is for those. `sent` counts the SELECTs.
+asio::awaitable<std::vector<std::optional<Observation>>> ObserveQuickly(imap::Session& session,
+                                                                        std::vector<ObserveRequest> requests,
+                                                                        uint64_t& sent);
 
 }  // namespace imapmesh
 

@@ -1,6 +1,7 @@
 #include "engine/replica/imap_replica.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "base/printable.h"
@@ -17,13 +18,30 @@ constexpr size_t kMaxAppend = 100;
 constexpr size_t kQuirksShown = 100;
 constexpr Duration kIdleRefresh = std::chrono::minutes(5);
 
+// RFC 3501 section 2.3.2: every server takes these in an APPEND.
+bool IsSystemFlag(std::string_view flag) {
+  static constexpr std::string_view kFlags[] = {"\\Seen", "\\Answered", "\\Flagged", "\\Deleted", "\\Draft"};
+  return std::find(std::begin(kFlags), std::end(kFlags), flag) != std::end(kFlags);
+}
+
+absl::Status CheckValidity(const MailboxReference& mailbox, UidValidity now) {
+  if (mailbox.uid_validity.value == 0 || mailbox.uid_validity == now) return absl::OkStatus();
+  return Error(absl::StatusCode::kFailedPrecondition, "its UIDVALIDITY changed from %u to %u; it is observed anew",
+               mailbox.uid_validity.value, now.value);
+}
+
+ImapReplicaOptions WithMemory(ImapReplicaOptions options) {
+  if (options.open.memory == nullptr) options.open.memory = std::make_shared<imap::ServerMemory>();
+  return options;
+}
+
 }  // namespace
 
 ImapReplica::ImapReplica(asio::any_io_executor executor, Clock& clock, Dialer& dialer, ImapReplicaOptions options)
     : executor_(executor),
       clock_(clock),
       dialer_(dialer),
-      options_(std::move(options)),
+      options_(WithMemory(std::move(options))),
       expunged_(executor),
       pool_(executor, clock, options_.max_connections, [this] { return Open(); }) {}
 
@@ -37,17 +55,29 @@ absl::Status ImapReplica::Explain(const absl::Status& status, std::string_view m
 // ---- connections
 
 asio::awaitable<absl::StatusOr<std::unique_ptr<imap::Session>>> ImapReplica::Open() {
+  const bool guesses = !options_.open.memory->capabilities.empty();
+  auto session = co_await OpenOnce();
+  // What was remembered of the server may be why: it is forgotten then, and one more attempt goes step by step.
+  const bool again = !session.ok() && guesses && options_.open.memory->capabilities.empty();
+  if (again) session = co_await OpenOnce();
+  co_return session;
+}
+
+asio::awaitable<absl::StatusOr<std::unique_ptr<imap::Session>>> ImapReplica::OpenOnce() {
   Endpoint endpoint = options_.endpoint;
   auto stream = co_await dialer_.Dial(endpoint);
   if (!stream.ok()) co_return stream.status();
   imap::OpenOptions open = options_.open;
+  std::optional<imap::NamespaceResponse> namespaces;
+  if (!knows_names_) open.take_namespaces = [&](imap::NamespaceResponse told) { namespaces = std::move(told); };
   auto session = co_await imap::OpenSession(*std::move(stream), clock_, executor_, std::move(open));
   if (!session.ok()) co_return Annotate(session.status(), Describe(options_.endpoint));
-  CO_RETURN_IF_ERROR(co_await LearnServer(**session));
+  CO_RETURN_IF_ERROR(co_await LearnServer(**session, std::move(namespaces)));
   co_return session;
 }
 
-asio::awaitable<absl::Status> ImapReplica::LearnServer(imap::Session& session) {
+asio::awaitable<absl::Status> ImapReplica::LearnServer(imap::Session& session,
+                                                       std::optional<imap::NamespaceResponse> namespaces) {
   const auto& id = session.server_id();
   if (const auto name = id.find("name"); name != id.end()) {
     info_.software = Printable(name->second);
@@ -63,9 +93,7 @@ asio::awaitable<absl::Status> ImapReplica::LearnServer(imap::Session& session) {
   std::optional<std::string> delimiter;
   std::string prefix;
   std::vector<std::string> foreign;
-  if (session.HasCapability("NAMESPACE")) {
-    const auto namespaces = co_await imap::Namespace(session);
-    if (!namespaces.ok()) co_return namespaces.status();
+  if (namespaces) {
     if (!namespaces->personal.empty()) {
       delimiter = namespaces->personal.front().delimiter;
       prefix = namespaces->personal.front().prefix;
@@ -115,11 +143,7 @@ asio::awaitable<absl::Status> ImapReplica::EnsureSelected(imap::Session& session
   ++counters_.mailboxes_selected;
   const auto selected = co_await imap::Select(session, std::move(request));
   if (!selected.ok()) co_return selected.status();
-  if (mailbox.uid_validity.value != 0 && selected->uid_validity != mailbox.uid_validity) {
-    co_return Error(absl::StatusCode::kFailedPrecondition, "its UIDVALIDITY changed from %u to %u; it is observed anew",
-                    mailbox.uid_validity.value, selected->uid_validity.value);
-  }
-  co_return absl::OkStatus();
+  co_return CheckValidity(mailbox, selected->uid_validity);
 }
 
 // ---- looking
@@ -180,19 +204,45 @@ asio::awaitable<absl::StatusOr<Observation>> ImapReplica::Observe(std::string ma
   co_return observation;
 }
 
+asio::awaitable<std::vector<std::optional<Observation>>> ImapReplica::ObserveTogether(
+    std::vector<std::pair<std::string, MailboxCursor>> mailboxes) {
+  auto lease = co_await pool_.Acquire("");
+  if (!lease.ok()) co_return std::vector<std::optional<Observation>>(mailboxes.size());
+  std::vector<ObserveRequest> requests;
+  for (const auto& [mailbox, since] : mailboxes) {
+    ObserveRequest& request = requests.emplace_back(names_.ToServer(mailbox));
+    request.since = since;
+    request.trust_resync = trust_resync_;
+    const auto listed = looked_.find(mailbox);
+    if (listed != looked_.end()) request.status_uid_next = listed->second;
+  }
+  auto observations = co_await ObserveQuickly(**lease, std::move(requests), counters_.mailboxes_selected);
+  LearnTier(**lease);
+  for (size_t i = 0; i < observations.size(); ++i) {
+    if (observations[i]) LearnMailbox(mailboxes[i].first, *observations[i]);
+  }
+  co_return observations;
+}
+
 asio::awaitable<absl::Status> ImapReplica::FetchBodies(MailboxReference mailbox, UidSet uids,
                                                        std::function<void(Uid, std::shared_ptr<const Body>)> take) {
   auto lease = co_await Acquire(mailbox.mailbox);
   if (!lease.ok()) co_return Explain(lease.status(), mailbox.mailbox, "connecting");
-  const absl::Status selected = co_await EnsureSelected(**lease, mailbox);
-  if (!selected.ok()) co_return Explain(selected, mailbox.mailbox, "selecting it");
+  imap::Session& session = **lease;
   const std::function<absl::Status(Uid, std::shared_ptr<const Body>)> count = [&](Uid uid,
                                                                                   std::shared_ptr<const Body> body) {
     ++counters_.messages_fetched;
     take(uid, std::move(body));
     return absl::OkStatus();
   };
-  const absl::Status fetched = co_await imap::FetchBodies(**lease, uids, count);
+  absl::Status fetched;
+  if (session.selected() == names_.ToServer(mailbox.mailbox)) {
+    const absl::Status selected = co_await EnsureSelected(session, mailbox);
+    if (!selected.ok()) co_return Explain(selected, mailbox.mailbox, "selecting it");
+    fetched = co_await imap::FetchBodies(session, uids, count);
+  } else {
+    fetched = co_await FetchBodiesSelecting(session, mailbox, uids, count);
+  }
   co_return Explain(fetched, mailbox.mailbox, "fetching messages");
 }
 
@@ -210,6 +260,23 @@ asio::awaitable<absl::Status> ImapReplica::FetchHeaders(MailboxReference mailbox
   co_return Explain(fetched, mailbox.mailbox, "fetching headers");
 }
 
+// SELECT and the fetches in one exchange; nothing is taken before the UIDVALIDITY is known to be the wanted one.
+asio::awaitable<absl::Status> ImapReplica::FetchBodiesSelecting(
+    imap::Session& session, MailboxReference mailbox, UidSet uids,
+    std::function<absl::Status(Uid, std::shared_ptr<const Body>)> take) {
+  if (uids.empty()) co_return absl::OkStatus();
+  ++counters_.mailboxes_selected;
+  imap::SelectRequest request(names_.ToServer(mailbox.mailbox));
+  absl::StatusOr<imap::SentSelect> sent = imap::SendSelect(session, std::move(request));
+  if (!sent.ok()) co_return sent.status();
+  const std::function<asio::awaitable<absl::Status>()> lead = [&]() -> asio::awaitable<absl::Status> {
+    const auto selected = co_await imap::AwaitSelect(session, *sent);
+    if (!selected.ok()) co_return selected.status();
+    co_return CheckValidity(mailbox, selected->uid_validity);
+  };
+  co_return co_await imap::FetchBodiesBehind(session, std::move(uids), std::move(take), lead);
+}
+
 // ---- changing
 
 bool ImapReplica::can_move() const {
@@ -224,7 +291,7 @@ bool ImapReplica::CannotBeRefused(const MailboxReference& mailbox, const std::ve
   if (!mailboxes_listed_.contains(mailbox.mailbox)) return false;
   for (const AppendItem& item : items) {
     for (const std::string& flag : item.flags) {
-      if (!flags_taken_.contains(flag)) return false;
+      if (!IsSystemFlag(flag) && !flags_taken_.contains(flag)) return false;
     }
   }
   return true;
@@ -298,21 +365,46 @@ asio::awaitable<absl::StatusOr<std::vector<CopiedUid>>> ImapReplica::CopyMessage
 
 asio::awaitable<absl::Status> ImapReplica::StoreFlags(MailboxReference mailbox, UidSet uids,
                                                       std::vector<std::string> add, std::vector<std::string> remove) {
+  std::vector<FlagStore> stores(1);
+  stores[0].uids = std::move(uids);
+  stores[0].add = std::move(add);
+  stores[0].remove = std::move(remove);
+  const std::vector<absl::Status> stored = co_await StoreFlagsTogether(std::move(mailbox), std::move(stores));
+  co_return stored[0];
+}
+
+asio::awaitable<std::vector<absl::Status>> ImapReplica::StoreFlagsTogether(MailboxReference mailbox,
+                                                                           std::vector<FlagStore> stores) {
+  std::vector<absl::Status> outcomes(stores.size());
+  const auto fail = [&](const absl::Status& status, const char* what) {
+    outcomes.assign(stores.size(), Explain(status, mailbox.mailbox, what));
+  };
   auto lease = co_await Acquire(mailbox.mailbox);
-  if (!lease.ok()) co_return Explain(lease.status(), mailbox.mailbox, "connecting");
-  const absl::Status selected = co_await EnsureSelected(**lease, mailbox);
-  if (!selected.ok()) co_return Explain(selected, mailbox.mailbox, "selecting it");
-  for (const bool adding : {true, false}) {
-    if ((adding ? add : remove).empty()) continue;
-    imap::StoreRequest store;
-    store.uids = uids;
-    store.add = adding;
-    store.flags = adding ? add : remove;
-    const auto stored = co_await imap::StoreFlags(**lease, std::move(store));
-    if (!stored.ok()) co_return Explain(stored.status(), mailbox.mailbox, "changing flags");
+  if (!lease.ok()) {
+    fail(lease.status(), "connecting");
+    co_return outcomes;
   }
-  counters_.flags_changed += uids.size();
-  co_return absl::OkStatus();
+  const absl::Status selected = co_await EnsureSelected(**lease, mailbox);
+  if (!selected.ok()) {
+    fail(selected, "selecting it");
+    co_return outcomes;
+  }
+  std::vector<imap::StoreRequest> requests;  // two for each of `stores`
+  for (const FlagStore& store : stores) {
+    for (const bool adding : {true, false}) {
+      imap::StoreRequest& request = requests.emplace_back();
+      request.uids = store.uids;
+      request.add = adding;
+      request.flags = adding ? store.add : store.remove;
+    }
+  }
+  const std::vector<absl::Status> stored = co_await imap::StoreTogether(**lease, std::move(requests));
+  for (size_t i = 0; i < stores.size(); ++i) {
+    const absl::Status& worse = stored[2 * i].ok() ? stored[2 * i + 1] : stored[2 * i];
+    outcomes[i] = Explain(worse, mailbox.mailbox, "changing flags");
+    if (outcomes[i].ok()) counters_.flags_changed += stores[i].uids.size();
+  }
+  co_return outcomes;
 }
 
 asio::awaitable<absl::StatusOr<ExpungeResult>> ImapReplica::Expunge(MailboxReference mailbox, UidSet uids,

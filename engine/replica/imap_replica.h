@@ -8,8 +8,10 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/imap/commands.h"
@@ -42,6 +44,8 @@ class ImapReplica : public Replica {
   asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> Look() override;
   asio::awaitable<absl::StatusOr<Observation>> Observe(std::string mailbox, MailboxCursor since,
                                                        size_t max_messages) override;
+  asio::awaitable<std::vector<std::optional<Observation>>> ObserveTogether(
+      std::vector<std::pair<std::string, MailboxCursor>> mailboxes) override;
   asio::awaitable<absl::Status> FetchBodies(MailboxReference mailbox, UidSet uids,
                                             std::function<void(Uid, std::shared_ptr<const Body>)> take) override;
   asio::awaitable<absl::Status> FetchHeaders(MailboxReference mailbox, UidSet uids,
@@ -52,6 +56,8 @@ class ImapReplica : public Replica {
   bool can_move() const override;
   asio::awaitable<absl::StatusOr<std::vector<CopiedUid>>> CopyMessages(MailboxReference from, MailboxReference to,
                                                                        UidSet uids, bool move) override;
+  asio::awaitable<std::vector<absl::Status>> StoreFlagsTogether(MailboxReference mailbox,
+                                                                std::vector<FlagStore> stores) override;
   asio::awaitable<absl::Status> StoreFlags(MailboxReference mailbox, UidSet uids, std::vector<std::string> add,
                                            std::vector<std::string> remove) override;
   asio::awaitable<absl::StatusOr<ExpungeResult>> Expunge(MailboxReference mailbox, UidSet uids,
@@ -66,15 +72,21 @@ class ImapReplica : public Replica {
   asio::awaitable<void> Logout() override;
   ReplicaCounters counters() const override;
   const ServerInfo& info() const override;
+  std::string memory() const override { return imap::Encode(*options_.open.memory); }
+  void Remember(std::string memory) override { *options_.open.memory = imap::DecodeServerMemory(memory); }
 
  private:
   using Lease = ConnectionPool::Lease;
 
   asio::awaitable<absl::StatusOr<std::unique_ptr<imap::Session>>> Open();
-  asio::awaitable<absl::Status> LearnServer(imap::Session& session);
+  asio::awaitable<absl::StatusOr<std::unique_ptr<imap::Session>>> OpenOnce();
+  asio::awaitable<absl::Status> LearnServer(imap::Session& session, std::optional<imap::NamespaceResponse> namespaces);
   void LearnTier(const imap::Session& session);
   void LearnMailbox(const std::string& mailbox, const Observation& observation);
   asio::awaitable<absl::StatusOr<Lease>> Acquire(const std::string& mailbox);
+  asio::awaitable<absl::Status> FetchBodiesSelecting(
+      imap::Session& session, MailboxReference mailbox, UidSet uids,
+      std::function<absl::Status(Uid, std::shared_ptr<const Body>)> take);
   asio::awaitable<absl::Status> EnsureSelected(imap::Session& session, MailboxReference mailbox);
   asio::awaitable<absl::StatusOr<std::vector<Uid>>> AppendOnce(const MailboxReference& mailbox,
                                                                const std::vector<AppendItem>& items,

@@ -107,6 +107,11 @@ struct AppendItem {
   int32_t zone_minutes = 0;
 };
 
+struct FlagStore {
+  UidSet uids;
+  std::vector<std::string> add, remove;
+};
+
 struct CopiedUid {
   Uid from;
   Uid to;
@@ -141,6 +146,9 @@ struct ServerInfo {
   int connections = 0;
 };
 
+// Mailbox copies that are looked into together: their commands stay below what Session::Send asks for.
+inline constexpr size_t kObserveTogether = 32;
+
 class Replica {
  public:
   virtual ~Replica() = default;
@@ -154,6 +162,13 @@ class Replica {
   // `complete` (in batches: `more`, each from the last cursor). At most about max_messages arrivals.
   virtual asio::awaitable<absl::StatusOr<Observation>> Observe(std::string mailbox, MailboxCursor since,
                                                                size_t max_messages) = 0;
+
+  // The same for several mailbox copies in as few exchanges as the server allows; nullopt for those that Observe has to
+  // look into. Never an error: what failed is told by Observe. At most kObserveTogether.
+  virtual asio::awaitable<std::vector<std::optional<Observation>>> ObserveTogether(
+      std::vector<std::pair<std::string, MailboxCursor>> mailboxes) {
+    co_return std::vector<std::optional<Observation>>(mailboxes.size());
+  }
 
   // Fetches whole messages with BODY.PEEK[]; `take` gets each as it arrives. UIDs that are gone are left out.
   virtual asio::awaitable<absl::Status> FetchBodies(MailboxReference mailbox, UidSet uids,
@@ -180,6 +195,17 @@ class Replica {
   virtual asio::awaitable<absl::Status> StoreFlags(MailboxReference mailbox, UidSet uids, std::vector<std::string> add,
                                                    std::vector<std::string> remove) = 0;
 
+  // The same for several sets in one exchange; one status for each.
+  virtual asio::awaitable<std::vector<absl::Status>> StoreFlagsTogether(MailboxReference mailbox,
+                                                                        std::vector<FlagStore> stores) {
+    std::vector<absl::Status> statuses;
+    for (const FlagStore& store : stores) {
+      const absl::Status stored = co_await StoreFlags(mailbox, store.uids, store.add, store.remove);
+      statuses.push_back(stored);
+    }
+    co_return statuses;
+  }
+
   // \Deleted with UNCHANGEDSINCE (where known), then UID EXPUNGE of just these. A server without UIDPLUS refuses
   // (kAborted) while other messages there are marked \Deleted.
   virtual asio::awaitable<absl::StatusOr<ExpungeResult>> Expunge(MailboxReference mailbox, UidSet uids,
@@ -205,6 +231,11 @@ class Replica {
 
   virtual ReplicaCounters counters() const = 0;
   virtual const ServerInfo& info() const = 0;
+
+  // What makes the next start's first connection cheaper, for a later object of the same replica to Remember: opaque, a
+  // few kilobytes at most, "" for nothing. It may be stale or another server's: that costs an exchange, nothing else.
+  virtual std::string memory() const { return ""; }
+  virtual void Remember(std::string) {}
 };
 
 // Whether an operation that ended so may still have taken effect.

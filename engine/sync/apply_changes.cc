@@ -18,7 +18,9 @@ class Changer {
   asio::awaitable<void> Deletions(const Work& work, ReplicaIndex target);
 
  private:
-  asio::awaitable<void> RunStore(ReplicaIndex target, std::vector<Change> changes);
+  asio::awaitable<void> RunStores(ReplicaIndex target, std::vector<std::vector<Change>> groups);
+  FlagStore StoreOf(const std::vector<Change>& group) const;
+  asio::awaitable<void> Finish(ReplicaIndex target, std::vector<Change> group, absl::Status stored);
   asio::awaitable<void> RunExpunge(ReplicaIndex target, std::vector<Change> changes);
   asio::awaitable<void> GiveBack(ReplicaIndex target, MailboxCopyId copy, std::string mailbox, UidSet uids);
 
@@ -52,36 +54,58 @@ std::vector<std::vector<Change>> Groups(const Work& work, ReplicaIndex target, A
 
 asio::awaitable<void> Changer::Flags(const Work& work, ReplicaIndex target) {
   TaskGroup tasks(recorder_.mesh().executor);
+  std::map<MailboxCopyId, std::vector<std::vector<Change>>> by_mailbox;
   for (std::vector<Change>& group : Groups(work, target, Action::kFlags)) {
-    tasks.Start(RunStore(target, std::move(group)));
+    by_mailbox[group.front().mailbox_copy].push_back(std::move(group));
   }
+  for (auto& [copy, groups] : by_mailbox) tasks.Start(RunStores(target, std::move(groups)));
   co_await tasks.Join();
 }
 
-asio::awaitable<void> Changer::RunStore(ReplicaIndex target, std::vector<Change> changes) {
-  if (!recorder_.MayWork(target)) co_return;
-  if (!co_await recorder_.OpenIntents(changes, IntentKind::kFlags)) co_return;
-  UidSet uids;
-  std::vector<std::string> add, remove;
-  for (const FlagRegister& entry : changes.front().plan->flag_changes) {
-    (entry.set ? add : remove).push_back(recorder_.FlagName(entry.flag));
+FlagStore Changer::StoreOf(const std::vector<Change>& group) const {
+  FlagStore store;
+  for (const FlagRegister& entry : group.front().plan->flag_changes) {
+    (entry.set ? store.add : store.remove).push_back(recorder_.FlagName(entry.flag));
   }
-  for (const Change& change : changes) uids.Add(change.planned->message.Find(change.mailbox_copy)->uid);
-  const std::string& mailbox = recorder_.MailboxName(*changes.front().planned);
+  for (const Change& change : group) store.uids.Add(change.planned->message.Find(change.mailbox_copy)->uid);
+  return store;
+}
+
+// Groups of one mailbox, each of which changes alike: all in one exchange.
+asio::awaitable<void> Changer::RunStores(ReplicaIndex target, std::vector<std::vector<Change>> groups) {
+  if (!recorder_.MayWork(target)) co_return;
+  std::vector<Change> all;
+  std::vector<FlagStore> stores;
+  for (const std::vector<Change>& group : groups) {
+    all.insert(all.end(), group.begin(), group.end());
+    stores.push_back(StoreOf(group));
+  }
+  if (!co_await recorder_.OpenIntents(all, IntentKind::kFlags)) co_return;
+  const std::string& mailbox = recorder_.MailboxName(*all.front().planned);
   MailboxReference reference = recorder_.Reference(target, mailbox);
-  const absl::Status stored = co_await recorder_.mesh().slot(target).replica->StoreFlags(reference, uids, add, remove);
-  if (!stored.ok()) {
-    if (OutcomeUnknown(stored)) {
-      co_await recorder_.Unknown(target, stored);
-      co_return;
+  const std::vector<absl::Status> stored =
+      co_await recorder_.mesh().slot(target).replica->StoreFlagsTogether(std::move(reference), std::move(stores));
+  absl::Status unknown;
+  for (size_t i = 0; i < groups.size(); ++i) {
+    if (OutcomeUnknown(stored[i])) {
+      unknown = stored[i];
+    } else {
+      co_await Finish(target, std::move(groups[i]), stored[i]);
     }
-    co_await recorder_.CloseIntents(changes);
-    for (const Change& change : changes) recorder_.Refuse(target, change, "STORE", stored);
+  }
+  if (!unknown.ok()) co_await recorder_.Unknown(target, unknown);
+}
+
+asio::awaitable<void> Changer::Finish(ReplicaIndex target, std::vector<Change> group, absl::Status stored) {
+  const std::string& mailbox = recorder_.MailboxName(*group.front().planned);
+  if (!stored.ok()) {
+    co_await recorder_.CloseIntents(group);
+    for (const Change& change : group) recorder_.Refuse(target, change, "STORE", stored);
     recorder_.mesh().slot(target).look_due = true;
     co_return;
   }
   std::vector<Recorded> records;
-  for (const Change& change : changes) {
+  for (const Change& change : group) {
     Recorded record{change.planned->message.id, *change.planned->message.Find(change.mailbox_copy), StepKind::kStored,
                     change.plan->because.edge};
     record.copy.stamp = change.plan->stamp;

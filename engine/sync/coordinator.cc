@@ -4,6 +4,8 @@
 #include <set>
 #include <utility>
 
+#include "engine/sync/memories.h"
+
 namespace imapmesh {
 namespace {
 
@@ -153,7 +155,7 @@ asio::awaitable<absl::Status> Coordinator::LoadState() {
   }
   mesh_.deleted_flag = loaded->deleted;
   mesh_.exclusive_keywords = loaded->exclusive;
-  co_return absl::OkStatus();
+  co_return co_await LoadMemories(mesh_);
 }
 
 // ---- rounds until nothing more can be done

@@ -90,7 +90,7 @@ class Coordinator : public Control {
   asio::awaitable<absl::Status> LookAndObserve();
   asio::awaitable<void> LookLane(ReplicaIndex r, std::shared_ptr<const Lane> lane, bool look);
   asio::awaitable<void> ObserveDue(ReplicaIndex r);
-  asio::awaitable<void> ObserveTask(ReplicaIndex r, std::string mailbox, Permits& permits);
+  asio::awaitable<void> ObserveTask(ReplicaIndex r, std::vector<std::string> mailboxes, Permits& permits);
   asio::awaitable<absl::Status> PlanAndApply();
   asio::awaitable<absl::StatusOr<bool>> Pass(const std::vector<UnsettledMailbox>& mailboxes, bool deletions,
                                              PendingByEdge& pending);

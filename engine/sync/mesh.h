@@ -29,6 +29,7 @@ enum class LogLevel { kDebug, kInfo, kWarning, kError };
 struct ReplicaSlot {
   std::unique_ptr<Replica> replica;
   ReplicaId id;
+  std::string memory;  // Replica::memory() as the state has it
   ReplicaState state = ReplicaState::kUnknown;
   std::string last_error;
   bool was_up = false;       // since the start

@@ -2,6 +2,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -101,13 +102,26 @@ void Report(Mesh& mesh, ReplicaIndex r, const MergeResult& result) {
 
 }  // namespace
 
-asio::awaitable<absl::Status> ObserveCopy(Mesh& mesh, ReplicaIndex r, std::string mailbox) {
+namespace {
+
+// An observation that was made together with others, and the cursor that it began at.
+struct Prepared {
+  MailboxCursor since;
+  std::optional<Observation> observation;
+};
+
+asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::string mailbox, Prepared prepared) {
   mesh.due.erase({r.value, mailbox});
   for (bool more = true; more;) {
     if (mesh.FindCopy(r, mailbox) == nullptr) co_return absl::OkStatus();
     const MailboxCopyRecord record = *mesh.FindCopy(r, mailbox);
     CO_ASSIGN_OR_RETURN(const MailboxCursor since, co_await CursorOf(mesh, r, record));
-    absl::StatusOr<Observation> observation = co_await mesh.slot(r).replica->Observe(mailbox, since, kBatchMessages);
+    absl::StatusOr<Observation> observation = absl::UnknownError("");
+    if (prepared.observation && prepared.since == since) {
+      observation = *std::exchange(prepared.observation, std::nullopt);
+    } else {
+      observation = co_await mesh.slot(r).replica->Observe(mailbox, since, kBatchMessages);
+    }
     if (!observation.ok()) {
       if (OutcomeUnknown(observation.status())) {
         mesh.MarkDown(r, observation.status());
@@ -142,6 +156,58 @@ asio::awaitable<absl::Status> ObserveCopy(Mesh& mesh, ReplicaIndex r, std::strin
     more = observation->more;
   }
   co_return absl::OkStatus();
+}
+
+}  // namespace
+
+asio::awaitable<absl::Status> ObserveCopy(Mesh& mesh, ReplicaIndex r, std::string mailbox) {
+  Prepared nothing;
+  co_return co_await ObserveFrom(mesh, r, std::move(mailbox), std::move(nothing));
+}
+
+asio::awaitable<absl::Status> ObserveCopies(Mesh& mesh, ReplicaIndex r, std::vector<std::string> mailboxes) {
+  std::vector<std::pair<std::string, MailboxCursor>> wanted;
+  for (const std::string& mailbox : mailboxes) {
+    const MailboxCopyRecord* found = mesh.FindCopy(r, mailbox);
+    if (found == nullptr) {
+      mesh.due.erase({r.value, mailbox});
+      continue;
+    }
+    const MailboxCopyRecord record = *found;
+    CO_ASSIGN_OR_RETURN(const MailboxCursor since, co_await CursorOf(mesh, r, record));
+    wanted.emplace_back(mailbox, since);
+  }
+  std::vector<std::optional<Observation>> observations(wanted.size());
+  // A single one is looked into as it is: a push came for it, perhaps, and no look told what to expect.
+  if (wanted.size() > 1) observations = co_await mesh.slot(r).replica->ObserveTogether(wanted);
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    if (!mesh.IsUp(r)) co_return absl::OkStatus();
+    Prepared prepared;
+    prepared.since = wanted[i].second;
+    prepared.observation = std::move(observations[i]);
+    const absl::Status status = co_await ObserveFrom(mesh, r, wanted[i].first, std::move(prepared));
+    if (!status.ok()) co_return status;
+  }
+  co_return absl::OkStatus();
+}
+
+std::vector<std::pair<int32_t, std::vector<std::string>>> DueTogether(Mesh& mesh) {
+  std::vector<std::pair<int32_t, std::vector<std::string>>> groups;
+  std::map<int32_t, size_t> open;  // by replica: the group that has room
+  for (const auto& [r, mailbox] : mesh.due) {
+    const ReplicaIndex replica(r);
+    if (!mesh.IsUp(replica)) continue;
+    const MailboxCopyRecord* record = mesh.FindCopy(replica, mailbox);
+    const bool known = record != nullptr && record->uid_validity.value != 0 && !record->rebinding;
+    const auto group = open.find(r);
+    if (known && group != open.end() && groups[group->second].second.size() < kObserveTogether) {
+      groups[group->second].second.push_back(mailbox);
+      continue;
+    }
+    if (known) open[r] = groups.size();
+    groups.emplace_back(r, std::vector<std::string>(1, mailbox));
+  }
+  return groups;
 }
 
 }  // namespace imapmesh

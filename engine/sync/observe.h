@@ -6,7 +6,10 @@
 #ifndef IMAPMESH_ENGINE_SYNC_OBSERVE_H_
 #define IMAPMESH_ENGINE_SYNC_OBSERVE_H_
 
+#include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "engine/sync/mesh.h"
 
@@ -15,6 +18,13 @@ namespace imapmesh {
 // Observes one mailbox copy until everything is consumed. Marks the replica down when it fails. An error is of the
 // store.
 asio::awaitable<absl::Status> ObserveCopy(Mesh& mesh, ReplicaIndex r, std::string mailbox);
+
+// The same for several of a replica, looked into together where the server allows it. At most kObserveTogether.
+asio::awaitable<absl::Status> ObserveCopies(Mesh& mesh, ReplicaIndex r, std::vector<std::string> mailboxes);
+
+// What is due at replicas that are up, by replica, in groups for ObserveCopies; each first look, which takes long,
+// alone.
+std::vector<std::pair<int32_t, std::vector<std::string>>> DueTogether(Mesh& mesh);
 
 }  // namespace imapmesh
 

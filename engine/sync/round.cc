@@ -9,6 +9,7 @@
 #include "engine/sync/coordinator.h"
 #include "engine/sync/lane.h"
 #include "engine/sync/look.h"
+#include "engine/sync/memories.h"
 #include "engine/sync/observe.h"
 
 namespace imapmesh {
@@ -75,11 +76,11 @@ bool Coordinator::LookIsDue(const ReplicaSlot& slot) const {
   return !slot.hopeless && mesh_.clock->Now() >= slot.next_attempt;
 }
 
-asio::awaitable<void> Coordinator::ObserveTask(ReplicaIndex r, std::string mailbox, Permits& permits) {
+asio::awaitable<void> Coordinator::ObserveTask(ReplicaIndex r, std::vector<std::string> mailboxes, Permits& permits) {
   co_await permits.Acquire();
   const bool nobody_waits = plan_cancelled_ != nullptr && *plan_cancelled_;  // what is due stays due
   if (mesh_.IsUp(r) && lane_failure_.ok() && !stopping_ && !nobody_waits) {
-    const absl::Status status = co_await ObserveCopy(mesh_, r, mailbox);
+    const absl::Status status = co_await ObserveCopies(mesh_, r, std::move(mailboxes));
     if (!status.ok()) lane_failure_ = status;
   }
   permits.Release();
@@ -97,9 +98,9 @@ asio::awaitable<void> Coordinator::LookLane(ReplicaIndex r, std::shared_ptr<cons
 asio::awaitable<void> Coordinator::ObserveDue(ReplicaIndex r) {
   Permits permits(mesh_.executor, std::max(1, mesh_.graph->replica(r).max_connections()));
   TaskGroup observations(mesh_.executor);
-  const std::set<std::pair<int32_t, std::string>> due = mesh_.due;
-  for (const auto& [replica, mailbox] : due) {
-    if (replica == r.value) observations.Start(ObserveTask(r, mailbox, permits));
+  std::vector<std::pair<int32_t, std::vector<std::string>>> due = DueTogether(mesh_);
+  for (auto& [replica, mailboxes] : due) {
+    if (replica == r.value) observations.Start(ObserveTask(r, std::move(mailboxes), permits));
   }
   co_await observations.Join();
 }
@@ -252,6 +253,7 @@ asio::awaitable<absl::StatusOr<Coordinator::RoundOutcome>> Coordinator::Round() 
   ++rounds_;
   const int64_t operations_before = operations_;
   CO_RETURN_IF_ERROR(co_await LookAndObserve());
+  CO_RETURN_IF_ERROR(co_await SaveMemories(mesh_));
   if (stopping_) co_return outcome;
   CO_RETURN_IF_ERROR(co_await PlanAndApply());
   outcome.operations = operations_ - operations_before;
