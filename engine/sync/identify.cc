@@ -24,6 +24,10 @@ Identification Identify(const Arrival& arrival, const std::vector<Candidate>& ca
   const bool certain = free.size() == 1 && IsExact(arrival, *free[0]) && arrival.has_message_id && !arrival.has_twin;
   if (certain) return {Identification::Verdict::kMatch, free[0]->message, {}};
 
+  // What is gone everywhere, unread, can never be compared: the arrival is a message of its own.
+  std::erase_if(free, [](const Candidate* candidate) { return !candidate->content && !candidate->obtainable; });
+  if (free.empty()) return {};
+
   Identification need{Identification::Verdict::kNeedContent, MessageId(), {}};
   for (const Candidate* candidate : free) {
     if (!candidate->content) need.need_content.push_back(candidate->message);

@@ -23,7 +23,8 @@ struct Candidate {
   uint64_t size = 0;
   int64_t internal_date = 0;
   std::optional<Digest> content;
-  bool free = false;  // no copy of it is known in this mailbox copy
+  bool free = false;       // no copy of it is known in this mailbox copy
+  bool obtainable = true;  // some copy of it can be fetched, now or once its replica is reachable
 };
 
 struct Arrival {

@@ -34,6 +34,16 @@ TEST(Identify, ASecondCopyOfAMessageThatIsHereAlreadyIsAMessageOfItsOwn) {
   EXPECT_EQ(Identify(Exact(), {Known(7, false)}).verdict, Verdict::kNew);
 }
 
+TEST(Identify, WhatIsGoneEverywhereUnreadDoesNotHoldUpALookalike) {
+  Arrival no_message_id = Exact();
+  no_message_id.has_message_id = false;
+  Candidate gone = Known(7, true);
+  gone.obtainable = false;
+  EXPECT_EQ(Identify(no_message_id, {gone}).verdict, Verdict::kNew);
+  EXPECT_EQ(Identify(no_message_id, {gone, Known(8, true)}).need_content, std::vector<MessageId>{MessageId(8)});
+  EXPECT_EQ(Identify(Exact(), {gone}).verdict, Verdict::kMatch);
+}
+
 TEST(Identify, WhatIsNotCertainIsDecidedByContent) {
   Arrival other_date = Exact();
   other_date.internal_date = 1;

@@ -91,7 +91,10 @@ std::vector<Candidate> RecordObservation::Free(const std::vector<MessageRegister
   for (const MessageRegisters& message : messages) {
     const CopyRegisters* copy = message.Find(here);
     const bool free = (copy == nullptr || copy->uid.value == 0) && !taken.contains(message.id);
-    candidates.push_back({message.id, message.size, message.internal_date, message.content, free});
+    const bool obtainable = std::any_of(message.copies.begin(), message.copies.end(), [](const CopyRegisters& each) {
+      return each.present() && each.uid.value != 0;
+    });
+    candidates.push_back({message.id, message.size, message.internal_date, message.content, free, obtainable});
   }
   return candidates;
 }

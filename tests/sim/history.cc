@@ -23,8 +23,10 @@ std::string DrawEdge(Random& random, int a, int b, bool plain) {
   std::string edge = "a: \"" + ReplicaName(a) + "\" b: \"" + ReplicaName(b) + "\"";
   if (plain) return edge;
   if (random.Chance(40)) edge += random.Chance(50) ? " direction: A_TO_B" : " direction: B_TO_A";
-  if (random.Chance(25)) edge += " mailboxes { exclude: \"Spam*\" }";
-  if (random.Chance(10)) edge += " mailboxes { include: \"INBOX\" }";
+  if (random.Chance(25))
+    edge += " mailboxes { exclude: \"Spam*\" }";
+  else if (random.Chance(10))
+    edge += " mailboxes { include: \"INBOX\" }";
   if (random.Chance(20)) edge += " flags: NONE";
   if (random.Chance(25)) edge += " deletes: KEEP";
   return edge;

@@ -53,7 +53,7 @@ class Runner {
 
   std::shared_ptr<const Graph> LoadGraph() {
     auto loaded = LoadTopologyText(TopologyText(history_, without_), "history", ".");
-    if (!loaded.ok()) return nullptr;
+    if (!loaded.ok()) return nullptr;  // fewer than two replicas are left
     return loaded->graph;
   }
 
