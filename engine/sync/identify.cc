@@ -24,8 +24,13 @@ Identification Identify(const Arrival& arrival, const std::vector<Candidate>& ca
   const bool certain = free.size() == 1 && IsExact(arrival, *free[0]) && arrival.has_message_id && !arrival.has_twin;
   if (certain) return {Identification::Verdict::kMatch, free[0]->message, {}};
 
-  // What is gone everywhere, unread, can never be compared: the arrival is a message of its own.
-  std::erase_if(free, [](const Candidate* candidate) { return !candidate->content && !candidate->obtainable; });
+  // What can be fetched nowhere, unread, can never be compared. Where it is looked for, the one that looks the same is
+  // it; else the arrival is a message of its own.
+  const auto incomparable = [](const Candidate* candidate) { return !candidate->content && !candidate->obtainable; };
+  std::erase_if(free, [&](const Candidate* candidate) { return incomparable(candidate) && !candidate->lost_here; });
+  const bool found_again = free.size() == 1 && incomparable(free[0]) && IsExact(arrival, *free[0]) && !arrival.has_twin;
+  if (found_again) return {Identification::Verdict::kMatch, free[0]->message, {}};
+  std::erase_if(free, incomparable);
   if (free.empty()) return {};
 
   Identification need{Identification::Verdict::kNeedContent, MessageId(), {}};

@@ -25,6 +25,7 @@ struct Candidate {
   std::optional<Digest> content;
   bool free = false;       // no copy of it is known in this mailbox copy
   bool obtainable = true;  // some copy of it can be fetched, now or once its replica is reachable
+  bool lost_here = false;  // it was in this mailbox copy, under a UID that no longer counts
 };
 
 struct Arrival {

@@ -67,6 +67,8 @@ void Model::Added(int replica, const std::string& mailbox, const std::shared_ptr
   Fate& fate = fates_[{mailbox, content->number}];
   fate.content = content;
   ++fate.added[replica];
+  ++fate.there[replica];
+  fate.peak[replica] = std::max(fate.peak[replica], fate.there[replica]);
   ++additions_;
   ++now_;
   for (const std::string& flag : flags) fate.flags[flag].push_back({now_, replica, true});
@@ -74,7 +76,9 @@ void Model::Added(int replica, const std::string& mailbox, const std::shared_ptr
 
 void Model::Removed(int replica, const std::string& mailbox, const Content& content, std::set<int> holders,
                     bool known) {
-  fates_[{mailbox, content.number}].removals.push_back({++now_, replica, std::move(holders), known});
+  Fate& fate = fates_[{mailbox, content.number}];
+  fate.removals.push_back({++now_, replica, std::move(holders), known});
+  --fate.there[replica];
 }
 
 void Model::FlagChanged(int replica, const std::string& mailbox, const Content& content, const std::string& flag,
@@ -98,11 +102,11 @@ void Model::RestoredBack(int replica, const std::string& mailbox, const std::sha
   for (const std::string& flag : flags) fate.flags[flag].push_back({now_, replica, true});
 }
 
-// At least as many as the replica with the most additions gave, less what was deleted where it could matter here.
+// At least as many as one replica was given to hold at once, less what was deleted where it could matter here.
 int64_t Model::Least(const Reach& reach, int replica, const Fate& fate) const {
   if (fate.lost) return 0;
   int64_t least = 0;
-  for (const auto& [from, count] : fate.added) {
+  for (const auto& [from, count] : fate.peak) {
     if (reach(from, replica, ChangeKind::kAddition)) least = std::max(least, count);
   }
   for (const Removal& removal : fate.removals) {
@@ -129,7 +133,21 @@ bool Model::CertainlyDeleted(const Graph& graph, const Reach& reach, int replica
   });
 }
 
-void Model::AddFlags(const Reach& reach, int replica, const Fate& fate, checker::Bound& bound) const {
+// Flags that somebody took away from this content in another mailbox: a copy or a move may have gone with that.
+std::set<std::string> Model::TakenElsewhere(const Key& key) const {
+  std::set<std::string> taken;
+  for (const auto& [other, fate] : fates_) {
+    if (other.second != key.second || other.first == key.first) continue;
+    for (const auto& [flag, events] : fate.flags) {
+      if (std::any_of(events.begin(), events.end(), [](const FlagEvent& event) { return !event.set; }))
+        taken.insert(flag);
+    }
+  }
+  return taken;
+}
+
+void Model::AddFlags(const Reach& reach, int replica, const Key& key, const Fate& fate, checker::Bound& bound) const {
+  const std::set<std::string> taken_elsewhere = TakenElsewhere(key);
   int64_t added = 0;
   for (const auto& [from, count] : fate.added) added += count;
   for (const auto& [flag, events] : fate.flags) {
@@ -143,7 +161,8 @@ void Model::AddFlags(const Reach& reach, int replica, const Fate& fate, checker:
       always &= event.set;  // somebody took it away, somewhere
       one_place &= event.replica == events.front().replica;
     }
-    const bool certain = added == 1 && fate.removals.empty() && !fate.flags_uncertain && fate.restored.empty();
+    const bool certain = added == 1 && !taken_elsewhere.contains(flag) && fate.removals.empty() &&
+                         !fate.flags_uncertain && fate.restored.empty();
     const bool reaches = reach(events.back().replica, replica, ChangeKind::kFlags);
     // After a loss of the state, or without a base, flags of all sides are kept.
     const bool last_counts = certain && one_place && reaches && state_lost_at_ == 0 && renumbered_at_.empty();
@@ -171,7 +190,18 @@ void Model::AddBound(const Graph& graph, const Reach& reach, int replica, const 
   bound.set_max(bound.deleted() ? 0 : most);
   bound.set_size(fate.content->bytes.size());
   bound.set_internal_date(fate.content->internal_date);
-  AddFlags(reach, replica, fate, bound);
+  AddFlags(reach, replica, key, fate, bound);
+  // A copy made by the server itself keeps what this replica's copy in another mailbox had, where nothing says
+  // otherwise.
+  for (const auto& [other, elsewhere] : fates_) {
+    if (other.second != key.second || other.first == key.first) continue;
+    for (const auto& [flag, events] : elsewhere.flags) {
+      for (const FlagEvent& event : events) {
+        const bool carried = event.set && reach(event.replica, replica, ChangeKind::kFlags);
+        if (carried && !fate.flags.contains(flag)) bound.add_flags_allowed(flag);
+      }
+    }
+  }
 }
 
 void Model::Expect(const Graph& graph, checker::History& history) const {

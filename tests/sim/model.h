@@ -23,7 +23,7 @@ class Model {
  public:
   void Added(int replica, const std::string& mailbox, const std::shared_ptr<const Content>& content,
              const Flags& flags);
-  // `holders`: replicas that held it; `known`: the engine's state had this copy under this UID.
+  // `holders`: replicas that held as many copies as this one; `known`: the engine's state had this copy under this UID.
   void Removed(int replica, const std::string& mailbox, const Content& content, std::set<int> holders, bool known);
   void FlagChanged(int replica, const std::string& mailbox, const Content& content, const std::string& flag, bool set);
 
@@ -54,6 +54,8 @@ class Model {
   struct Fate {
     std::shared_ptr<const Content> content;
     std::map<int, int64_t> added;     // by replica
+    std::map<int, int64_t> there;     // added less removed: what users alone would have
+    std::map<int, int64_t> peak;      // the most that `there` was
     std::map<int, int64_t> restored;  // copies that a backup brought back
     std::vector<Removal> removals;
     std::map<std::string, std::vector<FlagEvent>> flags;
@@ -68,7 +70,8 @@ class Model {
   int64_t Least(const Reach& reach, int replica, const Fate& fate) const;
   bool CertainlyDeleted(const Graph& graph, const Reach& reach, int replica, const std::string& mailbox,
                         const Fate& fate) const;
-  void AddFlags(const Reach& reach, int replica, const Fate& fate, checker::Bound& bound) const;
+  std::set<std::string> TakenElsewhere(const Key& key) const;
+  void AddFlags(const Reach& reach, int replica, const Key& key, const Fate& fate, checker::Bound& bound) const;
 
   std::map<Key, Fate> fates_;
   std::map<std::pair<int, std::string>, int64_t> renumbered_at_;

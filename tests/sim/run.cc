@@ -106,20 +106,13 @@ class Runner {
         StartDaemon();
         break;
       case StepKind::kLoseState:
-        EndDaemon(false);
-        RestoreDatabase(kStateFile, {});
-        world_.model().StateLost();
-        StartDaemon();
+        ReplaceState({});
         break;
       case StepKind::kRememberState:
         remembered_ = CopyDatabase(kStateFile);
         break;
       case StepKind::kRollBackState:
-        if (remembered_.empty()) break;
-        EndDaemon(false);
-        RestoreDatabase(kStateFile, remembered_);
-        world_.model().StateLost();
-        StartDaemon();
+        if (!remembered_.empty()) ReplaceState(remembered_);
         break;
       case StepKind::kPause:
       case StepKind::kResume: {
@@ -138,6 +131,15 @@ class Runner {
       default:
         world_.Do(step);
     }
+  }
+
+  // Without its intents nothing tells of what is still on the way to a server: it takes a person that long to lose it.
+  void ReplaceState(const FilesImage& image) {
+    EndDaemon(false);
+    RestoreDatabase(kStateFile, image);
+    world_.model().StateLost();
+    Wait(std::chrono::seconds(5));
+    StartDaemon();
   }
 
   void Reload(int edge) {

@@ -64,7 +64,8 @@ TEST_F(Simulation, AHistoryReplaysExactly) {
     const History history = Draw(seed, Limits());
     const auto read_back = Parse(ToText(history));
     ASSERT_TRUE(read_back.ok()) << read_back.status();
-    ASSERT_EQ(sim::Run(history, RunOptions()).trace_hash, sim::Run(*read_back, RunOptions()).trace_hash) << "seed " << seed;
+    ASSERT_EQ(sim::Run(history, RunOptions()).trace_hash, sim::Run(*read_back, RunOptions()).trace_hash)
+        << "seed " << seed;
   }
 }
 

@@ -222,21 +222,24 @@ void World::CopyOrMove(const Step& step, bool move) {
   if (move) Remove(*place);
 }
 
-std::set<int> World::Holders(const std::string& mailbox, const Content& content) {
+std::set<int> World::Holders(const std::string& mailbox, const Content& content, int64_t at_least) {
   std::set<int> holders;
   for (int r = 0; r < network_size_; ++r) {
     const AccountMailbox* here = account(r).Find(mailbox);
     if (here == nullptr) continue;
-    const bool holds = std::any_of(here->messages.begin(), here->messages.end(),
-                                   [&](const auto& message) { return message.second.content.get() == &content; });
-    if (holds) holders.insert(r);
+    const auto copies = std::count_if(here->messages.begin(), here->messages.end(),
+                                      [&](const auto& message) { return message.second.content.get() == &content; });
+    if (copies >= std::max<int64_t>(at_least, 1)) holders.insert(r);
   }
   return holders;
 }
 
 void World::Remove(const Place& place) {
   const bool known = KnownToEngine(place);
-  model_.Removed(place.replica, place.mailbox, *place.content, Holders(place.mailbox, *place.content), known);
+  const auto& here = account(place.replica).Find(place.mailbox)->messages;
+  const auto copies = std::count_if(here.begin(), here.end(),
+                                    [&](const auto& message) { return message.second.content == place.content; });
+  model_.Removed(place.replica, place.mailbox, *place.content, Holders(place.mailbox, *place.content, copies), known);
   account(place.replica).Expunge(place.mailbox, place.uid);
 }
 
@@ -291,7 +294,7 @@ void World::Restore(int replica) {
     };
     if (old != before.end()) {
       for (const auto& [uid, copy] : old->second.messages) {
-        if (!holds(now, copy)) model_.RestoredAway(name, *copy.content, Holders(name, *copy.content).size() > 0);
+        if (!holds(now, copy)) model_.RestoredAway(name, *copy.content, !Holders(name, *copy.content, 1).empty());
       }
     }
     for (const auto& [uid, copy] : now.messages) {

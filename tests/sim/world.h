@@ -54,7 +54,8 @@ class World {
   void Put(int replica, const std::string& mailbox, const std::shared_ptr<const Content>& content, const Flags& flags);
   void Remove(const Place& place);
   bool KnownToEngine(const Place& place);
-  std::set<int> Holders(const std::string& mailbox, const Content& content);
+  // Replicas that hold at least so many copies.
+  std::set<int> Holders(const std::string& mailbox, const Content& content, int64_t at_least);
 
   void Deliver(const Step& step, int count);
   void Redeliver(const Step& step);
