@@ -57,6 +57,8 @@ class ConnectionPool {
   // Closes every session; leased ones go when their lease ends.
   void Close();
   asio::awaitable<void> Logout();
+  // Rises with each Close.
+  uint64_t generation() const { return generation_; }
   int size() const { return static_cast<int>(slots_.size()); }
   Traffic traffic() const;
   // Adds what a session outside the pool (the watcher) has moved.

@@ -474,8 +474,13 @@ asio::awaitable<absl::Status> ImapReplica::RenameMailbox(std::string from, std::
 // ---- watching
 
 asio::awaitable<absl::Status> ImapReplica::Watch(std::function<void(std::vector<std::string>)> due) {
+  const uint64_t generation = pool_.generation();
   auto session = co_await Open();
   if (!session.ok()) co_return Explain(session.status(), "", "connecting to watch");
+  if (generation != pool_.generation()) {  // Close found no watcher yet
+    const absl::Status closed = absl::UnavailableError("the connection was closed here");
+    co_return Explain(closed, "", "connecting to watch");
+  }
   watcher_ = session->get();
   const absl::Status ended = co_await WatchOn(**session, std::move(due));
   watcher_ = nullptr;

@@ -24,7 +24,7 @@ Arrival Exact() {
   return {100, 5000, true, std::nullopt, false};
 }
 Candidate Known(int64_t id, bool free) {
-  return {MessageId(id), 100, 5000, std::nullopt, free, false};
+  return {MessageId(id), 100, 5000, std::nullopt, free};
 }
 
 TEST(Identify, AnUnknownMessageIsNew) {
@@ -39,6 +39,19 @@ TEST(Identify, TheOneExactCandidateIsAdoptedWithoutFetchingAnything) {
 
 TEST(Identify, ASecondCopyOfAMessageThatIsHereAlreadyIsAMessageOfItsOwn) {
   EXPECT_EQ(Identify(Exact(), {Known(7, false)}).verdict, Verdict::kNew);
+}
+
+TEST(Identify, WhatIsGoneEverywhereUnreadDoesNotHoldUpALookalike) {
+  Arrival no_message_id = Exact();
+  no_message_id.has_message_id = false;
+  Candidate gone = Known(7, true);
+  gone.obtainable = false;
+  EXPECT_EQ(Identify(no_message_id, {gone}).verdict, Verdict::kNew);
+  EXPECT_EQ(Identify(no_message_id, {gone, Known(8, true)}).need_content, std::vector<MessageId>{MessageId(8)});
+  EXPECT_EQ(Identify(Exact(), {gone}).verdict, Verdict::kMatch);
+  gone.lost_here = true;  // UIDVALIDITY changed while its other copies were deleted
+  EXPECT_EQ(Identify(no_message_id, {gone}).message, MessageId(7));
+  EXPECT_EQ(Identify(no_message_id, {gone, gone}).verdict, Verdict::kNew);
 }
 
 TEST(Identify, WhatIsNotCertainIsDecidedByContent) {
@@ -103,28 +116,6 @@ TEST(Identify, AMessageIdWithOtherContentIsADoubtAndAMessageOfItsOwn) {
   const Identification found = Identify(arrival, {other});
   EXPECT_EQ(found.verdict, Verdict::kNew);
   EXPECT_TRUE(found.in_doubt);
-}
-
-TEST(Identify, WhatIsHeldNowhereElseIsNeverFetched) {
-  Arrival twin = Exact();
-  twin.has_twin = true;
-  Candidate alone = Known(7, true);
-  alone.alone = true;
-  EXPECT_EQ(Identify(twin, {alone}).message, MessageId(7));
-  twin.size = 200;  // nothing tells that it is the same
-  EXPECT_EQ(Identify(twin, {alone}).verdict, Verdict::kNew);
-}
-
-TEST(Identify, ContentThatCanBeComparedGoesBeforeWhatCannot) {
-  Arrival twin = Exact();
-  twin.has_twin = true;
-  Candidate alone = Known(7, true), comparable = Known(8, true);
-  alone.alone = true;
-  EXPECT_EQ(Identify(twin, {alone, comparable}).need_content, std::vector<MessageId>{MessageId(8)});
-  twin.content = comparable.content = Content(1, 1);
-  EXPECT_EQ(Identify(twin, {alone, comparable}).message, MessageId(8));
-  comparable.content = Content(2, 2);
-  EXPECT_EQ(Identify(twin, {alone, comparable}).message, MessageId(7));
 }
 
 ContentIdentity DigestOf(const std::vector<std::string_view>& pieces) {

@@ -94,10 +94,11 @@ std::vector<Candidate> RecordObservation::Free(const std::vector<MessageRegister
   for (const MessageRegisters& message : messages) {
     const CopyRegisters* copy = message.Find(here);
     const bool free = (copy == nullptr || copy->uid.value == 0) && !taken.contains(message.id);
-    const bool alone = std::none_of(message.copies.begin(), message.copies.end(), [here](const CopyRegisters& other) {
-      return other.mailbox_copy != here && other.present();
+    const bool obtainable = std::any_of(message.copies.begin(), message.copies.end(), [](const CopyRegisters& each) {
+      return each.present() && each.uid.value != 0;
     });
-    candidates.push_back({message.id, message.size, message.internal_date, message.content, free, alone});
+    candidates.push_back({message.id, message.size, message.internal_date, message.content, free, obtainable,
+                          copy != nullptr && copy->present() && copy->uid.value == 0});
   }
   return candidates;
 }

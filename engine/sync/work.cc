@@ -25,8 +25,9 @@ bool SameContent(const MeshView& view, const MessageRegisters& a, const MessageR
       guids = true;
     }
   }
-  // Different identities on the server tell nothing about the bytes: then only a Message-ID without them convinces.
-  return !guids && !a.message_id.empty();
+  // Different identities on the server tell nothing about the bytes: then only a Message-ID without them convinces, and
+  // not between two messages that stand side by side.
+  return !guids && !a.message_id.empty() && a.mailbox != b.mailbox;
 }
 
 }  // namespace

@@ -70,6 +70,8 @@ class Checker {
     for (const Group& group : history_.groups()) CheckGroup(group);
     for (const Deletion& deletion : history_.deletions()) CheckDeletion(deletion);
     for (const checker::Run& run : history_.runs()) CheckRun(run);
+    for (const Bound& bound : history_.bounds()) CheckBound(bound);
+    for (const std::string& replica : history_.bounded_replicas()) CheckUnbounded(replica);
     return std::move(violations_);
   }
 
@@ -95,7 +97,7 @@ class Checker {
       if (group.has_expected()) {
         Compare(replica, expected, *account);
       } else if (first != nullptr) {
-        CompareReplicas(first_name, *first, replica, *account);
+        CompareReplicas(group, first_name, *first, replica, *account);
       }
       if (first == nullptr) {
         first = account;
@@ -104,9 +106,15 @@ class Checker {
     }
   }
 
-  void CompareReplicas(const std::string& first_name, const Account& first, const std::string& replica,
-                       const Account& account) {
+  static bool InGroup(const Group& group, const std::string& mailbox) {
+    const auto& names = group.mailboxes();
+    return names.empty() || std::find(names.begin(), names.end(), mailbox) != names.end();
+  }
+
+  void CompareReplicas(const Group& group, const std::string& first_name, const Account& first,
+                       const std::string& replica, const Account& account) {
     for (const std::string& mailbox : Names(first, account)) {
+      if (!InGroup(group, mailbox)) continue;
       const Copies* here = At(account, mailbox);
       const Copies* there = At(first, mailbox);
       if (here == nullptr || there == nullptr) {
@@ -220,6 +228,66 @@ class Checker {
     }
   }
 
+  void CheckBound(const Bound& bound) {
+    const Account* account = Find(bound.replica());
+    if (account == nullptr) return;
+    const Copies* copies = At(*account, bound.mailbox());
+    const int64_t found = copies == nullptr ? 0 : Count(*copies, bound.digest());
+    const std::string numbers = bound.digest().substr(0, 12) + " is there " + std::to_string(found) +
+                                " times, at least " + std::to_string(bound.min()) + " and at most " +
+                                std::to_string(bound.max()) + " wanted";
+    if (found < bound.min()) Add(Invariant::kNoLoss, bound.replica(), bound.mailbox(), numbers);
+    if (found > bound.max()) {
+      const Invariant broken = bound.deleted()    ? Invariant::kNoResurrection
+                               : bound.max() == 0 ? Invariant::kPolicy
+                                                  : Invariant::kNoDuplicates;
+      Add(broken, bound.replica(), bound.mailbox(), numbers);
+    }
+    if (copies == nullptr) return;
+    for (const Copy& copy : *copies) {
+      if (copy.digest == bound.digest()) CheckCopy(bound, copy);
+    }
+  }
+
+  void CheckCopy(const Bound& bound, const Copy& copy) {
+    if (copy.size != bound.size() || copy.internal_date != bound.internal_date()) {
+      Add(Invariant::kFidelity, bound.replica(), bound.mailbox(),
+          Describe(copy) + ": must be of " + std::to_string(bound.size()) + " bytes, date " +
+              std::to_string(bound.internal_date()));
+    }
+    const std::string flags = " " + copy.flags + " ";
+    std::string rest = flags;
+    for (const std::string& flag : bound.flags_required()) {
+      if (flags.find(" " + Lower(flag) + " ") == std::string::npos) {
+        Add(Invariant::kFidelity, bound.replica(), bound.mailbox(), Describe(copy) + " lacks the flag " + flag);
+      }
+    }
+    for (const auto* names : {&bound.flags_required(), &bound.flags_allowed()}) {
+      for (const std::string& flag : *names) {
+        const size_t at = rest.find(" " + Lower(flag) + " ");
+        if (at != std::string::npos) rest.erase(at, flag.size() + 1);
+      }
+    }
+    if (rest != " " && rest != "  ") {
+      Add(Invariant::kPolicy, bound.replica(), bound.mailbox(),
+          Describe(copy) + " has flags nobody may have set here:" + rest);
+    }
+  }
+
+  void CheckUnbounded(const std::string& replica) {
+    const Account* account = Find(replica);
+    if (account == nullptr) return;
+    for (const auto& [mailbox, copies] : *account) {
+      for (const Copy& copy : copies) {
+        const bool bounded =
+            std::any_of(history_.bounds().begin(), history_.bounds().end(), [&, name = mailbox](const Bound& bound) {
+              return bound.replica() == replica && bound.mailbox() == name && bound.digest() == copy.digest;
+            });
+        if (!bounded) Add(Invariant::kPolicy, replica, mailbox, "nobody put here " + Describe(copy));
+      }
+    }
+  }
+
   static std::vector<std::string> Names(const Account& a, const Account& b) {
     std::vector<std::string> names;
     for (const auto& [name, copies] : a) names.push_back(name);
@@ -267,6 +335,8 @@ const char* Name(Invariant invariant) {
       return "convergence";
     case Invariant::kQuiescence:
       return "quiescence";
+    case Invariant::kPolicy:
+      return "policy";
     case Invariant::kOneDownload:
       return "one download";
     case Invariant::kHarness:

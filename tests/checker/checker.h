@@ -19,6 +19,7 @@ enum class Invariant {
   kNoResurrection,  // a message whose deletion was observed is back
   kConvergence,     // replicas that must agree differ
   kQuiescence,      // a run with nothing to do did something
+  kPolicy,          // a message, or a flag, where no edge may have brought it
   kOneDownload,     // more bodies were fetched than messages had to be transferred
   kHarness          // the history contradicts itself: a group names a replica without a snapshot
 };

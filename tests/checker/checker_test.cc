@@ -164,5 +164,60 @@ TEST_F(CheckerTest, FindsAGroupWithoutItsSnapshot) {
   EXPECT_THAT(Broken(), ElementsAre(Invariant::kHarness));
 }
 
+// What a harness that knows only bounds gives: "one" at b, at most once, with \Seen.
+class BoundTest : public CheckerTest {
+ protected:
+  BoundTest() {
+    history_.clear_groups();
+    EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(R"pb(
+                                                                replica: "b"
+                                                                mailbox: "INBOX"
+                                                                digest: "one"
+                                                                min: 1
+                                                                max: 1
+                                                                size: 10
+                                                                internal_date: 100
+                                                                flags_required: "\\Seen"
+                                                                flags_allowed: "Work")pb",
+                                                              history_.add_bounds()));
+  }
+  Bound* bound() { return history_.mutable_bounds(0); }
+};
+
+TEST_F(BoundTest, FindsNothingWithinBounds) {
+  EXPECT_THAT(Check(history_), IsEmpty());
+}
+
+TEST_F(BoundTest, TellsLossDuplicateResurrectionAndPolicyApart) {
+  bound()->set_min(2);
+  bound()->set_max(2);
+  EXPECT_THAT(Broken(), ElementsAre(Invariant::kNoLoss));
+  *InboxOfB()->add_messages() = InboxOfB()->messages(1);
+  bound()->set_min(1);
+  bound()->set_max(1);
+  EXPECT_THAT(Broken(), ElementsAre(Invariant::kNoDuplicates));
+  bound()->set_min(0);
+  bound()->set_max(0);
+  EXPECT_THAT(Broken(), ElementsAre(Invariant::kPolicy));
+  bound()->set_deleted(true);
+  EXPECT_THAT(Broken(), ElementsAre(Invariant::kNoResurrection));
+}
+
+TEST_F(BoundTest, FindsWrongCopiesAndFlags) {
+  bound()->set_internal_date(101);
+  EXPECT_THAT(Broken(), ElementsAre(Invariant::kFidelity));
+  bound()->set_internal_date(100);
+  bound()->add_flags_required("$Forwarded");
+  EXPECT_THAT(Broken(), ElementsAre(Invariant::kFidelity));
+  bound()->mutable_flags_required()->RemoveLast();
+  bound()->clear_flags_allowed();
+  EXPECT_THAT(Broken(), ElementsAre(Invariant::kPolicy));
+}
+
+TEST_F(BoundTest, FindsWhatNobodyPutThere) {
+  history_.add_bounded_replicas("b");
+  EXPECT_THAT(Broken(), ElementsAre(Invariant::kPolicy, Invariant::kPolicy));  // "two", twice
+}
+
 }  // namespace
 }  // namespace imapmesh::checker

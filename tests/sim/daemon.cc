@@ -1,0 +1,82 @@
+#include "tests/sim/daemon.h"
+
+#include <asio/co_spawn.hpp>
+#include <utility>
+
+#include "engine/replica/make_replica.h"
+#include "tests/sim/memory_files.h"
+
+namespace imapmesh::sim {
+namespace {
+
+constexpr uint64_t kStepsToEnd = 20'000;
+
+}  // namespace
+
+Daemon::Daemon(Network& network, std::shared_ptr<const Graph> graph, uint64_t seed, Mesh::Log log)
+    : network_(network), clock_(network.time(), seed), dialer_(network, clock_) {
+  const asio::any_io_executor executor = network.time().context().get_executor();
+  CoordinatorOptions options;
+  options.graph = std::move(graph);
+  options.state_path = kStateFile;
+  options.engine_executor = executor;
+  options.store_executor = executor;
+  options.clock = &clock_;
+  options.log = std::move(log);
+  options.make_replica =
+      [this, executor](const Graph& declared, ReplicaIndex index,
+                       std::function<bool(std::string_view)> selects) -> absl::StatusOr<std::unique_ptr<Replica>> {
+    return MakeImapReplica(executor, clock_, dialer_, declared, index, std::move(selects));
+  };
+  auto coordinator = Coordinator::Create(std::move(options));
+  failed_ = coordinator.status();
+  if (!failed_.ok()) return;
+  coordinator_ = *std::move(coordinator);
+  running_ = true;
+  asio::co_spawn(executor, coordinator_->RunForever(), [this](const std::exception_ptr& thrown, absl::Status status) {
+    running_ = false;
+    failed_ = thrown ? absl::InternalError("the coordinator threw") : std::move(status);
+  });
+}
+
+Daemon::~Daemon() {
+  if (running_) Kill();
+}
+
+bool Daemon::WindDown() {
+  for (uint64_t i = 0; i < kStepsToEnd && running_; ++i) clock_.StepAlone();
+  // What is still being closed comes to its end.
+  network_.time().context().poll();
+  return !running_;
+}
+
+bool Daemon::Kill() {
+  dialer_.Die();
+  clock_.Detach();
+  network_.AbandonAll();
+  CutOffOpenFiles();
+  if (!running_) return true;
+  coordinator_->Stop();
+  return WindDown();
+}
+
+bool Daemon::Stop() {
+  if (!running_) return true;
+  coordinator_->Stop();
+  for (uint64_t i = 0; i < kStepsToEnd && running_; ++i) network_.time().Step();
+  network_.time().context().poll();
+  return !running_;
+}
+
+std::optional<absl::StatusOr<RunReport>> Daemon::Sync(uint64_t steps) {
+  const auto result = std::make_shared<std::optional<absl::StatusOr<RunReport>>>();
+  coordinator_->Sync(
+      SyncScope(), [](const Progress&) {}, [result](absl::StatusOr<RunReport> report) { *result = std::move(report); });
+  for (uint64_t i = 0; i < steps && running_ && !*result; ++i) {
+    if (!network_.time().Step()) break;
+  }
+  if (!*result && !running_) return absl::StatusOr<RunReport>(failed_.ok() ? absl::InternalError("it ended") : failed_);
+  return *result;
+}
+
+}  // namespace imapmesh::sim

@@ -1,0 +1,235 @@
+#include "tests/sim/model.h"
+
+#include <algorithm>
+
+namespace imapmesh::sim {
+namespace {
+
+std::string ReplicaName(int r) {
+  return "r" + std::to_string(r);
+}
+
+int Number(const Graph& graph, ReplicaIndex index) {
+  return std::stoi(graph.replica(index).name().substr(1));
+}
+
+}  // namespace
+
+// Who may receive what from whom, for one mailbox; by the runner's numbers.
+class Model::Reach {
+ public:
+  Reach(const Graph& graph, const std::string& mailbox) {
+    for (const ChangeKind kind : {ChangeKind::kAddition, ChangeKind::kFlags, ChangeKind::kDeletion}) {
+      for (int32_t from = 0; from < graph.replica_count(); ++from) {
+        for (int32_t to = 0; to < graph.replica_count(); ++to) {
+          const ReplicaIndex a(from), b(to);
+          if (from != to && graph.Reaches(a, b, mailbox, kind)) {
+            pairs_[static_cast<size_t>(kind)].insert({Number(graph, a), Number(graph, b)});
+          }
+        }
+      }
+    }
+    for (size_t e = 0; e < graph.edges().size(); ++e) {
+      const GraphEdge& edge = graph.edges()[e];
+      for (const bool from_a : {true, false}) {
+        const ReplicaIndex from = from_a ? edge.a : edge.b, to = from_a ? edge.b : edge.a;
+        bool all = true;
+        for (const ChangeKind kind : {ChangeKind::kAddition, ChangeKind::kFlags, ChangeKind::kDeletion}) {
+          all &= graph.Admits(EdgeIndex(static_cast<int32_t>(e)), from, mailbox, kind);
+        }
+        if (all) whole_.insert({Number(graph, from), Number(graph, to)});
+      }
+    }
+    for (bool moved = true; moved;) {
+      moved = false;
+      const auto pairs = whole_;
+      for (const auto& [a, b] : pairs) {
+        for (const auto& [c, d] : pairs) {
+          if (b == c && a != d) moved |= whole_.insert({a, d}).second;
+        }
+      }
+    }
+  }
+
+  bool operator()(int from, int to, ChangeKind kind) const {
+    return from == to || pairs_[static_cast<size_t>(kind)].contains({from, to});
+  }
+  // Whether everything passes both ways: then the two must be equal.
+  bool Equal(int a, int b) const { return whole_.contains({a, b}) && whole_.contains({b, a}); }
+
+ private:
+  std::set<std::pair<int, int>> pairs_[3];
+  std::set<std::pair<int, int>> whole_;
+};
+
+void Model::Added(int replica, const std::string& mailbox, const std::shared_ptr<const Content>& content,
+                  const Flags& flags) {
+  Fate& fate = fates_[{mailbox, content->number}];
+  fate.content = content;
+  ++fate.added[replica];
+  ++fate.there[replica];
+  fate.peak[replica] = std::max(fate.peak[replica], fate.there[replica]);
+  ++additions_;
+  ++now_;
+  for (const std::string& flag : flags) fate.flags[flag].push_back({now_, replica, true});
+}
+
+void Model::Removed(int replica, const std::string& mailbox, const Content& content, std::set<int> holders,
+                    bool known) {
+  Fate& fate = fates_[{mailbox, content.number}];
+  fate.removals.push_back({++now_, replica, std::move(holders), known});
+  --fate.there[replica];
+}
+
+void Model::FlagChanged(int replica, const std::string& mailbox, const Content& content, const std::string& flag,
+                        bool set) {
+  fates_[{mailbox, content.number}].flags[flag].push_back({++now_, replica, set});
+}
+
+void Model::RestoredAway(const std::string& mailbox, const Content& content, bool held_elsewhere) {
+  Fate& fate = fates_[{mailbox, content.number}];
+  fate.lost |= !held_elsewhere;
+  fate.flags_uncertain = true;
+}
+
+void Model::RestoredBack(int replica, const std::string& mailbox, const std::shared_ptr<const Content>& content,
+                         const Flags& flags) {
+  Fate& fate = fates_[{mailbox, content->number}];
+  fate.content = content;
+  ++fate.restored[replica];
+  fate.flags_uncertain = true;
+  ++now_;
+  for (const std::string& flag : flags) fate.flags[flag].push_back({now_, replica, true});
+}
+
+// At least as many as one replica was given to hold at once, less what was deleted where it could matter here.
+int64_t Model::Least(const Reach& reach, int replica, const Fate& fate) const {
+  if (fate.lost) return 0;
+  int64_t least = 0;
+  for (const auto& [from, count] : fate.peak) {
+    if (reach(from, replica, ChangeKind::kAddition)) least = std::max(least, count);
+  }
+  for (const Removal& removal : fate.removals) {
+    // Where deletions are kept, a copy that was here already stays; one that was still on its way may be stopped.
+    const bool passes = reach(removal.replica, replica, ChangeKind::kDeletion);
+    const bool stops = reach(removal.replica, replica, ChangeKind::kAddition) && !removal.holders.contains(replica);
+    if (passes || stops) --least;
+  }
+  return std::max<int64_t>(least, 0);
+}
+
+bool Model::CertainlyDeleted(const Graph& graph, const Reach& reach, int replica, const std::string& mailbox,
+                             const Fate& fate) const {
+  int64_t added = 0;
+  for (const auto& [from, count] : fate.added) added += count;
+  if (added != 1 || !fate.restored.empty()) return false;
+  const bool change_wins = graph.topology().policy().delete_vs_change() != v1::Policy::DELETE_WINS;
+  if (change_wins && !fate.flags.empty()) return false;
+  return std::any_of(fate.removals.begin(), fate.removals.end(), [&](const Removal& removal) {
+    const auto renumbered = renumbered_at_.find({removal.replica, mailbox});
+    const bool seen = removal.known && removal.at > state_lost_at_ &&
+                      (renumbered == renumbered_at_.end() || renumbered->second < removal.at);
+    return seen && reach(removal.replica, replica, ChangeKind::kDeletion);
+  });
+}
+
+// Flags that somebody took away from this content in another mailbox: a copy or a move may have gone with that.
+std::set<std::string> Model::TakenElsewhere(const Key& key) const {
+  std::set<std::string> taken;
+  for (const auto& [other, fate] : fates_) {
+    if (other.second != key.second || other.first == key.first) continue;
+    for (const auto& [flag, events] : fate.flags) {
+      if (std::any_of(events.begin(), events.end(), [](const FlagEvent& event) { return !event.set; }))
+        taken.insert(flag);
+    }
+  }
+  return taken;
+}
+
+void Model::AddFlags(const Reach& reach, int replica, const Key& key, const Fate& fate, checker::Bound& bound) const {
+  const std::set<std::string> taken_elsewhere = TakenElsewhere(key);
+  int64_t added = 0;
+  for (const auto& [from, count] : fate.added) added += count;
+  for (const auto& [flag, events] : fate.flags) {
+    bool allowed = false, always = false, one_place = true;
+    for (const FlagEvent& event : events) {
+      if (!reach(event.replica, replica, ChangeKind::kFlags)) continue;
+      allowed |= event.set;
+      always |= event.set;
+    }
+    for (const FlagEvent& event : events) {
+      always &= event.set;  // somebody took it away, somewhere
+      one_place &= event.replica == events.front().replica;
+    }
+    const bool certain = added == 1 && !taken_elsewhere.contains(flag) && fate.removals.empty() &&
+                         !fate.flags_uncertain && fate.restored.empty();
+    const bool reaches = reach(events.back().replica, replica, ChangeKind::kFlags);
+    // After a loss of the state, or without a base, flags of all sides are kept.
+    const bool last_counts = certain && one_place && reaches && state_lost_at_ == 0 && renumbered_at_.empty();
+    if (certain && always && allowed) {
+      bound.add_flags_required(flag);
+    } else if (last_counts && events.back().set) {
+      bound.add_flags_required(flag);
+    } else if (allowed && !(last_counts && !events.back().set)) {
+      bound.add_flags_allowed(flag);
+    }
+  }
+}
+
+void Model::AddBound(const Graph& graph, const Reach& reach, int replica, const Key& key, const Fate& fate,
+                     checker::History& history) const {
+  int64_t most = 0;
+  for (const auto& [from, count] : fate.added) most += reach(from, replica, ChangeKind::kAddition) ? count : 0;
+  for (const auto& [from, count] : fate.restored) most += reach(from, replica, ChangeKind::kAddition) ? count : 0;
+  checker::Bound& bound = *history.add_bounds();
+  bound.set_replica(ReplicaName(replica));
+  bound.set_mailbox(key.first);
+  bound.set_digest(std::to_string(key.second));
+  bound.set_min(Least(reach, replica, fate));
+  bound.set_deleted(CertainlyDeleted(graph, reach, replica, key.first, fate));
+  bound.set_max(bound.deleted() ? 0 : most);
+  bound.set_size(fate.content->bytes.size());
+  bound.set_internal_date(fate.content->internal_date);
+  AddFlags(reach, replica, key, fate, bound);
+  // A copy made by the server itself keeps what this replica's copy in another mailbox had, where nothing says
+  // otherwise.
+  for (const auto& [other, elsewhere] : fates_) {
+    if (other.second != key.second || other.first == key.first) continue;
+    for (const auto& [flag, events] : elsewhere.flags) {
+      for (const FlagEvent& event : events) {
+        const bool carried = event.set && reach(event.replica, replica, ChangeKind::kFlags);
+        if (carried && !fate.flags.contains(flag)) bound.add_flags_allowed(flag);
+      }
+    }
+  }
+}
+
+void Model::Expect(const Graph& graph, checker::History& history) const {
+  std::set<std::string> mailboxes;
+  for (const auto& [key, fate] : fates_) mailboxes.insert(key.first);
+  for (const std::string& mailbox : mailboxes) {
+    const Reach reach(graph, mailbox);
+    std::set<int> grouped;
+    for (int32_t i = 0; i < graph.replica_count(); ++i) {
+      const int replica = Number(graph, ReplicaIndex(i));
+      for (const auto& [key, fate] : fates_) {
+        if (key.first == mailbox) AddBound(graph, reach, replica, key, fate, history);
+      }
+      if (!grouped.insert(replica).second) continue;
+      checker::Group group;
+      group.add_replicas(ReplicaName(replica));
+      group.add_mailboxes(mailbox);
+      for (int32_t j = 0; j < graph.replica_count(); ++j) {
+        const int other = Number(graph, ReplicaIndex(j));
+        if (other == replica || !reach.Equal(replica, other)) continue;
+        group.add_replicas(ReplicaName(other));
+        grouped.insert(other);
+      }
+      if (group.replicas_size() > 1) *history.add_groups() = group;
+    }
+  }
+  for (int32_t i = 0; i < graph.replica_count(); ++i)
+    history.add_bounded_replicas(graph.replica(ReplicaIndex(i)).name());
+}
+
+}  // namespace imapmesh::sim

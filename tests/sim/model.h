@@ -1,0 +1,85 @@
+// What users did, and so what must hold at the end.
+//
+// The runner tells it of every action and of the faults that make knowledge uncertain; Expect turns that into bounds
+// for the checker. For one content in one mailbox: it must be wherever an addition reaches unless somebody deleted it;
+// it must be nowhere else; a deletion that the engine had the means to see must have its way. Where concurrent actions
+// or faults leave more than one outcome right, the bounds are wider. One thread.
+#ifndef IMAPMESH_TESTS_SIM_MODEL_H_
+#define IMAPMESH_TESTS_SIM_MODEL_H_
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "graph/graph.h"
+#include "tests/checker/history.pb.h"
+#include "tests/sim/account.h"
+
+namespace imapmesh::sim {
+
+class Model {
+ public:
+  void Added(int replica, const std::string& mailbox, const std::shared_ptr<const Content>& content,
+             const Flags& flags);
+  // `holders`: replicas that held as many copies as this one; `known`: the engine's state had this copy under this UID.
+  void Removed(int replica, const std::string& mailbox, const Content& content, std::set<int> holders, bool known);
+  void FlagChanged(int replica, const std::string& mailbox, const Content& content, const std::string& flag, bool set);
+
+  void StateLost() { state_lost_at_ = ++now_; }
+  void Renumbered(int replica, const std::string& mailbox) { renumbered_at_[{replica, mailbox}] = ++now_; }
+  // What a restored backup took away (with who else holds it), and what it brought back.
+  void RestoredAway(const std::string& mailbox, const Content& content, bool held_elsewhere);
+  void RestoredBack(int replica, const std::string& mailbox, const std::shared_ptr<const Content>& content,
+                    const Flags& flags);
+
+  // `graph` is the final one; replica r of the runner is named "r<r>".
+  void Expect(const Graph& graph, checker::History& history) const;
+  // Messages that users put somewhere, in all.
+  int64_t additions() const { return additions_; }
+
+ private:
+  struct Removal {
+    int64_t at = 0;
+    int replica = 0;
+    std::set<int> holders;
+    bool known = false;
+  };
+  struct FlagEvent {
+    int64_t at = 0;
+    int replica = 0;
+    bool set = false;
+  };
+  struct Fate {
+    std::shared_ptr<const Content> content;
+    std::map<int, int64_t> added;     // by replica
+    std::map<int, int64_t> there;     // added less removed: what users alone would have
+    std::map<int, int64_t> peak;      // the most that `there` was
+    std::map<int, int64_t> restored;  // copies that a backup brought back
+    std::vector<Removal> removals;
+    std::map<std::string, std::vector<FlagEvent>> flags;
+    bool lost = false;             // a backup took away the only copy
+    bool flags_uncertain = false;  // a backup turned flags back
+  };
+  using Key = std::pair<std::string, int64_t>;  // mailbox, content
+
+  class Reach;
+  void AddBound(const Graph& graph, const Reach& reach, int replica, const Key& key, const Fate& fate,
+                checker::History& history) const;
+  int64_t Least(const Reach& reach, int replica, const Fate& fate) const;
+  bool CertainlyDeleted(const Graph& graph, const Reach& reach, int replica, const std::string& mailbox,
+                        const Fate& fate) const;
+  std::set<std::string> TakenElsewhere(const Key& key) const;
+  void AddFlags(const Reach& reach, int replica, const Key& key, const Fate& fate, checker::Bound& bound) const;
+
+  std::map<Key, Fate> fates_;
+  std::map<std::pair<int, std::string>, int64_t> renumbered_at_;
+  int64_t state_lost_at_ = 0;
+  int64_t additions_ = 0;
+  int64_t now_ = 0;
+};
+
+}  // namespace imapmesh::sim
+
+#endif  // IMAPMESH_TESTS_SIM_MODEL_H_

@@ -1,0 +1,81 @@
+// The servers, the network between them and the daemon, and the users at work on the servers.
+//
+// run.cc owns one for each history and tells it which step comes next; what users do goes into the model as well. One
+// thread.
+#ifndef IMAPMESH_TESTS_SIM_WORLD_H_
+#define IMAPMESH_TESTS_SIM_WORLD_H_
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "tests/checker/history.pb.h"
+#include "tests/sim/history.h"
+#include "tests/sim/model.h"
+#include "tests/sim/network.h"
+#include "tests/sim/virtual_time.h"
+
+namespace imapmesh::sim {
+
+class World {
+ public:
+  using TraceSink = std::function<void(const std::string&)>;
+  World(const History& history, TraceSink trace);
+
+  VirtualTime& time() { return time_; }
+  Network& network() { return network_; }
+  Model& model() { return model_; }
+  uint64_t trace_hash() const { return trace_hash_; }
+  void Trace(const std::string& line);
+
+  // What users, servers and the network do; not what happens to the daemon.
+  void Do(const Step& step);
+  void AddSnapshots(checker::History& history);
+
+ private:
+  // A message that a step means.
+  struct Place {
+    int replica = 0;
+    std::string mailbox;
+    uint32_t uid = 0;
+    std::shared_ptr<const Content> content;
+  };
+
+  Account& account(int replica) { return network_.hosts()[static_cast<size_t>(replica)]->account; }
+  int Replica(uint32_t number) const { return static_cast<int>(number % static_cast<uint32_t>(network_size_)); }
+  std::string Mailbox(int replica, uint32_t number);
+  std::optional<Place> Message(int replica, uint32_t number);
+  std::shared_ptr<const Content> NewContent(uint32_t variant);
+  std::shared_ptr<const Content> Intern(std::string bytes);
+  void Put(int replica, const std::string& mailbox, const std::shared_ptr<const Content>& content, const Flags& flags);
+  void Remove(const Place& place);
+  bool KnownToEngine(const Place& place);
+  // Replicas that hold at least so many copies.
+  std::set<int> Holders(const std::string& mailbox, const Content& content, int64_t at_least);
+
+  void Deliver(const Step& step, int count);
+  void Redeliver(const Step& step);
+  void ChangeFlag(const Step& step, bool set);
+  void CopyOrMove(const Step& step, bool move);
+  void Renumber(const Step& step);
+  void Restore(int replica);
+
+  VirtualTime time_;
+  Network network_;
+  Model model_;
+  TraceSink trace_;
+  int network_size_ = 0;
+  uint64_t trace_hash_ = 1469598103934665603ULL;
+  std::map<std::string, std::shared_ptr<const Content>> contents_;
+  std::shared_ptr<const Content> last_;
+  std::map<int, Account::Backup> backups_;
+  std::set<int> restored_;  // nobody delivers there until the engine has looked
+};
+
+}  // namespace imapmesh::sim
+
+#endif  // IMAPMESH_TESTS_SIM_WORLD_H_
