@@ -153,7 +153,7 @@ class Coordinator : public Control {
   bool stopping_ = false;
   bool watching_ = false;
   bool settling_ = false;
-  Cancelled plan_cancelled_;  // of the Plan that runs; else null
+  Cancelled plan_cancelled_;   // of the Plan that runs; else null
   bool plan_due_ = false;      // a lane became empty
   bool pass_complete_ = true;  // the last one went to its end and skipped nothing
   int64_t operations_ = 0;

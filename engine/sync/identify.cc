@@ -54,9 +54,11 @@ Identification Identify(const Arrival& arrival, const std::vector<Candidate>& ca
   const bool certain = free.size() == 1 && IsExact(arrival, *free[0]) && arrival.has_message_id && !arrival.has_twin;
   if (certain) return {Verdict::kMatch, free[0]->message, {}, false};
 
-  // Where an incomparable one is looked for, the one that looks the same is it; else the arrival is a message of its own.
+  // Where an incomparable one is looked for, the one that looks the same is it; else the arrival is a message of its
+  // own.
   std::erase_if(free, [](const Candidate* candidate) { return IsIncomparable(candidate) && !candidate->lost_here; });
-  const bool found_again = free.size() == 1 && IsIncomparable(free[0]) && IsExact(arrival, *free[0]) && !arrival.has_twin;
+  const bool found_again =
+      free.size() == 1 && IsIncomparable(free[0]) && IsExact(arrival, *free[0]) && !arrival.has_twin;
   if (found_again) return {Verdict::kMatch, free[0]->message, {}, false};
   std::erase_if(free, IsIncomparable);
   if (free.empty()) return {};
