@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "engine/sync/identify.h"
+#include "engine/sync/content_digest.h"
 
 namespace imapmesh {
 namespace {
@@ -125,7 +125,7 @@ asio::awaitable<absl::StatusOr<Observation>> MemoryReplica::Observe(std::string 
     arrived.flags = flags;
     arrived.size = message.bytes.size();
     arrived.internal_date = message.date;
-    ContentDigest digest;
+    Sha256 digest;
     digest.Add(message.bytes.substr(0, message.bytes.find(' ')));
     arrived.header_digest = digest.Finish();
     arrived.has_message_id = true;
