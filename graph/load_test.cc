@@ -73,8 +73,8 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"PatternOfControlCharacters", WithTwo("edge { a: \"a\" b: \"b\"\n mailboxes { exclude: \"\\033[2J\" } }"),
              "t:5:14: edge[a:b].mailboxes.exclude: the pattern is no printable UTF-8, as mailbox names are; write it "
              "so"},
-        Case{"Interval", WithTwo("edge { a: \"a\" b: \"b\" interval_s: 60 }"),
-             "t:4:22: edge[a:b].interval_s: is not supported yet; remove it, changes are passed on at once"},
+        Case{"DeleteVsChange", WithTwo("edge { a: \"a\" b: \"b\" delete_vs_change: 7 }"),
+             "t:4:22: edge[a:b].delete_vs_change: is a number without meaning; use a name from graph/topology.proto"},
         Case{"NegativeInterval", WithTwo("edge { a: \"a\" b: \"b\" interval_s: -1 }"),
              "t:4:22: edge[a:b].interval_s: -1 seconds; use 0, which is at once"},
         Case{"EnumNumber", WithTwo("edge { a: \"a\" b: \"b\" direction: 7 }"),

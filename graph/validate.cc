@@ -171,10 +171,9 @@ class TopologyValidator {
       CheckEnum(place, "direction", v1::Edge::Direction_IsValid(edge.direction()));
       CheckEnum(place, "flags", v1::Edge::Flags_IsValid(edge.flags()));
       CheckEnum(place, "deletes", v1::Edge::Deletes_IsValid(edge.deletes()));
+      CheckEnum(place, "delete_vs_change", v1::Policy::DeleteVsChange_IsValid(edge.delete_vs_change()));
       if (edge.interval_s() < 0 || edge.interval_s() > kIntervalMaxS) {
         findings_.Error(place, "interval_s", absl::StrFormat("%d seconds; use 0, which is at once", edge.interval_s()));
-      } else if (edge.interval_s() > 0) {
-        findings_.Error(place, "interval_s", "is not supported yet; remove it, changes are passed on at once");
       }
       CheckPatterns(place, edge);
     }

@@ -87,6 +87,7 @@ absl::Status Coordinator::BuildReplicas(std::shared_ptr<const Graph> graph) {
   const size_t edges = graph->edges().size();
   mesh_.edge_paused.assign(edges, false);
   for (size_t e = 0; e < edges; ++e) mesh_.edge_paused[e] = graph->topology().edge(static_cast<int>(e)).paused();
+  mesh_.edge_opens.assign(edges, Duration(0));
   mesh_.edge_operations.assign(edges, 0);
   mesh_.edge_last_sync_unix_ms.assign(edges, 0);
   next_poll_.assign(mesh_.replicas.size(), Duration(0));
@@ -204,6 +205,7 @@ void Coordinator::RenewHope() {
   mesh_.refusals.clear();
   mesh_.mailbox_refusals.clear();
   mesh_.no_copy.clear();
+  mesh_.edge_opens.assign(mesh_.edge_opens.size(), Duration(0));  // who asks does not wait for an interval
   for (ReplicaSlot& slot : mesh_.replicas) {
     slot.look_due = true;
     slot.compare_due = true;

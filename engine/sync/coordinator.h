@@ -131,6 +131,8 @@ class Coordinator : public Control {
   asio::awaitable<void> StopWatchers();
   asio::awaitable<void> WatchTask(ReplicaIndex r);
   Duration UntilNextDue();
+  Duration UntilEdgesOpen();
+  void CloseEdges();
 
   asio::awaitable<absl::Status> Publish(bool syncing);
   RunReport MakeReport(const std::vector<ReplicaCounters>& before, const std::vector<int64_t>& operations_before,

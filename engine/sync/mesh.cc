@@ -35,8 +35,9 @@ std::shared_ptr<const MeshView> Mesh::View(bool ignore_downtime) const {
   auto view = std::make_shared<MeshView>();
   view->graph = graph;
   view->context.graph = graph.get();
-  view->context.edge_paused = edge_paused;
-  if (ignore_downtime) view->context.edge_paused.assign(edge_paused.size(), false);
+  for (size_t e = 0; e < edge_paused.size(); ++e) {
+    view->context.edge_paused.push_back(!ignore_downtime && IsClosed(e));
+  }
   view->context.deleted_flag = deleted_flag;
   view->context.exclusive = exclusive_keywords;
   for (const ReplicaSlot& slot : replicas) {

@@ -83,6 +83,7 @@ class Mesh {
   std::unique_ptr<StoreThread> store;
   std::vector<ReplicaSlot> replicas;
   std::vector<bool> edge_paused;
+  std::vector<Duration> edge_opens;  // engine time from which on an edge with interval_s carries again; 0: it is open
   std::vector<int64_t> edge_operations;
   std::vector<int64_t> edge_last_sync_unix_ms;
   std::map<std::string, MailboxEntry> mailboxes;
@@ -100,6 +101,8 @@ class Mesh {
 
   ReplicaSlot& slot(ReplicaIndex r) { return replicas[static_cast<size_t>(r.value)]; }
   const std::string& name(ReplicaIndex r) const { return graph->replica(r).name(); }
+  // Whether nothing flows along the edge now: it is paused, or waits for its interval.
+  bool IsClosed(size_t edge) const { return edge_paused[edge] || edge_opens[edge] > Duration(0); }
   bool IsUp(ReplicaIndex r) const { return replicas[static_cast<size_t>(r.value)].state == ReplicaState::kUp; }
 
   bool IsBusy(ReplicaIndex r) const { return replicas[static_cast<size_t>(r.value)].tasks > 0; }
