@@ -157,8 +157,12 @@ asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> ImapReplica::Look() 
     const absl::Status unselected = co_await imap::Unselect(session);
     if (!unselected.ok()) co_return Explain(unselected, "", "leaving the selected mailbox");
   }
+  const Duration asked = clock_.Now();
   const auto listed = co_await imap::ListStatus(session, "*");
   if (!listed.ok()) co_return Explain(listed.status(), "", "listing the mailboxes");
+  const double answered_ms = std::chrono::duration<double, std::milli>(clock_.Now() - asked).count();
+  const bool quickest = info_.round_trip_ms == 0 || answered_ms < info_.round_trip_ms;
+  if (quickest) info_.round_trip_ms = answered_ms;
   std::vector<MailboxStatus> statuses;
   mailboxes_listed_.clear();
   looked_.clear();

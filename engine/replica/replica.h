@@ -144,6 +144,7 @@ struct ServerInfo {
   std::vector<std::string> capabilities;
   bool can_push = false;  // NOTIFY
   int connections = 0;
+  double round_trip_ms = 0;  // of the quickest look so far, the server's own time included; 0: none yet
 };
 
 // Mailbox copies that are looked into together: their commands stay below what Session::Send asks for.

@@ -114,6 +114,7 @@ asio::awaitable<absl::Status> Coordinator::RunPlan(std::function<void(absl::Stat
   absl::Status status = co_await LookAndObserve();
   if (!status.ok() || *cancelled) {
     plan_cancelled_ = nullptr;
+    pass_complete_ = false;  // what was observed so far is work for the next round
     done(status.ok() ? absl::CancelledError("the plan was cancelled") : status);
     co_return status;
   }
