@@ -59,6 +59,7 @@ void ListingRecorder::Record(State& state) {
   const std::vector<MailboxStatus>& lines = listing_.lines;
   ListingMatch match = MatchListing(records, lines);
   Confirm(state, mine, match);
+  const bool other_account = IsOtherAccount(records, match);
   // First what is there under its new name, so that a name that became free can be had by another.
   for (size_t l = 0; l < lines.size(); ++l) {
     if (match.known[l]) Update(state, lines[l], copies_[mine[*match.known[l]]]);
@@ -68,11 +69,32 @@ void ListingRecorder::Record(State& state) {
                                     [&](size_t gone) { return copies_[mine[gone]].mailbox_name == "INBOX"; });
   if (doubtful) result_.doubtful.push_back(here_);
   for (const size_t gone : match.gone) {
-    if (!doubtful) Vanish(state, copies_[mine[gone]]);
+    if (doubtful) continue;
+    MailboxCopyRecord& record = copies_[mine[gone]];
+    Vanish(state, record);
+    if (!other_account) continue;
+    RejectMailboxDeletion(state, record.id);
+    record.gone = MailboxGone::kNo;
+    record.tombstone = false;
+    record.exists_stamp = Stamp(0);
   }
   for (size_t l = 0; l < lines.size(); ++l) {
     if (lines[l].selectable && !match.known[l]) Add(state, lines[l]);
   }
+}
+
+// A server that was restored from an older copy, or set up anew, lacks mailboxes that nobody deleted: they are put
+// back.
+bool ListingRecorder::IsOtherAccount(const std::vector<MailboxCopyRecord>& records, const ListingMatch& match) const {
+  for (size_t l = 0; l < listing_.lines.size(); ++l) {
+    if (!match.known[l] || !listing_.lines[l].status_known) continue;
+    const MailboxCopyRecord& record = records[*match.known[l]];
+    const bool inbox = record.mailbox_name == "INBOX" && record.uid_validity.value != 0;
+    if (WentBack(record, listing_.lines[l]) || (inbox && record.uid_validity != listing_.lines[l].uid_validity)) {
+      return true;
+    }
+  }
+  return false;
 }
 
 // A suspected rename is one if the new mailbox holds, under the same UIDs, what the one that is gone held.

@@ -56,6 +56,7 @@ class ListingRecorder {
   Stamp Now(State& state);
   void Record(State& state);
   void Confirm(State& state, const std::vector<size_t>& mine, ListingMatch& match);
+  bool IsOtherAccount(const std::vector<MailboxCopyRecord>& records, const ListingMatch& match) const;
   void Update(State& state, const MailboxStatus& line, MailboxCopyRecord& record);
   void Add(State& state, const MailboxStatus& line);
   void Vanish(State& state, MailboxCopyRecord& record);

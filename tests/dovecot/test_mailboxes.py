@@ -1,5 +1,7 @@
 """Mailboxes on real servers: their names, and what happens when they are made, renamed and deleted."""
 
+import shutil
+
 import mail
 from mesh import CONFLICTS, MeshTest
 
@@ -272,6 +274,28 @@ class Triangle(MeshTest):
         again = self.run_once(expect=CONFLICTS)
         self.assertEqual([replica["messages_appended"] for replica in again.report["replicas"]], [0, 0, 0], again)
         self.assertEqual(self.conflicts(), [("MAILBOX_GONE", "Home", True)])
+
+    def test_a_server_set_up_anew_deletes_nothing(self):
+        laptop = self.servers["laptop"]
+        laptop.stop()
+        shutil.rmtree(laptop.home / "Maildir")
+        laptop.start()
+        self.run_once()
+        self.check(self.expected)
+        self.assert_quiet(self.expected)
+
+    def test_a_mailbox_deleted_under_the_running_daemon(self):
+        daemon = self.daemon()
+        self.wait_for(lambda: self.client("--json", "status").get("converged"), "convergence")
+        self.accounts["laptop"].delete("Home")
+        self.wait_for(lambda: all("Home" not in account.mailboxes() for account in self.accounts.values()), "the deletion")
+        self.accounts["server"].rename("Work", "Job")
+        self.wait_for(lambda: all("Job/2023/Q1" in account.mailboxes() for account in self.accounts.values()), "the rename")
+        self.accounts["desktop"].subscribe("INBOX")
+        self.wait_for(lambda: all("INBOX" in account.subscriptions() for account in self.accounts.values()),
+                      "the subscription")
+        daemon.stop()
+        self.assertNotIn("rror", daemon.log())
 
     def test_the_brake_holds_many_small_mailboxes_at_once(self):
         with self.account("server") as account:
