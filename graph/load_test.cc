@@ -86,9 +86,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"MinMessages", WithTwo("edge { a: \"a\" b: \"b\" }\npolicy { brake { min_messages: -2 } }"),
              "t:5:18: policy.brake.min_messages: -2 is negative; use 0 or more"},
         Case{"PollInterval", WithTwo("edge { a: \"a\" b: \"b\" }\npolicy { poll_interval_s: 0 }"),
-             "t:5:10: policy.poll_interval_s: 0 seconds; use 1 to 604800"},
-        Case{"Ask", WithTwo("edge { a: \"a\" b: \"b\" }\npolicy { mailbox_deletes: ASK }"),
-             "t:5:10: policy.mailbox_deletes: ASK is not supported yet; use PROPAGATE or KEEP"}),
+             "t:5:10: policy.poll_interval_s: 0 seconds; use 1 to 604800"}),
     NameOf);
 
 INSTANTIATE_TEST_SUITE_P(

@@ -137,23 +137,11 @@ asio::awaitable<absl::Status> Coordinator::LoadState() {
   };
   auto loaded = co_await mesh_.store->Run(load);
   if (!loaded.ok()) co_return loaded.status();
-  std::map<ReplicaId, size_t> index;
-  for (size_t r = 0; r < loaded->replicas.size(); ++r) {
-    mesh_.replicas[r].id = loaded->replicas[r];
-    index[loaded->replicas[r]] = r;
-  }
+  for (size_t r = 0; r < loaded->replicas.size(); ++r) mesh_.replicas[r].id = loaded->replicas[r];
   for (size_t e = 0; e < loaded->paused.size(); ++e) {
     if (loaded->paused[e]) mesh_.edge_paused[e] = *loaded->paused[e] == "1";
   }
-  for (MailboxCopyRecord& record : loaded->copies) {
-    const auto replica = index.find(record.replica);
-    if (replica == index.end()) continue;
-    const bool selected = graph.Selects(ReplicaIndex(static_cast<int32_t>(replica->second)), record.mailbox_name);
-    if (!selected) continue;  // no longer part of the mesh there: it is not missed when it is not listed
-    MailboxEntry& entry = mesh_.Entry(record.mailbox_name);
-    entry.id = record.mailbox;
-    entry.copies[replica->second] = std::move(record);
-  }
+  mesh_.TakeMailboxes(std::move(loaded->copies));
   mesh_.deleted_flag = loaded->deleted;
   mesh_.exclusive_keywords = loaded->exclusive;
   co_return co_await LoadMemories(mesh_);

@@ -89,6 +89,7 @@ class Coordinator : public Control {
   asio::awaitable<absl::StatusOr<RoundOutcome>> Round();
   asio::awaitable<absl::Status> LookAndObserve();
   asio::awaitable<void> LookLane(ReplicaIndex r, std::shared_ptr<const Lane> lane, bool look);
+  asio::awaitable<void> QuietForRenames(ReplicaIndex r);
   asio::awaitable<void> ObserveDue(ReplicaIndex r);
   asio::awaitable<void> ObserveTask(ReplicaIndex r, std::vector<std::string> mailboxes, Permits& permits);
   asio::awaitable<absl::Status> PlanAndApply();

@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -46,6 +47,8 @@ struct ReplicaSlot {
   Duration last_progress{0};  // engine time
   int64_t last_look_unix_ms = 0;
   int64_t state_since_unix_ms = 0;
+  std::optional<std::vector<MailboxStatus>> listing;  // of the last look, until it is recorded
+  bool waits_for_quiet = false;  // its listing tells of renames, which are recorded while no other replica is at work
 };
 
 struct MailboxEntry {
@@ -91,6 +94,7 @@ class Mesh {
   std::map<std::pair<MessageId, MailboxCopyId>, Refusal> refusals;
   std::map<std::pair<int32_t, std::string>, Refusal> mailbox_refusals;  // (replica, mailbox): CREATE, SELECT…
   std::set<std::pair<MessageId, MailboxCopyId>> no_copy;                // a server-side copy failed: upload instead
+  std::map<int32_t, int64_t> pending_mailboxes;  // by edge: what is to be done to mailboxes themselves
   FlagId deleted_flag;
   std::vector<std::pair<FlagId, FlagId>> exclusive_keywords;
   Progress progress;
@@ -113,6 +117,9 @@ class Mesh {
   MailboxCopyRecord* FindCopy(ReplicaIndex r, const std::string& mailbox);
   // The entry for a mailbox, made when necessary (its id is set by the transaction that interns it).
   MailboxEntry& Entry(const std::string& mailbox);
+  // Replaces the table by what is recorded, as far as it belongs to the mesh; due mailboxes follow their new names. Of
+  // replicas that are not in `changed` (empty: of none) only the mailboxes' names are taken: they may be at work.
+  void TakeMailboxes(std::vector<MailboxCopyRecord> records, const std::set<ReplicaId>& changed = {});
   std::shared_ptr<const MeshView> View(bool ignore_downtime) const;
 
   // Takes a replica out after a failed call; what is unknown then stays in the intents. Only for outcome-unknown

@@ -88,11 +88,26 @@ asio::awaitable<void> Coordinator::ObserveTask(ReplicaIndex r, std::vector<std::
 
 asio::awaitable<void> Coordinator::LookLane(ReplicaIndex r, std::shared_ptr<const Lane> lane, bool look) {
   if (look) {
-    const absl::Status status = co_await LookAt(mesh_, r);
+    co_await LookAt(mesh_, r);
+    co_await QuietForRenames(r);
+    const absl::Status status = co_await RecordListing(mesh_, r);
     if (!status.ok()) lane_failure_ = status;
   }
   if (mesh_.IsUp(r) && lane_failure_.ok()) co_await ObserveDue(r);
   lane.reset();
+}
+
+// What other replicas have under way names mailboxes as they were called when it began. Those that wait here as well
+// have nothing under way.
+asio::awaitable<void> Coordinator::QuietForRenames(ReplicaIndex r) {
+  if (!TellsOfRenames(mesh_, r)) co_return;
+  mesh_.slot(r).waits_for_quiet = true;
+  const auto at_work = [&] {
+    return std::any_of(mesh_.replicas.begin(), mesh_.replicas.end(),
+                       [](const ReplicaSlot& slot) { return slot.tasks > 0 && !slot.waits_for_quiet; });
+  };
+  while (at_work() && !stopping_) co_await Sleep(*mesh_.clock, mesh_.executor, std::chrono::milliseconds(20));
+  mesh_.slot(r).waits_for_quiet = false;
 }
 
 asio::awaitable<void> Coordinator::ObserveDue(ReplicaIndex r) {
@@ -195,6 +210,11 @@ asio::awaitable<absl::Status> Coordinator::PlanAndApply() {
     PendingByEdge counted_before;
     CO_ASSIGN_OR_RETURN(pass_complete_, co_await Pass(mailboxes, true, counted_before));
   }
+  if (pass_complete_ && !stopping_) {
+    CO_ASSIGN_OR_RETURN(const int64_t deleted, co_await ApplyMailboxDeletions(mesh_));
+    operations_ += deleted;
+  }
+  for (const auto& [edge, count] : mesh_.pending_mailboxes) pending[edge].mailboxes += count;
   pending_ = std::move(pending);
   if (pass_complete_ && !AnyBusy()) plan_due_ = false;  // what its operations call for, the looks tell
   co_return lane_failure_;
