@@ -223,11 +223,17 @@ asio::awaitable<absl::Status> MemoryReplica::DeleteMailbox(std::string mailbox) 
   co_return absl::OkStatus();
 }
 
-asio::awaitable<absl::Status> MemoryReplica::RenameMailbox(std::string from, std::string to) {
+asio::awaitable<absl::StatusOr<bool>> MemoryReplica::MailboxExists(std::string local_name) {
+  CO_RETURN_IF_ERROR(co_await Command(0));
+  co_return boxes_.contains(local_name);
+}
+
+asio::awaitable<absl::StatusOr<bool>> MemoryReplica::RenameMailbox(std::string from, std::string to,
+                                                                   std::vector<std::string>) {
   CO_RETURN_IF_ERROR(co_await Command(0));
   boxes_[to] = std::move(boxes_[from]);
   boxes_.erase(from);
-  co_return absl::OkStatus();
+  co_return true;
 }
 
 asio::awaitable<absl::Status> MemoryReplica::Watch(std::function<void(std::vector<std::string>)> due) {

@@ -84,7 +84,10 @@ class MemoryReplica : public Replica {
   asio::awaitable<absl::Status> CreateMailbox(std::string mailbox, bool subscribe) override;
   asio::awaitable<absl::Status> Subscribe(std::string mailbox, bool subscribed) override;
   asio::awaitable<absl::Status> DeleteMailbox(std::string mailbox) override;
-  asio::awaitable<absl::Status> RenameMailbox(std::string from, std::string to) override;
+  asio::awaitable<absl::StatusOr<bool>> MailboxExists(std::string local_name) override;
+  asio::awaitable<absl::StatusOr<bool>> RenameMailbox(std::string from, std::string to,
+                                                      std::vector<std::string> subscribed) override;
+  void SetAliases(std::map<std::string, std::string>) override {}
   asio::awaitable<absl::Status> Watch(std::function<void(std::vector<std::string>)> due) override;
   asio::awaitable<void> KeepAlive() override { co_return; }
   void Close() override;
