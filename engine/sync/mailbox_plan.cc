@@ -231,13 +231,12 @@ class RenameOrder {
     for (size_t step = 0, steps = 4 * targets_.size(); step < steps; ++step) {
       const std::vector<MailboxRename> open = Open();
       if (open.empty()) break;
-      const auto free = std::find_if(open.begin(), open.end(), [&](const MailboxRename& rename) {
-        return !targets_.contains(rename.to) && !Within(rename.to, rename.from);
-      });
+      const auto free =
+          std::find_if(open.begin(), open.end(), [&](const MailboxRename& rename) { return IsFree(rename); });
       if (free != open.end()) {
         Do(*free);
       } else {
-        Do({open.front().from, kTemporaryName + std::to_string(commands_.size())});
+        SetAside(open);
       }
     }
     return std::move(commands_);
@@ -253,6 +252,22 @@ class RenameOrder {
     std::stable_sort(open.begin(), open.end(),
                      [](const MailboxRename& a, const MailboxRename& b) { return Depth(a.from) < Depth(b.from); });
     return open;
+  }
+
+  // Every new name is taken: the deepest mailbox, which takes no other along, makes room. None is set aside twice.
+  void SetAside(const std::vector<MailboxRename>& open) {
+    const auto aside = std::find_if(open.rbegin(), open.rend(), [](const MailboxRename& rename) {
+      return !rename.from.starts_with(kTemporaryName) || Depth(rename.from) > 0;
+    });
+    if (aside != open.rend()) Do({aside->from, kTemporaryName + std::to_string(commands_.size())});
+  }
+
+  // Whether the new name, and with it those of the children, is nobody's now.
+  bool IsFree(const MailboxRename& rename) const {
+    if (Within(rename.to, rename.from)) return false;
+    return std::none_of(targets_.begin(), targets_.end(), [&](const auto& mailbox) {
+      return Within(mailbox.first, rename.from) && targets_.contains(AfterRename(mailbox.first, rename));
+    });
   }
 
   // A name that a mailbox keeps is not free, nor is then the name of the one that wanted it.

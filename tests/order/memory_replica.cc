@@ -84,8 +84,9 @@ asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> MemoryReplica::Look(
   std::vector<MailboxStatus> statuses;
   for (const auto& [name, box] : boxes_) {
     MailboxStatus status;
-    status.mailbox = status.name_here = name;
+    status.mailbox = status.name_here = status.local_name = name;
     status.status_known = true;
+    status.subscribed = box.subscribed;
     status.uid_validity = kValidity;
     status.uid_next = Uid(box.uid_next);
     status.highest_modseq = ModSeq(box.modseq);
@@ -213,8 +214,10 @@ asio::awaitable<absl::Status> MemoryReplica::CreateMailbox(std::string mailbox, 
   co_return absl::OkStatus();
 }
 
-asio::awaitable<absl::Status> MemoryReplica::Subscribe(std::string, bool) {
-  co_return co_await Command(0);
+asio::awaitable<absl::Status> MemoryReplica::Subscribe(std::string mailbox, bool subscribed) {
+  CO_RETURN_IF_ERROR(co_await Command(0));
+  boxes_[mailbox].subscribed = subscribed;
+  co_return absl::OkStatus();
 }
 
 asio::awaitable<absl::Status> MemoryReplica::DeleteMailbox(std::string mailbox) {

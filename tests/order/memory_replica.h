@@ -99,6 +99,7 @@ class MemoryReplica : public Replica {
   struct Box {
     uint32_t uid_next = 1;
     uint64_t modseq = 1;
+    bool subscribed = false;
     std::map<uint32_t, Message> messages;
     std::map<uint32_t, uint64_t> expunged;  // UID to MODSEQ
   };
