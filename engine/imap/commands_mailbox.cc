@@ -183,6 +183,9 @@ asio::awaitable<absl::Status> RunOnMailbox(Session& session, std::string name, s
 }  // namespace
 
 std::string MailboxIdentityItem(const Session& session) {
+  // Cyrus 3.6 answers MAILBOXID within LIST with bytes that are none, and no IMAP.
+  const auto name = session.server_id().find("name");
+  if (name != session.server_id().end() && name->second.starts_with("Cyrus")) return "";
   if (session.HasCapability("OBJECTID")) return "MAILBOXID";
   return IdentityItem(session) == "X-GUID" ? "X-GUID" : "";
 }
