@@ -97,6 +97,7 @@ class Coordinator : public Control {
   asio::awaitable<void> Apply(std::shared_ptr<const Work> work, Lanes lanes, bool deletions);
   asio::awaitable<bool> Settle(std::set<ReplicaIndex> awaited, Duration patience, bool interruptible);
   bool ObserveAgain(const std::vector<MailboxCopyId>& with_intents);
+  bool ObservePartsAgain();
   bool ObservationIsDue() const;
   bool AnyBusy() const;
   // Until no lane has anything under way.
