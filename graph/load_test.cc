@@ -73,8 +73,8 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"PatternOfControlCharacters", WithTwo("edge { a: \"a\" b: \"b\"\n mailboxes { exclude: \"\\033[2J\" } }"),
              "t:5:14: edge[a:b].mailboxes.exclude: the pattern is no printable UTF-8, as mailbox names are; write it "
              "so"},
-        Case{"Interval", WithTwo("edge { a: \"a\" b: \"b\" interval_s: 60 }"),
-             "t:4:22: edge[a:b].interval_s: is not supported yet; remove it, changes are passed on at once"},
+        Case{"DeleteVsChange", WithTwo("edge { a: \"a\" b: \"b\" delete_vs_change: 7 }"),
+             "t:4:22: edge[a:b].delete_vs_change: is a number without meaning; use a name from graph/topology.proto"},
         Case{"NegativeInterval", WithTwo("edge { a: \"a\" b: \"b\" interval_s: -1 }"),
              "t:4:22: edge[a:b].interval_s: -1 seconds; use 0, which is at once"},
         Case{"EnumNumber", WithTwo("edge { a: \"a\" b: \"b\" direction: 7 }"),
@@ -86,9 +86,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"MinMessages", WithTwo("edge { a: \"a\" b: \"b\" }\npolicy { brake { min_messages: -2 } }"),
              "t:5:18: policy.brake.min_messages: -2 is negative; use 0 or more"},
         Case{"PollInterval", WithTwo("edge { a: \"a\" b: \"b\" }\npolicy { poll_interval_s: 0 }"),
-             "t:5:10: policy.poll_interval_s: 0 seconds; use 1 to 604800"},
-        Case{"Ask", WithTwo("edge { a: \"a\" b: \"b\" }\npolicy { mailbox_deletes: ASK }"),
-             "t:5:10: policy.mailbox_deletes: ASK is not supported yet; use PROPAGATE or KEEP"}),
+             "t:5:10: policy.poll_interval_s: 0 seconds; use 1 to 604800"}),
     NameOf);
 
 INSTANTIATE_TEST_SUITE_P(

@@ -171,10 +171,9 @@ class TopologyValidator {
       CheckEnum(place, "direction", v1::Edge::Direction_IsValid(edge.direction()));
       CheckEnum(place, "flags", v1::Edge::Flags_IsValid(edge.flags()));
       CheckEnum(place, "deletes", v1::Edge::Deletes_IsValid(edge.deletes()));
+      CheckEnum(place, "delete_vs_change", v1::Policy::DeleteVsChange_IsValid(edge.delete_vs_change()));
       if (edge.interval_s() < 0 || edge.interval_s() > kIntervalMaxS) {
         findings_.Error(place, "interval_s", absl::StrFormat("%d seconds; use 0, which is at once", edge.interval_s()));
-      } else if (edge.interval_s() > 0) {
-        findings_.Error(place, "interval_s", "is not supported yet; remove it, changes are passed on at once");
       }
       CheckPatterns(place, edge);
     }
@@ -210,9 +209,6 @@ class TopologyValidator {
     const Place place = root_.Nested("policy");
     CheckEnum(place, "delete_vs_change", v1::Policy::DeleteVsChange_IsValid(policy.delete_vs_change()));
     CheckEnum(place, "mailbox_deletes", v1::MailboxDeletePolicy::Value_IsValid(policy.mailbox_deletes()));
-    if (policy.mailbox_deletes() == v1::MailboxDeletePolicy::ASK) {
-      findings_.Error(place, "mailbox_deletes", "ASK is not supported yet; use PROPAGATE or KEEP");
-    }
     if (policy.has_poll_interval_s() && (policy.poll_interval_s() < 1 || policy.poll_interval_s() > kIntervalMaxS)) {
       findings_.Error(place, "poll_interval_s",
                       absl::StrFormat("%d seconds; use 1 to %d", policy.poll_interval_s(), kIntervalMaxS));

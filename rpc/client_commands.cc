@@ -197,7 +197,7 @@ int Client::Sync(const v1::SyncRequest& scope) {
   return ExitCode(report);
 }
 
-int Client::Plan() {
+int Client::Plan(bool explain) {
   grpc::ClientContext context;
   v1::PlanReply reply;
   const grpc::Status status = stub_->Plan(&context, v1::PlanRequest(), &reply);
@@ -205,7 +205,7 @@ int Client::Plan() {
   if (json_) {
     PrintJson(reply);
   } else {
-    out_ << PlanText(reply);
+    out_ << (explain ? ExplainedPlanText(reply) : PlanText(reply));
   }
   return kExitDone;
 }
@@ -238,6 +238,49 @@ int Client::Conflicts(bool open_only) {
     PrintJson(reply);
   } else {
     out_ << ConflictsText(reply);
+  }
+  return kExitDone;
+}
+
+int Client::ShowConflict(int64_t id) {
+  grpc::ClientContext context;
+  v1::ListConflictsRequest request;
+  request.set_id(id);
+  v1::ListConflictsReply reply;
+  const grpc::Status status = stub_->ListConflicts(&context, request, &reply);
+  if (!status.ok()) return Fail("conflicts show", status);
+  if (json_) {
+    PrintJson(reply);
+  } else {
+    for (const v1::Conflict& conflict : reply.conflicts()) out_ << ConflictText(conflict);
+  }
+  return kExitDone;
+}
+
+int Client::ResolveConflict(const v1::ResolveConflictRequest& request) {
+  grpc::ClientContext context;
+  v1::ResolveConflictReply reply;
+  const grpc::Status status = stub_->ResolveConflict(&context, request, &reply);
+  if (!status.ok()) return Fail("conflicts resolve", status);
+  if (json_) {
+    PrintJson(reply);
+  } else {
+    out_ << ConflictText(reply.conflict());
+  }
+  return kExitDone;
+}
+
+int Client::Trace(const std::string& message_id) {
+  grpc::ClientContext context;
+  v1::TraceMessageRequest request;
+  request.set_message_id(message_id);
+  v1::TraceMessageReply reply;
+  const grpc::Status status = stub_->TraceMessage(&context, request, &reply);
+  if (!status.ok()) return Fail("trace", status);
+  if (json_) {
+    PrintJson(reply);
+  } else {
+    out_ << TraceText(reply);
   }
   return kExitDone;
 }

@@ -33,9 +33,12 @@ class Client {
   int Status(bool watch);
   int Topology();
   int Sync(const v1::SyncRequest& scope);
-  int Plan();
+  int Plan(bool explain);
   int Events();
   int Conflicts(bool open_only);
+  int ShowConflict(int64_t id);
+  int ResolveConflict(const v1::ResolveConflictRequest& request);
+  int Trace(const std::string& message_id);
   int Pause(const std::string& edge);
   int Resume(const std::string& edge);
   int Reload();

@@ -22,6 +22,10 @@ struct Arguments {
   v1::SyncRequest scope;
   bool watch = false;
   bool open_only = false;
+  bool explain = false;
+  std::string message_id;
+  int64_t conflict = 0;
+  v1::ResolveConflictRequest resolve;
 };
 
 int WithDaemon(const Arguments& arguments, const std::function<int(Client&)>& command) {
@@ -71,8 +75,42 @@ void AddWatchingCommands(CLI::App& app, Arguments& arguments, std::function<int(
   status->callback([&] {
     chosen = [&] { return WithDaemon(arguments, [&](Client& client) { return client.Status(arguments.watch); }); };
   });
-  app.add_subcommand("plan", "What would be done; changes nothing")->callback(run(&Client::Plan));
+  CLI::App* plan = app.add_subcommand("plan", "What would be done; changes nothing");
+  plan->add_flag("--explain", arguments.explain, "Wave by wave, edge by edge, each operation with its reason");
+  plan->callback([&] {
+    chosen = [&] { return WithDaemon(arguments, [&](Client& client) { return client.Plan(arguments.explain); }); };
+  });
   app.add_subcommand("events", "Streams what happens")->callback(run(&Client::Events));
+  CLI::App* trace = app.add_subcommand("trace", "Where a message is on every replica, and why not where it is not");
+  trace->add_option("MESSAGE-ID", arguments.message_id, "With or without angle brackets")->required();
+  trace->callback([&] {
+    chosen = [&] { return WithDaemon(arguments, [&](Client& client) { return client.Trace(arguments.message_id); }); };
+  });
+}
+
+// Exactly one of them.
+void AddDecisions(CLI::App& resolve, v1::ResolveConflictRequest& request) {
+  using Request = v1::ResolveConflictRequest;
+  CLI::App* decision = resolve.add_option_group("decision", "one of");
+  decision->add_option_function<std::string>(
+      "--keep",
+      [&request](const std::string& replica) {
+        request.set_decision(Request::KEEP);
+        request.set_replica(replica);
+      },
+      "The side of this replica wins");
+  const auto flag = [&](const char* name, Request::Decision decided, const char* help) {
+    decision->add_flag_callback(
+        name, [&request, decided] { request.set_decision(decided); }, help);
+  };
+  flag("--delete", Request::DELETE, "The message goes, on all replicas");
+  flag("--restore", Request::RESTORE, "It stays, and comes back where it is missing");
+  flag("--approve", Request::APPROVE, "What the brake holds goes on");
+  flag("--reject", Request::REJECT, "What the brake holds is undone");
+  decision->require_option(1);
+}
+
+void AddConflictCommands(CLI::App& app, Arguments& arguments, std::function<int()>& chosen) {
   CLI::App* conflicts = app.add_subcommand("conflicts", "The recorded conflicts");
   conflicts->require_subcommand(0, 1);
   const auto list = [&] {
@@ -81,8 +119,28 @@ void AddWatchingCommands(CLI::App& app, Arguments& arguments, std::function<int(
     };
   };
   conflicts->add_flag("--open", arguments.open_only, "Only those that wait for a decision");
-  conflicts->callback(list);
   conflicts->add_subcommand("list", "Lists them")->fallthrough();
+  CLI::App* show = conflicts->add_subcommand("show", "All that is known of one, and what can be decided");
+  CLI::App* resolve = conflicts->add_subcommand("resolve", "Decides one; carried out on all replicas");
+  for (CLI::App* command : {show, resolve}) {
+    command->fallthrough();
+    command->add_option("ID", arguments.conflict, "Of the conflict")->required()->check(CLI::PositiveNumber);
+  }
+  AddDecisions(*resolve, arguments.resolve);
+  conflicts->callback([&, show, resolve, list] {
+    if (show->parsed()) {
+      chosen = [&] {
+        return WithDaemon(arguments, [&](Client& each) { return each.ShowConflict(arguments.conflict); });
+      };
+    } else if (resolve->parsed()) {
+      arguments.resolve.set_id(arguments.conflict);
+      chosen = [&] {
+        return WithDaemon(arguments, [&](Client& client) { return client.ResolveConflict(arguments.resolve); });
+      };
+    } else {
+      list();
+    }
+  });
 }
 
 void AddSteeringCommands(CLI::App& app, Arguments& arguments, std::function<int()>& chosen) {
@@ -125,6 +183,7 @@ int Main(int argc, char** argv) {
   app.fallthrough();  // --json and --address also after the command
   AddTopologyCommands(app, arguments, chosen);
   AddWatchingCommands(app, arguments, chosen);
+  AddConflictCommands(app, arguments, chosen);
   AddSteeringCommands(app, arguments, chosen);
   try {
     app.parse(argc, argv);

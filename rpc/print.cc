@@ -14,16 +14,6 @@ namespace {
 constexpr double kPlainInterval = 5;  // seconds between lines where nothing can be redrawn
 constexpr double kRateWindow = 10;    // seconds that a rate is taken over
 
-std::string Count(int64_t number) {
-  std::string digits = std::to_string(number < 0 ? -number : number);
-  for (size_t i = digits.size(); i > 3;) digits.insert(i -= 3, ",");
-  return number < 0 ? "-" + digits : digits;
-}
-
-std::string Plural(int64_t number, const char* noun) {
-  return Count(number) + " " + noun + (number == 1 ? "" : "s");
-}
-
 char32_t CodePoint(std::string_view text, size_t length) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
   if (length == 1) return byte(0);
@@ -58,7 +48,8 @@ std::string StateName(v1::EdgeStatus::State state) {
 }
 
 std::string ReplicasTable(const v1::GetStatusReply& status) {
-  Table table({"REPLICA", "STATE", "LAG", "MAILBOXES", "MESSAGES", "SERVER", "LAST ERROR"});
+  Table table({"REPLICA", "STATE", "LAG", "MAILBOXES", "MESSAGES", "SERVER", "CONNECTIONS", "ROUND TRIP", "SENT",
+               "RECEIVED", "LAST ERROR"});
   for (const v1::ReplicaStatus& replica : status.replicas()) {
     std::string server = replica.server_software();
     if (!replica.tier().empty()) server += " (" + replica.tier() + (replica.pushes() ? ", pushes)" : ", polled)");
@@ -67,20 +58,25 @@ std::string ReplicasTable(const v1::GetStatusReply& status) {
       error += "; next attempt " + TimeText(replica.next_attempt_unix_ms());
     }
     table.Add({replica.name(), StateName(replica.state()), replica.lag_s() > 0 ? SecondsText(replica.lag_s()) : "-",
-               Count(replica.mailboxes()), Count(replica.messages()), server, error});
+               CountText(replica.mailboxes()), CountText(replica.messages()), server, CountText(replica.connections()),
+               replica.round_trip_ms() > 0 ? absl::StrFormat("%.1f ms", replica.round_trip_ms()) : "-",
+               BytesText(replica.counters().bytes_sent()), BytesText(replica.counters().bytes_received()), error});
   }
   return table.Text();
 }
 
 std::string EdgesTable(const v1::GetStatusReply& status) {
-  Table table({"EDGE", "STATE", "PENDING", "DONE", "LAST SYNC", "LAST ERROR"});
+  Table table({"EDGE", "STATE", "PENDING", "LAG", "DONE", "LAST SYNC", "LAST ERROR"});
   for (const v1::EdgeStatus& edge : status.edges()) {
-    std::string pending = Count(edge.pending());
+    std::string pending = CountText(edge.pending());
     if (edge.pending() > 0) {
       pending += absl::StrFormat(" (%d new, %d flags, %d deleted, %d mailboxes)", edge.pending_additions(),
                                  edge.pending_flags(), edge.pending_deletions(), edge.pending_mailboxes());
     }
-    table.Add({edge.edge(), StateName(edge.state()), pending, Count(edge.operations()),
+    const int64_t waits_ms = status.generated_unix_ms() - edge.oldest_pending_unix_ms();
+    const bool lags = edge.oldest_pending_unix_ms() > 0 && waits_ms > 0;
+    table.Add({edge.edge(), StateName(edge.state()), pending,
+               lags ? SecondsText(static_cast<double>(waits_ms) / 1000) : "-", CountText(edge.operations()),
                TimeText(edge.last_sync_unix_ms()), edge.last_error()});
   }
   return table.Text();
@@ -96,7 +92,7 @@ std::string MailboxesTable(const v1::GetStatusReply& status) {
     for (const v1::ReplicaStatus& replica : status.replicas()) {
       std::string cell = "-";
       for (const v1::MailboxCopyStatus& copy : mailbox.copies()) {
-        if (copy.replica() == replica.name()) cell = Count(copy.messages()) + (copy.in_sync() ? "" : " *");
+        if (copy.replica() == replica.name()) cell = CountText(copy.messages()) + (copy.in_sync() ? "" : " *");
       }
       row.push_back(cell);
     }
@@ -124,6 +120,16 @@ std::string ProblemsText(const v1::GetStatusReply& status) {
 }
 
 }  // namespace
+
+std::string CountText(int64_t number) {
+  std::string digits = std::to_string(number < 0 ? -number : number);
+  for (size_t i = digits.size(); i > 3;) digits.insert(i -= 3, ",");
+  return number < 0 ? "-" + digits : digits;
+}
+
+std::string PluralText(int64_t number, const char* noun) {
+  return CountText(number) + " " + noun + (number == 1 ? "" : "s");
+}
 
 size_t DisplayWidth(std::string_view text) {
   size_t width = 0;
@@ -191,65 +197,33 @@ std::string TimeText(int64_t unix_ms) {
 std::string StatusText(const v1::GetStatusReply& status) {
   const char* state = status.syncing() ? "syncing" : status.converged() ? "converged" : "not converged";
   std::string text = absl::StrFormat("%s: %s at %s, %s, %s open\n\n", Printable(status.topology_name()), state,
-                                     TimeText(status.generated_unix_ms()), Plural(status.rounds(), "round"),
-                                     Plural(status.conflicts_open(), "conflict"));
+                                     TimeText(status.generated_unix_ms()), PluralText(status.rounds(), "round"),
+                                     PluralText(status.conflicts_open(), "conflict"));
   text += ReplicasTable(status) + "\n" + EdgesTable(status) + MailboxesTable(status) + ProblemsText(status);
-  return text;
-}
-
-std::string PlanText(const v1::PlanReply& plan) {
-  if (plan.items().empty()) return "Nothing is pending.\n";
-  Table table({"WAVE", "EDGE", "OPERATION", "AT", "MAILBOX", "MESSAGE", "SIZE", "DETAIL", "WHY"});
-  for (const v1::PlanItem& item : plan.items()) {
-    std::string message = item.message_id();
-    if (message.empty() && item.message() > 0) message = "#" + std::to_string(item.message());
-    table.Add({std::to_string(item.wave()), item.edge(), item.operation(), item.target(), item.mailbox(), message,
-               item.bytes() > 0 ? BytesText(item.bytes()) : "", item.detail(), item.rule()});
-  }
-  std::string text = table.Text() + Plural(plan.total(), "operation");
-  if (plan.total() > plan.items_size()) text += ", the first " + Count(plan.items_size()) + " shown";
-  return text + ".\n";
-}
-
-std::string ConflictsText(const v1::ListConflictsReply& conflicts) {
-  if (conflicts.conflicts().empty()) return "No conflicts.\n";
-  std::string text;
-  for (const v1::Conflict& conflict : conflicts.conflicts()) {
-    text += absl::StrFormat("%d  %s  %s  %s  %s\n", conflict.id(), conflict.open() ? "OPEN" : "resolved",
-                            Printable(conflict.kind()), TimeText(conflict.observed_unix_ms()),
-                            Printable(conflict.mailbox()));
-    if (!conflict.subject().empty() || !conflict.message_id().empty()) {
-      text += absl::StrFormat("    %s %s\n", Printable(conflict.subject()), Printable(conflict.message_id()));
-    }
-    const auto side = [&](const std::string& replica, const std::string& change) {
-      if (!replica.empty()) text += absl::StrFormat("    %s: %s\n", Printable(replica), Printable(change));
-    };
-    side(conflict.replica_a(), conflict.change_a());
-    side(conflict.replica_b(), conflict.change_b());
-    text += absl::StrFormat("    %s: %s\n", Printable(conflict.policy()), Printable(conflict.outcome()));
-  }
   return text;
 }
 
 std::string ReportText(const v1::SyncReport& report) {
   std::string text = absl::StrFormat("%s in %s, %s", report.converged() ? "Converged" : "Not converged",
-                                     SecondsText(report.wall_s()), Plural(report.rounds(), "round"));
-  if (report.refused() > 0) text += ", " + Plural(report.refused(), "refused operation");
-  if (report.conflicts_resolved() > 0) text += ", " + Plural(report.conflicts_resolved(), "conflict") + " resolved";
+                                     SecondsText(report.wall_s()), PluralText(report.rounds(), "round"));
+  if (report.refused() > 0) text += ", " + PluralText(report.refused(), "refused operation");
+  if (report.conflicts_resolved() > 0) text += ", " + PluralText(report.conflicts_resolved(), "conflict") + " resolved";
   if (report.conflicts_open() > 0) {
-    text += ", " + Plural(report.conflicts_open(), "conflict") + " open (imapmesh conflicts)";
+    text += ", " + PluralText(report.conflicts_open(), "conflict") + " open (imapmesh conflicts)";
   }
   text += "\n";
   Table replicas({"REPLICA", "ADDED", "FLAGGED", "EXPUNGED", "FETCHED", "SENT", "RECEIVED", "ERROR"});
   for (const v1::SyncReportReplica& replica : report.replicas()) {
     const std::string error = replica.reachable() ? replica.last_error() : "unreachable: " + replica.last_error();
-    replicas.Add({replica.name(), Count(replica.messages_appended() + replica.messages_copied_server_side()),
-                  Count(replica.flags_changed()), Count(replica.messages_expunged()), Count(replica.messages_fetched()),
-                  BytesText(replica.bytes_sent()), BytesText(replica.bytes_received()), error});
+    replicas.Add({replica.name(), CountText(replica.messages_appended() + replica.messages_copied_server_side()),
+                  CountText(replica.flags_changed()), CountText(replica.messages_expunged()),
+                  CountText(replica.messages_fetched()), BytesText(replica.bytes_sent()),
+                  BytesText(replica.bytes_received()), error});
   }
   Table edges({"EDGE", "STATE", "OPERATIONS", "PENDING"});
   for (const v1::SyncReportEdge& edge : report.edges()) {
-    edges.Add({edge.a() + ":" + edge.b(), StateName(edge.state()), Count(edge.operations()), Count(edge.pending())});
+    edges.Add(
+        {edge.a() + ":" + edge.b(), StateName(edge.state()), CountText(edge.operations()), CountText(edge.pending())});
   }
   return text + replicas.Text() + edges.Text();
 }
@@ -288,8 +262,8 @@ std::string ProgressDisplay::EdgeLine(const v1::EdgeProgress& edge, double elaps
   samples.push_back({elapsed_s, edge.messages_done(), edge.bytes_done()});
   while (samples.size() > 2 && samples.front().elapsed_s < elapsed_s - kRateWindow) samples.pop_front();
   std::string line =
-      absl::StrFormat("%s  %s of %s messages, %s of %s", name, Count(edge.messages_done()),
-                      Count(edge.messages_total()), BytesText(edge.bytes_done()), BytesText(edge.bytes_total()));
+      absl::StrFormat("%s  %s of %s messages, %s of %s", name, CountText(edge.messages_done()),
+                      CountText(edge.messages_total()), BytesText(edge.bytes_done()), BytesText(edge.bytes_total()));
   const double seconds = elapsed_s - samples.front().elapsed_s;
   if (seconds < 0.5) return line;
   const double bytes_rate = static_cast<double>(edge.bytes_done() - samples.front().bytes) / seconds;

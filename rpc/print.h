@@ -19,14 +19,19 @@ namespace imapmesh {
 
 std::string StatusText(const v1::GetStatusReply& status);
 std::string PlanText(const v1::PlanReply& plan);
+std::string ExplainedPlanText(const v1::PlanReply& plan);  // wave by wave, edge by edge, each operation with its reason
 std::string ConflictsText(const v1::ListConflictsReply& conflicts);
+std::string ConflictText(const v1::Conflict& conflict);  // one, with everything known and what can be decided
+std::string TraceText(const v1::TraceMessageReply& trace);
 std::string ReportText(const v1::SyncReport& report);
 std::string TopologyText(const v1::GetTopologyReply& topology);
 std::string EventLine(const v1::Event& event);  // without line break
 
-std::string BytesText(int64_t bytes);     // "1.2 MB"
-std::string SecondsText(double seconds);  // "0.4 s", "3:07", "2:03:00"
-std::string TimeText(int64_t unix_ms);    // local time, "never" for 0
+std::string BytesText(int64_t bytes);                      // "1.2 MB"
+std::string SecondsText(double seconds);                   // "0.4 s", "3:07", "2:03:00"
+std::string TimeText(int64_t unix_ms);                     // local time, "never" for 0
+std::string CountText(int64_t number);                     // "12,345"
+std::string PluralText(int64_t number, const char* noun);  // "1 conflict", "2 conflicts"
 
 // Columns a terminal needs for UTF-8 text.
 size_t DisplayWidth(std::string_view text);

@@ -74,6 +74,100 @@ TEST(Progress, SaysNothingOfRatesBeforeThereIsOne) {
   EXPECT_EQ(lines[1], "laptop:server  0 of 10,000 messages, 0 B of 40.0 MB");
 }
 
+TEST(Conflict, ShowsBothSidesAndTheCommandsThatDecideIt) {
+  v1::Conflict conflict;
+  conflict.set_id(12);
+  conflict.set_kind("DELETE_VS_CHANGE");
+  conflict.set_subject("\x1b]0;owned\x07 hello");
+  conflict.set_replica_a("laptop");
+  conflict.set_change_a("deleted");
+  conflict.set_replica_b("server");
+  conflict.set_change_b("flagged");
+  conflict.set_open(true);
+  conflict.add_choices(v1::ResolveConflictRequest::KEEP);
+  conflict.add_choices(v1::ResolveConflictRequest::DELETE);
+  const std::string text = ConflictText(conflict);
+  EXPECT_NE(text.find("Conflict 12: DELETE_VS_CHANGE, OPEN"), std::string::npos) << text;
+  EXPECT_NE(text.find("laptop: deleted"), std::string::npos) << text;
+  EXPECT_NE(text.find("imapmesh conflicts resolve 12 --keep REPLICA | --delete\n"), std::string::npos) << text;
+  EXPECT_EQ(text.find('\x1b'), std::string::npos) << "a subject commands no terminal";
+  conflict.set_open(false);
+  EXPECT_EQ(ConflictText(conflict).find("conflicts resolve"), std::string::npos) << "decided is decided";
+}
+
+TEST(Trace, TellsPresenceReasonAndHistory) {
+  v1::TraceMessageReply reply;
+  v1::TracedMessage& message = *reply.add_messages();
+  message.set_message_id("<1@example.org>");
+  message.set_mailbox("INBOX");
+  message.set_size(4'000);
+  v1::TracedCopy& there = *message.add_copies();
+  there.set_replica("laptop");
+  there.set_present(true);
+  there.set_uid(17);
+  there.add_flags("\\Seen");
+  there.set_because("arrived here");
+  v1::TracedCopy& absent = *message.add_copies();
+  absent.set_replica("server");
+  absent.set_because("edge laptop:server is paused");
+  v1::TracedStep& step = *message.add_history();
+  step.set_replica("laptop");
+  step.set_what("APPEND");
+  step.set_edge("desktop:laptop");
+  const std::string text = TraceText(reply);
+  EXPECT_NE(text.find("<1@example.org> in INBOX, 4.0 kB"), std::string::npos) << text;
+  EXPECT_NE(text.find("laptop   yes    17   \\Seen"), std::string::npos) << text;
+  EXPECT_NE(text.find("edge laptop:server is paused"), std::string::npos) << text;
+  EXPECT_NE(text.find("laptop  APPEND along desktop:laptop"), std::string::npos) << text;
+}
+
+TEST(Plan, ExplainedGroupsWavesAndEdgesAndCountsBytes) {
+  v1::PlanReply plan;
+  plan.set_total(2);
+  for (const int64_t wave : {2, 1}) {
+    v1::PlanItem& item = *plan.add_items();
+    item.set_wave(wave);
+    item.set_edge(wave == 1 ? "a:b" : "b:c");
+    item.set_operation("APPEND");
+    item.set_source("a");
+    item.set_target(wave == 1 ? "b" : "c");
+    item.set_mailbox("INBOX");
+    item.set_message_id("<1@example.org>");
+    item.set_bytes(4'000);
+    item.set_rule("held by a, missing here");
+    item.set_stamp(9);
+    item.set_distance(wave);
+    item.set_via(wave == 1 ? "a" : "b");
+    item.set_path_cost(11 * wave);
+    item.set_body_from("a");
+    item.add_holders("a");
+    item.set_fetch_bytes(wave == 1 ? 4'000 : 0);
+  }
+  const std::string text = ExplainedPlanText(plan);
+  const size_t first =
+      text.find("Wave 1\n  a:b: 1 operation, 4.0 kB\n    APPEND at b: INBOX <1@example.org>, 4.0 kB\n");
+  const size_t second = text.find("Wave 2\n  b:c: 1 operation");
+  EXPECT_NE(first, std::string::npos) << text;
+  EXPECT_LT(first, second) << text;
+  EXPECT_NE(text.find("because: held by a, missing here; 2 edges from a by way of b, path cost 22, none cheaper; "
+                      "holders, cheapest first: a; change 9"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("2 operations; bodies: 4.0 kB to fetch, 8.0 kB to upload."), std::string::npos) << text;
+}
+
+TEST(Plan, ExplainedPutsDeletionsAfterAllElse) {
+  v1::PlanReply plan;
+  for (const char* operation : {"EXPUNGE", "APPEND"}) {
+    v1::PlanItem& item = *plan.add_items();
+    item.set_wave(operation[0] == 'E' ? 1 : 2);
+    item.set_edge("a:b");
+    item.set_operation(operation);
+  }
+  const std::string text = ExplainedPlanText(plan);
+  EXPECT_LT(text.find("Wave 2\n"), text.find("Wave 1 of deletions\n")) << text;
+}
+
 TEST(Report, NamesUnreachableReplicasAndOpenConflicts) {
   v1::SyncReport report;
   report.set_conflicts_open(2);

@@ -138,22 +138,48 @@ grpc::ServerUnaryReactor* CoordinatorService::ListConflicts(grpc::CallbackServer
     call->Answer(TooManyOrders(), nullptr);
     return call.get();
   }
+  const int64_t id = request->id();
   control_.ListConflicts(request->open_only(),
-                         [call, ticket](const absl::StatusOr<std::vector<ConflictReport>>& conflicts) {
-                           call->Answer(conflicts.status(), [&](v1::ListConflictsReply& filled) {
-                             for (const ConflictReport& conflict : *conflicts)
-                               ToProto(conflict, *filled.add_conflicts());
+                         [call, ticket, id](const absl::StatusOr<std::vector<ConflictReport>>& conflicts) {
+                           absl::Status status = conflicts.status();
+                           std::vector<const ConflictReport*> chosen;
+                           for (size_t i = 0; status.ok() && i < conflicts->size(); ++i) {
+                             if (id == 0 || (*conflicts)[i].id == id) chosen.push_back(&(*conflicts)[i]);
+                           }
+                           if (status.ok() && id != 0 && chosen.empty()) {
+                             status = Error(absl::StatusCode::kNotFound, "there is no conflict %d", id);
+                           }
+                           call->Answer(status, [&](v1::ListConflictsReply& filled) {
+                             for (const ConflictReport* conflict : chosen) ToProto(*conflict, *filled.add_conflicts());
                            });
                          });
   return call.get();
 }
 
 grpc::ServerUnaryReactor* CoordinatorService::ResolveConflict(grpc::CallbackServerContext* /*context*/,
-                                                              const v1::ResolveConflictRequest* /*request*/,
+                                                              const v1::ResolveConflictRequest* request,
                                                               v1::ResolveConflictReply* reply) {
   const auto call = UnaryCall<v1::ResolveConflictReply>::Start(reply);
-  call->Answer(absl::UnimplementedError("this version cannot resolve conflicts yet; ListConflicts shows them"),
-               nullptr);
+  const auto ticket = orders_.Take();
+  const auto decision = FromProto(request->decision());
+  const bool keep = decision == Decision::kKeep;
+  absl::Status status;
+  if (ticket == nullptr) {
+    status = TooManyOrders();
+  } else if (!decision) {
+    status = absl::InvalidArgumentError("no decision is given: KEEP, DELETE, RESTORE, APPROVE or REJECT");
+  } else if (keep != !request->replica().empty()) {
+    status = absl::InvalidArgumentError("KEEP, and only KEEP, names the replica whose side wins");
+  }
+  if (!status.ok()) {
+    call->Answer(status, nullptr);
+    return call.get();
+  }
+  control_.Resolve(
+      request->id(), *decision, request->replica(), [call, ticket](const absl::StatusOr<ConflictReport>& resolved) {
+        call->Answer(resolved.status(),
+                     [&](v1::ResolveConflictReply& filled) { ToProto(*resolved, *filled.mutable_conflict()); });
+      });
   return call.get();
 }
 
@@ -192,10 +218,19 @@ grpc::ServerUnaryReactor* CoordinatorService::ReloadTopology(grpc::CallbackServe
 }
 
 grpc::ServerUnaryReactor* CoordinatorService::TraceMessage(grpc::CallbackServerContext* /*context*/,
-                                                           const v1::TraceMessageRequest* /*request*/,
+                                                           const v1::TraceMessageRequest* request,
                                                            v1::TraceMessageReply* reply) {
   const auto call = UnaryCall<v1::TraceMessageReply>::Start(reply);
-  call->Answer(absl::UnimplementedError("this version cannot trace messages yet"), nullptr);
+  const auto ticket = orders_.Take();
+  if (ticket == nullptr) {
+    call->Answer(TooManyOrders(), nullptr);
+    return call.get();
+  }
+  control_.Trace(request->message_id(), [call, ticket](const absl::StatusOr<std::vector<TracedMessage>>& messages) {
+    call->Answer(messages.status(), [&](v1::TraceMessageReply& filled) {
+      for (const TracedMessage& message : *messages) ToProto(message, *filled.add_messages());
+    });
+  });
   return call.get();
 }
 

@@ -502,14 +502,62 @@ TEST_F(ServiceTest, ReloadTellsWarningsAndRefusesABadFileWithAllItsErrors) {
   EXPECT_EQ(status.error_message().substr(0, 21), "f:1:1: one\nf:2:1: two");
 }
 
-TEST_F(ServiceTest, WhatIsNotBuiltYetSaysSo) {
-  v1::ResolveConflictReply resolved;
-  EXPECT_EQ(stub_->ResolveConflict(&context_, v1::ResolveConflictRequest(), &resolved).error_code(),
-            grpc::StatusCode::UNIMPLEMENTED);
-  grpc::ClientContext another;
-  v1::TraceMessageReply traced;
-  EXPECT_EQ(stub_->TraceMessage(&another, v1::TraceMessageRequest(), &traced).error_code(),
-            grpc::StatusCode::UNIMPLEMENTED);
+TEST_F(ServiceTest, OneConflictIsShownByItsNumber) {
+  const auto ask = [&](int64_t id, v1::ListConflictsReply& reply) {
+    grpc::ClientContext context;
+    v1::ListConflictsRequest request;
+    request.set_id(id);
+    control_.conflicts_done_ = nullptr;
+    std::thread engine([&] {
+      std::vector<ConflictReport> conflicts(2);
+      conflicts[0].id = 7;
+      conflicts[1].id = 8;
+      conflicts[1].sender = "mallory\x1b[2J";
+      conflicts[1].choices = {Decision::kApprove, Decision::kReject};
+      control_.WaitFor(control_.conflicts_done_)(conflicts);
+    });
+    const grpc::Status status = stub_->ListConflicts(&context, request, &reply);
+    engine.join();
+    return status.error_code();
+  };
+  v1::ListConflictsReply reply;
+  EXPECT_EQ(ask(8, reply), grpc::StatusCode::OK);
+  ASSERT_EQ(reply.conflicts_size(), 1);
+  EXPECT_EQ(reply.conflicts(0).id(), 8);
+  EXPECT_EQ(reply.conflicts(0).sender(), "mallory\\x1b[2J");
+  ASSERT_EQ(reply.conflicts(0).choices_size(), 2);
+  EXPECT_EQ(reply.conflicts(0).choices(1), v1::ResolveConflictRequest::REJECT);
+  EXPECT_EQ(ask(9, reply), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(ask(0, reply), grpc::StatusCode::OK);
+  EXPECT_EQ(reply.conflicts_size(), 2);
+}
+
+TEST_F(ServiceTest, DecisionsAreCheckedBeforeTheEngineHearsOfThem) {
+  const auto decide = [&](v1::ResolveConflictRequest::Decision decision, const std::string& replica) {
+    grpc::ClientContext context;
+    v1::ResolveConflictRequest request;
+    request.set_id(3);
+    request.set_decision(decision);
+    request.set_replica(replica);
+    v1::ResolveConflictReply reply;
+    const grpc::Status status = stub_->ResolveConflict(&context, request, &reply);
+    EXPECT_EQ(reply.conflict().id(), status.ok() ? 3 : 0);
+    return status.error_code();
+  };
+  EXPECT_EQ(decide(v1::ResolveConflictRequest::APPROVE, ""), grpc::StatusCode::OK);
+  EXPECT_EQ(decide(v1::ResolveConflictRequest::KEEP, "laptop"), grpc::StatusCode::OK);
+  EXPECT_EQ(decide(v1::ResolveConflictRequest::UNDECIDED, ""), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(decide(static_cast<v1::ResolveConflictRequest::Decision>(99), ""), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(decide(v1::ResolveConflictRequest::KEEP, ""), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(decide(v1::ResolveConflictRequest::DELETE, "laptop"), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(ServiceTest, TraceIsTranslated) {
+  v1::TraceMessageRequest request;
+  request.set_message_id("<x@example.org>");
+  v1::TraceMessageReply reply;
+  ASSERT_TRUE(stub_->TraceMessage(&context_, request, &reply).ok());
+  EXPECT_EQ(reply.messages_size(), 1);
 }
 
 TEST_F(ServiceTest, SocketIsTheOwnersAlone) {

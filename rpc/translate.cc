@@ -94,6 +94,35 @@ void ToProto(const ReplicaCounters& counters, v1::Counters& message) {
   message.set_messages_expunged(Signed(counters.messages_expunged));
 }
 
+v1::ResolveConflictRequest::Decision ToProto(Decision decision) {
+  switch (decision) {
+    case Decision::kKeep:
+      return v1::ResolveConflictRequest::KEEP;
+    case Decision::kDelete:
+      return v1::ResolveConflictRequest::DELETE;
+    case Decision::kRestore:
+      return v1::ResolveConflictRequest::RESTORE;
+    case Decision::kApprove:
+      return v1::ResolveConflictRequest::APPROVE;
+    case Decision::kReject:
+      return v1::ResolveConflictRequest::REJECT;
+  }
+  return v1::ResolveConflictRequest::UNDECIDED;
+}
+
+void ToProto(const TracedCopy& copy, v1::TracedCopy& message) {
+  message.set_replica(copy.replica);
+  message.set_present(copy.present);
+  message.set_uid(copy.uid);
+  for (const std::string& flag : copy.flags) message.add_flags(Text(flag));
+  message.set_because(Text(copy.because));
+  message.set_stamp(copy.stamp);
+  message.set_name_here(Text(copy.name_here));
+  message.set_since_unix_ms(copy.since_unix_ms);
+  message.set_edge(copy.edge);
+  message.set_pending(Text(copy.pending));
+}
+
 double Lag(const StatusSnapshot& status, const std::string& replica) {
   int64_t oldest = status.generated_unix_ms;
   for (const EdgeReport& edge : status.edges) {
@@ -112,6 +141,7 @@ void ToProto(const ReplicaReport& replica, v1::ReplicaStatus& message) {
   for (const std::string& capability : replica.server.capabilities) message.add_capabilities(Text(capability));
   for (const std::string& quirk : replica.server.quirks) message.add_quirks(Text(quirk));
   message.set_pushes(replica.server.can_push);
+  message.set_round_trip_ms(replica.server.round_trip_ms);
   message.set_connections(replica.server.connections);
   message.set_mailboxes(replica.mailboxes);
   message.set_messages(replica.messages);
@@ -287,6 +317,15 @@ void ToProto(const PlanItem& item, v1::PlanItem& message) {
   message.set_bytes(item.bytes);
   message.set_rule(item.rule);
   message.set_stamp(item.stamp);
+  message.set_via(item.via);
+  message.set_distance(item.distance);
+  message.set_path_cost(item.path_cost);
+  message.set_body_from(item.body_from);
+  for (const std::string& holder : item.holders) message.add_holders(holder);
+  message.set_fetch_bytes(item.fetch_bytes);
+  message.set_source_mailbox(Text(item.source_mailbox));
+  for (const std::string& flag : item.flags_added) message.add_flags_added(Text(flag));
+  for (const std::string& flag : item.flags_removed) message.add_flags_removed(Text(flag));
 }
 
 void ToProto(const ConflictReport& conflict, v1::Conflict& message) {
@@ -303,6 +342,35 @@ void ToProto(const ConflictReport& conflict, v1::Conflict& message) {
   message.set_policy(conflict.policy);
   message.set_outcome(Text(conflict.outcome));
   message.set_open(conflict.open);
+  message.set_sender(Text(conflict.sender));
+  message.set_internal_date_unix_ms(conflict.internal_date_unix_s * 1000);
+  for (const Decision choice : conflict.choices) message.add_choices(ToProto(choice));
+  message.set_held(conflict.held);
+  message.set_resolved_unix_ms(conflict.resolved_unix_ms);
+}
+
+void ToProto(const TracedMessage& traced, v1::TracedMessage& message) {
+  message.set_message(traced.message);
+  message.set_mailbox(Text(traced.mailbox));
+  message.set_message_id(Text(traced.message_id));
+  message.set_size(traced.size);
+  message.set_internal_date_unix_ms(traced.internal_date_unix_s * 1000);
+  for (const TracedCopy& copy : traced.copies) ToProto(copy, *message.add_copies());
+  for (const TracedStep& step : traced.history) {
+    v1::TracedStep& to = *message.add_history();
+    to.set_unix_ms(step.unix_ms);
+    to.set_replica(step.replica);
+    to.set_edge(step.edge);
+    to.set_what(Text(step.what));
+  }
+}
+
+std::optional<Decision> FromProto(v1::ResolveConflictRequest::Decision decision) {
+  for (const Decision each :
+       {Decision::kKeep, Decision::kDelete, Decision::kRestore, Decision::kApprove, Decision::kReject}) {
+    if (ToProto(each) == decision) return each;
+  }
+  return std::nullopt;
 }
 
 int ExitCode(const v1::SyncReport& report) {

@@ -5,6 +5,7 @@
 #ifndef IMAPMESH_RPC_TRANSLATE_H_
 #define IMAPMESH_RPC_TRANSLATE_H_
 
+#include <optional>
 #include <vector>
 
 #include "engine/sync/control.h"
@@ -21,6 +22,9 @@ void ToProto(const Progress& progress, v1::SyncProgress& message);
 void ToProto(const RunReport& report, v1::SyncReport& message);
 void ToProto(const PlanItem& item, v1::PlanItem& message);
 void ToProto(const ConflictReport& conflict, v1::Conflict& message);
+void ToProto(const TracedMessage& traced, v1::TracedMessage& message);
+// Nothing for UNDECIDED and what this version does not know.
+std::optional<Decision> FromProto(v1::ResolveConflictRequest::Decision decision);
 
 // CONTRACT.md section 2: 0, 1, 3 or 4.
 int ExitCode(const v1::SyncReport& report);

@@ -164,6 +164,19 @@ TEST_F(LogInTest, ExplainsARefusal) {
   EXPECT_EQ(options_.memory->mechanism, "");
 }
 
+TEST_F(LogInTest, TheServersCodeTellsTheRemedy) {
+  Greet("AUTH=PLAIN SASL-IR");
+  int tag = 0;
+  for (const auto& [code, remedy] : {std::pair{"PRIVACYREQUIRED", "use security: TLS"},
+                                     {"EXPIRED", "has expired"},
+                                     {"AUTHORIZATIONFAILED", "may not log in here"}}) {
+    const std::string name = "A" + std::to_string(++tag);
+    script_->Step(name + " AUTHENTICATE PLAIN AHRpbQBnZWhlaW0=\r\n", name + " NO [" + code + "] no\r\n");
+    const std::string text = Message(Try());
+    EXPECT_NE(text.find(remedy), std::string::npos) << text;
+  }
+}
+
 TEST_F(LogInTest, AServerThatIsBusyIsNoRefusal) {
   Greet("AUTH=PLAIN SASL-IR");
   script_->Step("A1 AUTHENTICATE PLAIN AHRpbQBnZWhlaW0=\r\n", "A1 NO [UNAVAILABLE] later\r\n");

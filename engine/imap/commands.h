@@ -77,6 +77,12 @@ asio::awaitable<absl::StatusOr<NamespaceResponse>> Namespace(Session& session);
 // What separates the levels of names, by LIST "" "" (RFC 3501 section 6.3.8); "" where names have no levels.
 asio::awaitable<absl::StatusOr<std::string>> HierarchyDelimiter(Session& session);
 
+// The STATUS item that tells a mailbox's identity, which stays when it is renamed: MAILBOXID (RFC 8474), or X-GUID of
+// Dovecot; "" for none.
+std::string MailboxIdentityItem(const Session& session);
+// "\\Sent", "\\Trash", "\\Drafts", "\\Junk" or "\\Archive" (RFC 6154); "" for none.
+std::string SpecialUse(const ListResponse& list);
+
 struct ListedMailbox {
   ListResponse list;
   bool subscribed = false;
@@ -85,6 +91,11 @@ struct ListedMailbox {
 // Everything that matches `pattern` with its STATUS (MESSAGES UIDVALIDITY UIDNEXT, and HIGHESTMODSEQ where known, else
 // UNSEEN): one exchange with LIST-STATUS, else LIST, LSUB and pipelined STATUS.
 asio::awaitable<absl::StatusOr<std::vector<ListedMailbox>>> ListStatus(Session& session, std::string pattern);
+
+// Whether LIST of exactly this name shows a mailbox that can be selected.
+asio::awaitable<absl::StatusOr<bool>> Exists(Session& session, std::string mailbox_raw);
+// By STATUS; the mailbox must not be selected here.
+asio::awaitable<absl::StatusOr<uint32_t>> CountMessages(Session& session, std::string mailbox_raw);
 
 struct SelectRequest {
   SelectRequest(std::string mailbox) : mailbox_raw(std::move(mailbox)) {}

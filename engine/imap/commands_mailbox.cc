@@ -61,7 +61,10 @@ class Listing {
 };
 
 std::string StatusItems(const Session& session) {
-  return HasModSeq(session) ? "(MESSAGES UIDVALIDITY UIDNEXT HIGHESTMODSEQ)" : "(MESSAGES UNSEEN UIDVALIDITY UIDNEXT)";
+  std::string items =
+      HasModSeq(session) ? "MESSAGES UIDVALIDITY UIDNEXT HIGHESTMODSEQ" : "MESSAGES UNSEEN UIDVALIDITY UIDNEXT";
+  const std::string identity = MailboxIdentityItem(session);
+  return "(" + items + (identity.empty() ? "" : " " + identity) + ")";
 }
 
 bool MaySelect(const ListResponse& list) {
@@ -179,6 +182,11 @@ asio::awaitable<absl::Status> RunOnMailbox(Session& session, std::string name, s
 
 }  // namespace
 
+std::string MailboxIdentityItem(const Session& session) {
+  if (session.HasCapability("OBJECTID")) return "MAILBOXID";
+  return IdentityItem(session) == "X-GUID" ? "X-GUID" : "";
+}
+
 asio::awaitable<absl::StatusOr<NamespaceResponse>> Namespace(Session& session) {
   if (!session.HasCapability("NAMESPACE")) co_return Missing("NAMESPACE");
   NamespaceResponse result;
@@ -211,7 +219,8 @@ asio::awaitable<absl::StatusOr<std::vector<ListedMailbox>>> ListStatus(Session& 
   Command list("LIST");
   list.Text(" \"\" ").String(pattern);
   const bool one_exchange = session.HasCapability("LIST-STATUS");
-  if (one_exchange) list.Text(" RETURN (SUBSCRIBED STATUS ").Text(StatusItems(session)).Text(")");
+  const std::string roles = session.HasCapability("SPECIAL-USE") ? "SPECIAL-USE " : "";
+  if (one_exchange) list.Text(" RETURN (SUBSCRIBED ").Text(roles).Text("STATUS ").Text(StatusItems(session)).Text(")");
   const absl::StatusOr<StatusResponse> listed = co_await session.Run(std::move(list), handler);
   if (!listed.ok()) co_return listed.status();
   if (!one_exchange) {
@@ -222,6 +231,44 @@ asio::awaitable<absl::StatusOr<std::vector<ListedMailbox>>> ListStatus(Session& 
     CO_RETURN_IF_ERROR(co_await AskEachStatus(session, listing));
   }
   co_return std::move(listing.mailboxes());
+}
+
+std::string SpecialUse(const ListResponse& list) {
+  // \\All and \\Flagged are views of other mailboxes' mail.
+  for (const char* role : {"\\Sent", "\\Trash", "\\Drafts", "\\Junk", "\\Archive"}) {
+    if (list.HasAttribute(role)) return role;
+  }
+  return "";
+}
+
+asio::awaitable<absl::StatusOr<bool>> Exists(Session& session, std::string mailbox_raw) {
+  bool exists = false;
+  // What LIST takes for wildcards in the name brings others, too.
+  ResponseHandler handler = [&](Response& response) {
+    const auto* list = std::get_if<ListResponse>(&response);
+    exists |= list != nullptr && !list->subscriptions_only && list->mailbox == mailbox_raw && MaySelect(*list);
+    return absl::OkStatus();
+  };
+  Command command("LIST");
+  command.Text(" \"\" ").String(mailbox_raw);
+  const absl::StatusOr<StatusResponse> done = co_await session.Run(std::move(command), std::move(handler));
+  if (!done.ok()) co_return done.status();
+  co_return exists;
+}
+
+asio::awaitable<absl::StatusOr<uint32_t>> CountMessages(Session& session, std::string mailbox_raw) {
+  std::optional<uint32_t> messages;
+  ResponseHandler handler = [&](Response& response) {
+    const auto* status = std::get_if<MailboxStatusResponse>(&response);
+    if (status != nullptr && status->mailbox == mailbox_raw) messages = status->messages;
+    return absl::OkStatus();
+  };
+  Command command("STATUS");
+  command.Text(" ").String(mailbox_raw).Text(" (MESSAGES)");
+  const absl::StatusOr<StatusResponse> done = co_await session.Run(std::move(command), std::move(handler));
+  if (!done.ok()) co_return done.status();
+  if (!messages) co_return absl::InternalError("STATUS: the server did not say how many messages there are");
+  co_return *messages;
 }
 
 absl::StatusOr<SentSelect> SendSelect(Session& session, SelectRequest request) {
@@ -247,8 +294,8 @@ asio::awaitable<absl::StatusOr<SelectResult>> AwaitSelect(Session& session, Sent
   session.set_selected("");
   const absl::StatusOr<StatusResponse> done = co_await session.Await(sent.tag, std::move(handler));
   if (!done.ok()) co_return done.status();
-  session.set_selected(sent.request.mailbox_raw);
   SelectResult result = selection.Finish();
+  session.set_selected(sent.request.mailbox_raw, result.uid_validity);
   result.read_only = sent.request.read_only || done->code.name == "READ-ONLY";
   if (!sent.resync || result.uid_validity != sent.request.uid_validity) {
     result.vanished = UidSet();

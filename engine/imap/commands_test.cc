@@ -289,7 +289,7 @@ TEST_F(CommandsTest, TheWatchTellsNamesAndRenewsIdle) {
   };
   const absl::Status status = Run(WatchLoop(session(), milliseconds(30), due));
   EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
-  EXPECT_EQ(told, (std::vector<std::vector<std::string>>{{"Early"}, {"Foo", "New", "Old"}, {}, {}}));
+  EXPECT_EQ(told, (std::vector<std::vector<std::string>>{{"Early"}, {"Foo", "New", "Old"}, {}, {}, {}}));
 }
 
 TEST_F(CommandsTest, TheWatchEndsWhenIdleIsRefused) {

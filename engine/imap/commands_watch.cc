@@ -21,6 +21,7 @@ class DueNames {
     } else if (const auto* list = std::get_if<ListResponse>(&response)) {
       Add(list->mailbox);
       if (!list->old_name.empty()) Add(list->old_name);
+      listed_ = true;
     } else if (std::holds_alternative<ExistsResponse>(response) || std::holds_alternative<ExpungeResponse>(response) ||
                std::holds_alternative<VanishedResponse>(response) || std::holds_alternative<FetchResponse>(response)) {
       if (session_.selected().empty())
@@ -43,6 +44,8 @@ class DueNames {
     names_.clear();
     any_ = false;
     due(std::move(names));
+    // Made, renamed, deleted, subscribed: what that means only a listing tells.
+    if (std::exchange(listed_, false)) due({});
   }
 
  private:
@@ -56,6 +59,7 @@ class DueNames {
   const Session& session_;
   std::set<std::string> names_;
   bool any_ = false;
+  bool listed_ = false;
 };
 
 // Waits within IDLE until `end`, telling as things happen. False when the server ended the IDLE by itself.

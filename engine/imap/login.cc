@@ -17,11 +17,24 @@ bool Refused(const Session& session, const absl::Status& status) {
          (!status.ok() && session.closed().ok() && !absl::IsUnavailable(status) && !absl::IsResourceExhausted(status));
 }
 
+// What the server's own code says is better than what we would guess (RFC 5530 section 3).
+std::string_view RemedyFor(const absl::Status& status, std::string_view otherwise) {
+  const std::string text = Message(status);
+  if (text.find("[PRIVACYREQUIRED]") != std::string::npos)
+    return "the server wants TLS first: use security: TLS or STARTTLS";
+  if (text.find("[EXPIRED]") != std::string::npos)
+    return "the password has expired: have the server give the account a new one";
+  if (text.find("[AUTHORIZATIONFAILED]") != std::string::npos) {
+    return "the account is known but may not log in here: ask who runs the server";
+  }
+  return otherwise;
+}
+
 absl::Status ExplainRefusal(const LoginOptions& options, const std::string& mechanism, const absl::Status& status,
                             std::string_view remedy) {
   return Error(absl::StatusCode::kUnauthenticated, "login as %s by %s was refused (%s); %s",
                options.username.empty() ? "whom the client certificate names" : Printable(options.username), mechanism,
-               Message(status), remedy);
+               Message(status), RemedyFor(status, remedy));
 }
 
 asio::awaitable<absl::StatusOr<std::string>> AskPassword(const LoginOptions& options) {

@@ -78,8 +78,9 @@ uint64_t Session::bytes_received() const {
   return connection_->stream == nullptr ? 0 : connection_->stream->bytes_received();
 }
 
-void Session::set_selected(std::string mailbox_raw) {
+void Session::set_selected(std::string mailbox_raw, UidValidity validity) {
   selected_ = std::move(mailbox_raw);
+  selected_validity_ = validity;
   highest_modseq_ = ModSeq();
 }
 

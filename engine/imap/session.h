@@ -106,7 +106,9 @@ class Session {
 
   // The selected mailbox (raw name), "" for none; the commands in commands.h keep it.
   const std::string& selected() const { return selected_; }
-  void set_selected(std::string mailbox_raw);
+  // Its UIDVALIDITY when it was selected: another mailbox may have its name since. 0 where the server did not tell.
+  UidValidity selected_validity() const { return selected_validity_; }
+  void set_selected(std::string mailbox_raw, UidValidity validity = UidValidity());
   // How many messages the selected mailbox holds, as the server told last.
   uint64_t exists() const { return exists_; }
   // What the server did that QRESYNC forbids once it is enabled (RFC 7162 section 3.2.10); "" for nothing. What it
@@ -177,6 +179,7 @@ class Session {
   std::set<std::string, std::less<>> enabled_;
   std::map<std::string, std::string> server_id_;
   std::string selected_;
+  UidValidity selected_validity_;
   std::string bye_text_;
   uint64_t exists_ = 0;
   std::string resync_defect_;

@@ -81,6 +81,19 @@ void ConnectionPool::AddTraffic(const imap::Session& session) {
   past_.bytes_received += session.bytes_received();
 }
 
+void ConnectionPool::Deselect(const std::string& mailbox_raw) {
+  for (auto slot = slots_.begin(); slot != slots_.end();) {
+    const std::string& selected = slot->session->selected();
+    if (slot->busy || selected.empty() || (!mailbox_raw.empty() && selected != mailbox_raw)) {
+      ++slot;
+      continue;
+    }
+    slot->session->Close();
+    Drop(slot++);
+  }
+  changed_.Notify();
+}
+
 void ConnectionPool::Close() {
   ++generation_;
   for (auto slot = slots_.begin(); slot != slots_.end();) {

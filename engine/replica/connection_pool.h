@@ -54,6 +54,8 @@ class ConnectionPool {
   // A session, by preference one that has `mailbox_raw` selected ("": one that has none). Opens one when none is free.
   asio::awaitable<absl::StatusOr<Lease>> Acquire(std::string mailbox_raw);
 
+  // Drops idle sessions that have `mailbox_raw` selected ("": any mailbox): it is no longer what it was.
+  void Deselect(const std::string& mailbox_raw);
   // Closes every session; leased ones go when their lease ends.
   void Close();
   asio::awaitable<void> Logout();

@@ -106,6 +106,7 @@ asio::awaitable<absl::Status> ImapReplica::LearnServer(imap::Session& session,
   }
   names_ = MailboxNames(*delimiter, prefix, foreign);
   names_.Declare(options_.namespace_prefix, options_.name_map);
+  names_.SetAliases(aliases_);
   knows_names_ = true;
   co_return absl::OkStatus();
 }
@@ -138,7 +139,8 @@ asio::awaitable<absl::Status> ImapReplica::EnsureSelected(imap::Session& session
   const std::string raw = names_.ToServer(mailbox.mailbox);
   // A mailbox that was selected before may not show yet what another connection added, and STORE and EXPUNGE of a UID
   // that is not shown are OK without effect: NOOP brings the view up to date (RFC 3501 section 6.1.2).
-  if (session.selected() == raw) co_return co_await imap::Noop(session);
+  const bool same = mailbox.uid_validity.value == 0 || session.selected_validity() == mailbox.uid_validity;
+  if (session.selected() == raw && same) co_return co_await imap::Noop(session);
   imap::SelectRequest request(raw);
   ++counters_.mailboxes_selected;
   const auto selected = co_await imap::Select(session, std::move(request));
@@ -157,8 +159,12 @@ asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> ImapReplica::Look() 
     const absl::Status unselected = co_await imap::Unselect(session);
     if (!unselected.ok()) co_return Explain(unselected, "", "leaving the selected mailbox");
   }
+  const Duration asked = clock_.Now();
   const auto listed = co_await imap::ListStatus(session, "*");
   if (!listed.ok()) co_return Explain(listed.status(), "", "listing the mailboxes");
+  const double answered_ms = std::chrono::duration<double, std::milli>(clock_.Now() - asked).count();
+  const bool quickest = info_.round_trip_ms == 0 || answered_ms < info_.round_trip_ms;
+  if (quickest) info_.round_trip_ms = answered_ms;
   std::vector<MailboxStatus> statuses;
   mailboxes_listed_.clear();
   looked_.clear();
@@ -168,6 +174,9 @@ asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> ImapReplica::Look() 
     MailboxStatus status;
     status.mailbox = *mesh;
     status.name_here = mailbox.list.mailbox;
+    status.local_name = names_.LocalName(mailbox.list.mailbox).value_or(*mesh);
+    if (!names_.IsMapped(status.local_name)) status.special_use = imap::SpecialUse(mailbox.list);
+    if (mailbox.status) status.server_id = mailbox.status->mailbox_id;
     status.selectable = !mailbox.list.HasAttribute("\\Noselect") && !mailbox.list.HasAttribute("\\NonExistent");
     status.subscribed = mailbox.subscribed;
     if (mailbox.status && mailbox.status->uid_validity && mailbox.status->uid_next) {
@@ -434,7 +443,11 @@ asio::awaitable<absl::Status> ImapReplica::CreateMailbox(std::string mailbox, bo
   if (!lease.ok()) co_return Explain(lease.status(), mailbox, "connecting");
   const std::string raw = names_.ToServer(mailbox);
   absl::Status created = co_await imap::Create(**lease, raw);
-  if (absl::IsAlreadyExists(created)) created = absl::OkStatus();
+  if (!created.ok() && !OutcomeUnknown(created)) {
+    const auto exists = co_await imap::Exists(**lease, raw);
+    if (!exists.ok()) co_return Explain(exists.status(), mailbox, "looking for it");
+    if (*exists) created = absl::OkStatus();
+  }
   if (!created.ok()) co_return Explain(created, mailbox, "creating it");
   mailboxes_listed_.insert(mailbox);
   if (!subscribe) co_return absl::OkStatus();
@@ -455,20 +468,60 @@ asio::awaitable<absl::Status> ImapReplica::Subscribe(std::string mailbox, bool s
   co_return Explain(status, mailbox, "changing the subscription");
 }
 
+asio::awaitable<absl::StatusOr<bool>> ImapReplica::MailboxExists(std::string local_name) {
+  auto lease = co_await pool_.Acquire("");
+  if (!lease.ok()) co_return Explain(lease.status(), local_name, "connecting");
+  const auto exists = co_await imap::Exists(**lease, names_.LocalToServer(local_name));
+  if (!exists.ok()) co_return Explain(exists.status(), local_name, "looking for it");
+  co_return exists;
+}
+
 asio::awaitable<absl::Status> ImapReplica::DeleteMailbox(std::string mailbox) {
   auto lease = co_await pool_.Acquire("");
   if (!lease.ok()) co_return Explain(lease.status(), mailbox, "connecting");
+  imap::Session& session = **lease;
+  // The mailbox must not be selected, by this connection or, for some servers, by any.
+  const absl::Status left = co_await imap::Unselect(session);
+  if (!left.ok()) co_return Explain(left, mailbox, "leaving the selected mailbox");
   const std::string raw = names_.ToServer(mailbox);
-  const absl::Status status = co_await imap::Delete(**lease, raw);
+  const auto messages = co_await imap::CountMessages(session, raw);
+  if (!messages.ok()) co_return Explain(messages.status(), mailbox, "counting its messages before deleting it");
+  if (*messages > 0) {
+    co_return Explain(Error(absl::StatusCode::kFailedPrecondition, "%d messages have arrived in it", *messages),
+                      mailbox, "deleting it");
+  }
+  const absl::Status status = co_await imap::Delete(session, raw);
+  if (status.ok()) pool_.Deselect(raw);
   co_return Explain(status, mailbox, "deleting it");
 }
 
-asio::awaitable<absl::Status> ImapReplica::RenameMailbox(std::string from, std::string to) {
+asio::awaitable<absl::StatusOr<bool>> ImapReplica::RenameMailbox(std::string from, std::string to,
+                                                                 std::vector<std::string> subscribed) {
   auto lease = co_await pool_.Acquire("");
   if (!lease.ok()) co_return Explain(lease.status(), from, "connecting");
-  const std::string raw_from = names_.ToServer(from), raw_to = names_.ToServer(to);
-  const absl::Status status = co_await imap::Rename(**lease, raw_from, raw_to);
-  co_return Explain(status, from, "renaming it to " + Printable(to));
+  imap::Session& session = **lease;
+  const absl::Status left = co_await imap::Unselect(session);
+  if (!left.ok()) co_return Explain(left, from, "leaving the selected mailbox");
+  const std::string raw_from = names_.LocalToServer(from), raw_to = names_.LocalToServer(to);
+  const absl::Status renamed = co_await imap::Rename(session, raw_from, raw_to);
+  if (!renamed.ok()) co_return Explain(renamed, from, "renaming it to " + Printable(to));
+  pool_.Deselect("");
+  // A subscription is to a name, and stays with it.
+  bool followed = true;
+  for (const std::string& name : subscribed) {
+    const std::string now = names_.LocalToServer(to + name.substr(from.size()));
+    const absl::Status status = co_await imap::Subscribe(session, now);
+    followed &= status.ok();
+    if (!status.ok()) continue;
+    const absl::Status left_behind = co_await imap::Unsubscribe(session, names_.LocalToServer(name));
+    if (OutcomeUnknown(left_behind)) co_return Explain(left_behind, name, "unsubscribing from its old name");
+  }
+  co_return followed;
+}
+
+void ImapReplica::SetAliases(std::map<std::string, std::string> mesh_to_local) {
+  aliases_ = std::move(mesh_to_local);
+  names_.SetAliases(aliases_);
 }
 
 // ---- watching

@@ -64,8 +64,11 @@ class ImapReplica : public Replica {
                                                          ModSeq unchanged_since) override;
   asio::awaitable<absl::Status> CreateMailbox(std::string mailbox, bool subscribe) override;
   asio::awaitable<absl::Status> Subscribe(std::string mailbox, bool subscribed) override;
+  asio::awaitable<absl::StatusOr<bool>> MailboxExists(std::string local_name) override;
   asio::awaitable<absl::Status> DeleteMailbox(std::string mailbox) override;
-  asio::awaitable<absl::Status> RenameMailbox(std::string from, std::string to) override;
+  asio::awaitable<absl::StatusOr<bool>> RenameMailbox(std::string from, std::string to,
+                                                      std::vector<std::string> subscribed) override;
+  void SetAliases(std::map<std::string, std::string> mesh_to_local) override;
   asio::awaitable<absl::Status> Watch(std::function<void(std::vector<std::string>)> due) override;
   asio::awaitable<void> KeepAlive() override;
   void Close() override;
@@ -109,6 +112,7 @@ class ImapReplica : public Replica {
   ConnectionPool pool_;
   imap::Session* watcher_ = nullptr;  // while Watch runs
   MailboxNames names_;
+  std::map<std::string, std::string> aliases_;  // for names_, once the server is known
   bool knows_names_ = false;
   bool multi_append_ = false;
   Tier tier_ = Tier::kPlain;

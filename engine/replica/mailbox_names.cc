@@ -230,6 +230,10 @@ std::optional<std::string> MailboxNames::LocalName(std::string_view raw) const {
   return Place(*std::move(own), IsForeign(raw));
 }
 
+bool MailboxNames::IsMapped(std::string_view local) const {
+  return FindMapping(mappings_, local, &NameMapping::mesh) != nullptr;
+}
+
 std::optional<std::string> MailboxNames::ToMesh(std::string_view raw) const {
   auto local = LocalName(raw);
   if (!local) return std::nullopt;
@@ -239,7 +243,7 @@ std::optional<std::string> MailboxNames::ToMesh(std::string_view raw) const {
 
 std::string MailboxNames::ToServer(std::string_view mailbox) const {
   const auto alias = mesh_to_local_.find(mailbox);
-  return OwnToServer(Unplace(alias == mesh_to_local_.end() ? std::string(mailbox) : alias->second));
+  return LocalToServer(alias == mesh_to_local_.end() ? mailbox : std::string_view(alias->second));
 }
 
 }  // namespace imapmesh

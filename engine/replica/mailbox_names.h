@@ -39,6 +39,10 @@ class MailboxNames {
   std::optional<std::string> ToMesh(std::string_view raw) const;
   // As ToMesh without aliases: what the mailbox would be called in the mesh if this were its only server.
   std::optional<std::string> LocalName(std::string_view raw) const;
+  // Whether the topology maps this local name.
+  bool IsMapped(std::string_view local) const;
+  // The inverse of LocalName.
+  std::string LocalToServer(std::string_view local) const { return OwnToServer(Unplace(std::string(local))); }
   // A character that this server cannot have within a level is written as "=XX" (its byte in hexadecimal).
   std::string ToServer(std::string_view mailbox) const;
 

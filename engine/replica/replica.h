@@ -14,6 +14,7 @@
 #include <asio/awaitable.hpp>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -30,8 +31,11 @@ namespace imapmesh {
 
 // What one LIST-STATUS line tells of a mailbox copy.
 struct MailboxStatus {
-  std::string mailbox;    // name of the mesh
-  std::string name_here;  // as the server spells it, for status and errors
+  std::string mailbox;      // name of the mesh
+  std::string name_here;    // as the server spells it, for status and errors
+  std::string local_name;   // as `mailbox`, before aliases (SetAliases)
+  std::string server_id;    // stays when it is renamed: MAILBOXID (RFC 8474) or X-GUID; "" where the server has none
+  std::string special_use;  // "\\Sent", "\\Trash"… (RFC 6154), unless the topology maps its name; "" for none
   bool selectable = true;
   bool subscribed = false;
   bool status_known = false;  // false: the server listed it but gave no STATUS; nothing below holds
@@ -144,6 +148,7 @@ struct ServerInfo {
   std::vector<std::string> capabilities;
   bool can_push = false;  // NOTIFY
   int connections = 0;
+  double round_trip_ms = 0;  // of the quickest look so far, the server's own time included; 0: none yet
 };
 
 // Mailbox copies that are looked into together: their commands stay below what Session::Send asks for.
@@ -211,11 +216,20 @@ class Replica {
   virtual asio::awaitable<absl::StatusOr<ExpungeResult>> Expunge(MailboxReference mailbox, UidSet uids,
                                                                  ModSeq unchanged_since) = 0;
 
-  // CREATE, and SUBSCRIBE when asked. OK when it exists already.
+  // CREATE, and SUBSCRIBE when asked. OK when it exists already, kAlreadyExists when the server says so and does not
+  // list it: it takes the name for another's, differing in case or spelling.
   virtual asio::awaitable<absl::Status> CreateMailbox(std::string mailbox, bool subscribe) = 0;
   virtual asio::awaitable<absl::Status> Subscribe(std::string mailbox, bool subscribed) = 0;
+  // Whether LIST of exactly this local name shows a mailbox.
+  virtual asio::awaitable<absl::StatusOr<bool>> MailboxExists(std::string local_name) = 0;
+  // Of an empty mailbox: kFailedPrecondition while there is a message in it.
   virtual asio::awaitable<absl::Status> DeleteMailbox(std::string mailbox) = 0;
-  virtual asio::awaitable<absl::Status> RenameMailbox(std::string from, std::string to) = 0;
+  // Renames a mailbox, by local names, with its children; then has the subscriptions of `subscribed`, local names that
+  // `from` is or holds, follow. False when that was refused: they are not subscribed under the new name.
+  virtual asio::awaitable<absl::StatusOr<bool>> RenameMailbox(std::string from, std::string to,
+                                                              std::vector<std::string> subscribed) = 0;
+  // Mailboxes that have another local name than in the mesh; replaces the ones given before.
+  virtual void SetAliases(std::map<std::string, std::string> mesh_to_local) = 0;
 
   // Watches on a connection of its own until it breaks or Close is called; `due` is called with the mailboxes that may
   // have changed (empty: any). kUnimplemented: the server cannot push, poll instead.

@@ -2,6 +2,114 @@
 
 namespace imapmesh {
 
+#define MAILBOX_COPY_COLUMNS                                                                                         \
+  "c.id, c.replica, c.mailbox, m.name, m.name_stamp, c.name_here, c.local_name, c.name_stamp, c.server_id, "         \
+  "c.special_use, c.listed, c.tombstone, c.gone, c.exists_stamp, c.subscribed, c.subscribed_stamp, c.uid_validity, " \
+  "c.uid_next, c.highest_modseq, c.rebinding, c.read_only, c.messages "                                              \
+  "FROM mailbox_copy c JOIN mailbox m ON m.id = c.mailbox "
+
+namespace {
+
+MailboxCopyRecord ReadRecord(const Statement& statement) {
+  MailboxCopyRecord record;
+  record.id = MailboxCopyId(statement.Int(0));
+  record.replica = ReplicaId(statement.Int(1));
+  record.mailbox = MailboxId(statement.Int(2));
+  record.mailbox_name = statement.Text(3);
+  record.mailbox_name_stamp = Stamp(statement.Int(4));
+  record.name_here = statement.Text(5);
+  record.local_name = statement.Text(6);
+  record.name_stamp = Stamp(statement.Int(7));
+  record.server_id = statement.Text(8);
+  record.special_use = statement.Text(9);
+  record.exists = statement.Int(10) != 0;
+  record.tombstone = statement.Int(11) != 0;
+  record.gone = static_cast<MailboxGone>(statement.Int(12));
+  record.exists_stamp = Stamp(statement.Int(13));
+  record.subscribed = statement.Int(14) != 0;
+  record.subscribed_stamp = Stamp(statement.Int(15));
+  record.uid_validity = UidValidity(static_cast<uint32_t>(statement.Int(16)));
+  record.uid_next = Uid(static_cast<uint32_t>(statement.Int(17)));
+  record.highest_modseq = ModSeq(static_cast<uint64_t>(statement.Int(18)));
+  record.rebinding = statement.Int(19) != 0;
+  record.read_only = statement.Int(20) != 0;
+  record.messages = statement.Int(21);
+  return record;
+}
+
+}  // namespace
+
+std::vector<MailboxCopyRecord> MailboxTable::Copies() {
+  std::vector<MailboxCopyRecord> records;
+  Statement statement = database_.Prepare("SELECT " MAILBOX_COPY_COLUMNS "ORDER BY c.id");
+  while (statement.Step()) records.push_back(ReadRecord(statement));
+  return records;
+}
+
+std::optional<MailboxCopyRecord> MailboxTable::FindCopy(ReplicaId replica, MailboxId mailbox) {
+  Statement statement = database_.Prepare("SELECT " MAILBOX_COPY_COLUMNS "WHERE c.replica = ? AND c.mailbox = ?");
+  if (!statement.Bind(1, replica.value).Bind(2, mailbox.value).Step()) return std::nullopt;
+  return ReadRecord(statement);
+}
+
+void MailboxTable::Save(MailboxCopyRecord& record) {
+  if (record.id.value == 0) {
+    database_
+        .Prepare(
+            "INSERT INTO mailbox_copy(replica, mailbox, name_here, listed, tombstone, subscribed, uid_validity, "
+            "uid_next, highest_modseq, rebinding, read_only, messages) VALUES(?, ?, '', 0, 0, 0, 0, 0, 0, 0, 0, 0)")
+        .Bind(1, record.replica.value)
+        .Bind(2, record.mailbox.value)
+        .Run();
+    record.id = MailboxCopyId(database_.last_insert_id());
+  }
+  database_
+      .Prepare(
+          "UPDATE mailbox_copy SET name_here = ?, listed = ?, tombstone = ?, subscribed = ?, uid_validity = ?, "
+          "uid_next = ?, highest_modseq = ?, rebinding = ?, read_only = ?, messages = ?, local_name = ?, "
+          "name_stamp = ?, server_id = ?, special_use = ?, gone = ?, exists_stamp = ?, subscribed_stamp = ? "
+          "WHERE id = ?")
+      .Bind(1, record.name_here)
+      .Bind(2, record.exists)
+      .Bind(3, record.tombstone)
+      .Bind(4, record.subscribed)
+      .Bind(5, record.uid_validity.value)
+      .Bind(6, record.uid_next.value)
+      .Bind(7, static_cast<int64_t>(record.highest_modseq.value))
+      .Bind(8, record.rebinding)
+      .Bind(9, record.read_only)
+      .Bind(10, record.messages)
+      .Bind(11, record.local_name)
+      .Bind(12, record.name_stamp.value)
+      .Bind(13, record.server_id)
+      .Bind(14, record.special_use)
+      .Bind(15, static_cast<int64_t>(record.gone))
+      .Bind(16, record.exists_stamp.value)
+      .Bind(17, record.subscribed_stamp.value)
+      .Bind(18, record.id.value)
+      .Run();
+}
+
+std::optional<MailboxId> MailboxTable::Find(std::string_view name) {
+  Statement statement = database_.Prepare("SELECT id FROM mailbox WHERE name = ?");
+  if (!statement.Bind(1, name).Step()) return std::nullopt;
+  return MailboxId(statement.Int(0));
+}
+
+std::pair<std::string, Stamp> MailboxTable::NameOf(MailboxId mailbox) {
+  Statement statement = database_.Prepare("SELECT name, name_stamp FROM mailbox WHERE id = ?");
+  if (!statement.Bind(1, mailbox.value).Step()) return {};
+  return {std::string(statement.Text(0)), Stamp(statement.Int(1))};
+}
+
+void MailboxTable::Rename(MailboxId mailbox, std::string_view name, Stamp stamp) {
+  database_.Prepare("UPDATE mailbox SET name = ?, name_stamp = ? WHERE id = ?")
+      .Bind(1, name)
+      .Bind(2, stamp.value)
+      .Bind(3, mailbox.value)
+      .Run();
+}
+
 void MailboxTable::ForgetReplica(ReplicaId replica) {
   for (const char* sql :
        {"DELETE FROM intent WHERE mailbox_copy IN (SELECT id FROM mailbox_copy WHERE replica = ?)",
@@ -9,6 +117,60 @@ void MailboxTable::ForgetReplica(ReplicaId replica) {
         "DELETE FROM mailbox_copy WHERE replica = ?"}) {
     database_.Prepare(sql).Bind(1, replica.value).Run();
   }
+}
+
+int64_t MailboxTable::Count(const char* sql, MailboxCopyId copy) {
+  Statement statement = database_.Prepare(sql);
+  statement.Bind(1, copy.value).Step();
+  return statement.Int(0);
+}
+
+int64_t MailboxTable::CountHeld(MailboxCopyId copy) {
+  return Count("SELECT count(*) FROM message_copy WHERE mailbox_copy = ? AND presence = 2", copy);
+}
+
+int64_t MailboxTable::CountPresent(MailboxCopyId copy) {
+  return Count("SELECT count(*) FROM message_copy WHERE mailbox_copy = ? AND presence = 1", copy);
+}
+
+int64_t MailboxTable::CountLive(MailboxCopyId copy) {
+  return Count(
+      "SELECT count(*) FROM message_copy c WHERE c.mailbox_copy = ? AND c.presence = 1 AND NOT EXISTS (SELECT 1 FROM "
+      "message_copy d WHERE d.message = c.message AND d.presence = 0 AND d.stamp > c.stamp)",
+      copy);
+}
+
+bool MailboxTable::HasNews(MailboxCopyId other, MailboxCopyId copy) {
+  Statement statement = database_.Prepare(
+      "SELECT EXISTS (SELECT 1 FROM message_copy o WHERE o.mailbox_copy = ? AND o.presence = 1 AND NOT EXISTS (SELECT "
+      "1 "
+      "FROM message_copy h WHERE h.message = o.message AND h.mailbox_copy = ? AND (h.presence = 2 OR h.stamp >= "
+      "o.stamp)))");
+  statement.Bind(1, other.value).Bind(2, copy.value).Step();
+  return statement.Int(0) != 0;
+}
+
+void MailboxTable::MarkHeldUnsettled(MailboxCopyId copy) {
+  database_
+      .Prepare(
+          "INSERT OR IGNORE INTO unsettled(message, mailbox) SELECT c.message, m.mailbox FROM message_copy c "
+          "JOIN message m ON m.id = c.message WHERE c.mailbox_copy = ? AND c.presence = 2")
+      .Bind(1, copy.value)
+      .Run();
+}
+
+void MailboxTable::DeleteHeld(MailboxCopyId copy, Stamp stamp) {
+  MarkHeldUnsettled(copy);
+  database_
+      .Prepare("UPDATE message_copy SET presence = 0, uid = NULL, stamp = ? WHERE mailbox_copy = ? AND presence = 2")
+      .Bind(1, stamp.value)
+      .Bind(2, copy.value)
+      .Run();
+}
+
+void MailboxTable::ForgetHeld(MailboxCopyId copy) {
+  MarkHeldUnsettled(copy);
+  database_.Prepare("DELETE FROM message_copy WHERE mailbox_copy = ? AND presence = 2").Bind(1, copy.value).Run();
 }
 
 }  // namespace imapmesh

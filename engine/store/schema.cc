@@ -61,6 +61,21 @@ CREATE TABLE history(
   id INTEGER PRIMARY KEY, unix_ms INTEGER NOT NULL, message INTEGER NOT NULL, mailbox_copy INTEGER NOT NULL,
   kind INTEGER NOT NULL, edge TEXT NOT NULL);
 )sql",
+    // What vanished before this version was held; what was there counts as seen once.
+    R"sql(
+ALTER TABLE mailbox ADD COLUMN name_stamp INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE mailbox_copy ADD COLUMN local_name TEXT NOT NULL DEFAULT '';
+ALTER TABLE mailbox_copy ADD COLUMN name_stamp INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE mailbox_copy ADD COLUMN server_id TEXT NOT NULL DEFAULT '';
+ALTER TABLE mailbox_copy ADD COLUMN special_use TEXT NOT NULL DEFAULT '';
+ALTER TABLE mailbox_copy ADD COLUMN gone INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE mailbox_copy ADD COLUMN exists_stamp INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE mailbox_copy ADD COLUMN subscribed_stamp INTEGER NOT NULL DEFAULT 0;
+UPDATE mailbox_copy SET local_name = (SELECT name FROM mailbox m WHERE m.id = mailbox);
+UPDATE mailbox_copy SET exists_stamp = 1 WHERE listed = 1;
+UPDATE mailbox_copy SET subscribed_stamp = 1 WHERE subscribed = 1;
+UPDATE mailbox_copy SET gone = 2, exists_stamp = 1 WHERE listed = 0 AND tombstone = 1;
+)sql",
 };
 
 int64_t ReadPragma(Database& database, const char* sql) {

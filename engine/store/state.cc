@@ -164,62 +164,6 @@ std::string State::FlagName(FlagId flag) {
   return flag_names_[flag] = std::string(statement.Text(0));
 }
 
-std::vector<MailboxCopyRecord> State::MailboxCopies() {
-  std::vector<MailboxCopyRecord> records;
-  Statement statement = database_.Prepare(
-      "SELECT c.id, c.replica, c.mailbox, m.name, c.name_here, c.listed, c.tombstone, c.subscribed, c.uid_validity, "
-      "c.uid_next, c.highest_modseq, c.rebinding, c.read_only, c.messages "
-      "FROM mailbox_copy c JOIN mailbox m ON m.id = c.mailbox ORDER BY c.id");
-  while (statement.Step()) {
-    MailboxCopyRecord record;
-    record.id = MailboxCopyId(statement.Int(0));
-    record.replica = ReplicaId(statement.Int(1));
-    record.mailbox = MailboxId(statement.Int(2));
-    record.mailbox_name = statement.Text(3);
-    record.name_here = statement.Text(4);
-    record.exists = statement.Int(5) != 0;
-    record.tombstone = statement.Int(6) != 0;
-    record.subscribed = statement.Int(7) != 0;
-    record.uid_validity = UidValidity(static_cast<uint32_t>(statement.Int(8)));
-    record.uid_next = Uid(static_cast<uint32_t>(statement.Int(9)));
-    record.highest_modseq = ModSeq(static_cast<uint64_t>(statement.Int(10)));
-    record.rebinding = statement.Int(11) != 0;
-    record.read_only = statement.Int(12) != 0;
-    record.messages = statement.Int(13);
-    records.push_back(std::move(record));
-  }
-  return records;
-}
-
-void State::Save(MailboxCopyRecord& record) {
-  if (record.id.value == 0) {
-    database_
-        .Prepare(
-            "INSERT INTO mailbox_copy(replica, mailbox, name_here, listed, tombstone, subscribed, uid_validity, "
-            "uid_next, highest_modseq, rebinding, read_only, messages) VALUES(?, ?, '', 0, 0, 0, 0, 0, 0, 0, 0, 0)")
-        .Bind(1, record.replica.value)
-        .Bind(2, record.mailbox.value)
-        .Run();
-    record.id = MailboxCopyId(database_.last_insert_id());
-  }
-  database_
-      .Prepare(
-          "UPDATE mailbox_copy SET name_here = ?, listed = ?, tombstone = ?, subscribed = ?, uid_validity = ?, "
-          "uid_next = ?, highest_modseq = ?, rebinding = ?, read_only = ?, messages = ? WHERE id = ?")
-      .Bind(1, record.name_here)
-      .Bind(2, record.exists)
-      .Bind(3, record.tombstone)
-      .Bind(4, record.subscribed)
-      .Bind(5, record.uid_validity.value)
-      .Bind(6, record.uid_next.value)
-      .Bind(7, static_cast<int64_t>(record.highest_modseq.value))
-      .Bind(8, record.rebinding)
-      .Bind(9, record.read_only)
-      .Bind(10, record.messages)
-      .Bind(11, record.id.value)
-      .Run();
-}
-
 MessageId State::InsertMessage(const MessageRegisters& message) {
   Statement statement = database_.Prepare(
       "INSERT INTO message(mailbox, identity, size, internal_date, zone_minutes, content, message_id) "

@@ -25,24 +25,6 @@
 
 namespace imapmesh {
 
-// A mailbox copy as recorded.
-struct MailboxCopyRecord {
-  MailboxCopyId id;
-  ReplicaId replica;
-  MailboxId mailbox;
-  std::string mailbox_name;
-  std::string name_here;
-  bool exists = false;     // it was listed at the last look
-  bool tombstone = false;  // it was there, and its deletion was observed
-  bool subscribed = false;
-  UidValidity uid_validity;
-  Uid uid_next;
-  ModSeq highest_modseq;
-  bool rebinding = false;  // UIDVALIDITY changed or state is behind: UIDs are being matched anew
-  bool read_only = false;
-  int64_t messages = 0;  // in the mailbox copy at the last observation
-};
-
 struct MessageSource {  // a holder of the same content within a replica
   MessageId message;
   MailboxCopyId mailbox_copy;
@@ -73,9 +55,9 @@ class State {
   FlagId InternFlag(std::string_view name);  // keywords are case-insensitive; the first spelling stays
   std::string FlagName(FlagId flag);
 
-  std::vector<MailboxCopyRecord> MailboxCopies();
+  std::vector<MailboxCopyRecord> MailboxCopies() { return mailboxes().Copies(); }
   // Inserts (id 0) or updates.
-  void Save(MailboxCopyRecord& record);
+  void Save(MailboxCopyRecord& record) { mailboxes().Save(record); }
 
   MessageId InsertMessage(const MessageRegisters& message);  // without copies
   void SetContent(MessageId message, const ContentIdentity& content);

@@ -131,7 +131,8 @@ asio::awaitable<void> Changer::RunExpunge(ReplicaIndex target, std::vector<Chang
   for (const Change& change : changes) uids.Add(change.planned->message.Find(change.mailbox_copy)->uid);
   const std::string& mailbox = recorder_.MailboxName(*changes.front().planned);
   MailboxReference reference = recorder_.Reference(target, mailbox);
-  const ModSeq seen = recorder_.mesh().FindCopy(target, mailbox)->highest_modseq;
+  const MailboxCopyRecord* record = recorder_.mesh().FindCopy(target, mailbox);
+  const ModSeq seen = record == nullptr ? ModSeq() : record->highest_modseq;
   const auto expunged = co_await recorder_.mesh().slot(target).replica->Expunge(reference, uids, seen);
   if (!expunged.ok()) {
     if (OutcomeUnknown(expunged.status())) {

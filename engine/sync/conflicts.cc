@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/printable.h"
+#include "engine/sync/mailbox_decide.h"
 #include "engine/sync/merge.h"
 
 namespace imapmesh {
@@ -91,6 +92,13 @@ void Approve(State& state, MessageId id, MailboxCopyId here, Stamp stamp) {
 std::string DecideHeld(State& state, const ConflictRecord& conflict, Decision decision) {
   const auto held = state.conflicts().Held(conflict.id);
   const Stamp stamp = state.NextStamp();
+  if (const MailboxCopyId gone = MailboxCopyOf(conflict); gone.value != 0) {
+    if (decision == Decision::kApprove) {
+      ApproveMailboxDeletion(state, gone);
+    } else {
+      RejectMailboxDeletion(state, gone);
+    }
+  }
   for (const auto& [message, copy] : held) {
     if (decision == Decision::kApprove) {
       Approve(state, message, copy, stamp);

@@ -88,6 +88,7 @@ absl::Status Coordinator::BuildReplicas(std::shared_ptr<const Graph> graph) {
   const size_t edges = graph->edges().size();
   mesh_.edge_paused.assign(edges, false);
   for (size_t e = 0; e < edges; ++e) mesh_.edge_paused[e] = graph->topology().edge(static_cast<int>(e)).paused();
+  mesh_.edge_opens.assign(edges, Duration(0));
   mesh_.edge_operations.assign(edges, 0);
   mesh_.edge_last_sync_unix_ms.assign(edges, 0);
   next_poll_.assign(mesh_.replicas.size(), Duration(0));
@@ -137,23 +138,11 @@ asio::awaitable<absl::Status> Coordinator::LoadState() {
   };
   auto loaded = co_await mesh_.store->Run(load);
   if (!loaded.ok()) co_return loaded.status();
-  std::map<ReplicaId, size_t> index;
-  for (size_t r = 0; r < loaded->replicas.size(); ++r) {
-    mesh_.replicas[r].id = loaded->replicas[r];
-    index[loaded->replicas[r]] = r;
-  }
+  for (size_t r = 0; r < loaded->replicas.size(); ++r) mesh_.replicas[r].id = loaded->replicas[r];
   for (size_t e = 0; e < loaded->paused.size(); ++e) {
     if (loaded->paused[e]) mesh_.edge_paused[e] = *loaded->paused[e] == "1";
   }
-  for (MailboxCopyRecord& record : loaded->copies) {
-    const auto replica = index.find(record.replica);
-    if (replica == index.end()) continue;
-    const bool selected = graph.Selects(ReplicaIndex(static_cast<int32_t>(replica->second)), record.mailbox_name);
-    if (!selected) continue;  // no longer part of the mesh there: it is not missed when it is not listed
-    MailboxEntry& entry = mesh_.Entry(record.mailbox_name);
-    entry.id = record.mailbox;
-    entry.copies[replica->second] = std::move(record);
-  }
+  mesh_.TakeMailboxes(std::move(loaded->copies));
   mesh_.deleted_flag = loaded->deleted;
   mesh_.exclusive_keywords = loaded->exclusive;
   co_return co_await LoadMemories(mesh_);
@@ -177,7 +166,7 @@ std::optional<Duration> Coordinator::WaitForReplica() const {
 bool Coordinator::RoundIsDue() const {
   const bool look_due = std::any_of(mesh_.replicas.begin(), mesh_.replicas.end(),
                                     [&](const ReplicaSlot& slot) { return LookIsDue(slot); });
-  return look_due || plan_due_ || ObservationIsDue() || (!pass_complete_ && !AnyBusy());
+  return look_due || PlanIsDue() || ObservationIsDue();
 }
 
 asio::awaitable<absl::Status> Coordinator::Converge() {
@@ -205,6 +194,7 @@ void Coordinator::RenewHope() {
   mesh_.refusals.clear();
   mesh_.mailbox_refusals.clear();
   mesh_.no_copy.clear();
+  mesh_.edge_opens.assign(mesh_.edge_opens.size(), Duration(0));  // who asks does not wait for an interval
   for (ReplicaSlot& slot : mesh_.replicas) {
     slot.look_due = true;
     slot.compare_due = true;

@@ -89,13 +89,15 @@ class Coordinator : public Control {
   asio::awaitable<absl::StatusOr<RoundOutcome>> Round();
   asio::awaitable<absl::Status> LookAndObserve();
   asio::awaitable<void> LookLane(ReplicaIndex r, std::shared_ptr<const Lane> lane, bool look);
+  asio::awaitable<void> QuietForRenames(ReplicaIndex r);
   asio::awaitable<void> ObserveDue(ReplicaIndex r);
   asio::awaitable<void> ObserveTask(ReplicaIndex r, std::vector<std::string> mailboxes, Permits& permits);
   asio::awaitable<absl::Status> PlanAndApply();
   asio::awaitable<absl::StatusOr<bool>> Pass(const std::vector<UnsettledMailbox>& mailboxes, bool deletions,
                                              PendingByEdge& pending);
   asio::awaitable<void> Apply(std::shared_ptr<const Work> work, Lanes lanes, bool deletions);
-  asio::awaitable<bool> Settle(std::set<ReplicaIndex> awaited, Duration patience, bool interruptible);
+  asio::awaitable<bool> Settle(std::set<ReplicaIndex> awaited, bool interruptible);
+  bool PlanIsDue() const;
   bool ObserveAgain(const std::vector<MailboxCopyId>& with_intents);
   bool ObservePartsAgain();
   bool ObservationIsDue() const;
@@ -132,6 +134,8 @@ class Coordinator : public Control {
   asio::awaitable<void> StopWatchers();
   asio::awaitable<void> WatchTask(ReplicaIndex r);
   Duration UntilNextDue();
+  Duration UntilEdgesOpen();
+  void CloseEdges();
 
   asio::awaitable<absl::Status> Publish(bool syncing);
   RunReport MakeReport(const std::vector<ReplicaCounters>& before, const std::vector<int64_t>& operations_before,
@@ -157,6 +161,7 @@ class Coordinator : public Control {
   Cancelled plan_cancelled_;   // of the Plan that runs; else null
   bool plan_due_ = false;      // a lane became empty
   bool pass_complete_ = true;  // the last one went to its end and skipped nothing
+  Duration last_pass_{0};
   int64_t operations_ = 0;
   int64_t rounds_ = 0;
   int64_t conflicts_open_ = 0;

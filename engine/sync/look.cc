@@ -1,154 +1,153 @@
 #include "engine/sync/look.h"
 
+#include <algorithm>
+#include <functional>
 #include <map>
 #include <set>
 #include <utility>
 #include <vector>
 
-#include "engine/sync/record_observation.h"
+#include "engine/sync/mailbox_listing.h"
 
 namespace imapmesh {
 namespace {
 
-bool IsDue(const MailboxCopyRecord& record, const MailboxStatus& status) {
-  return record.uid_validity != status.uid_validity || record.uid_next != status.uid_next ||
-         record.highest_modseq != status.highest_modseq || record.rebinding ||
-         (status.messages && static_cast<int64_t>(*status.messages) != record.messages);
+constexpr size_t kSampleMessages = 64;
+
+std::vector<MailboxCopyRecord> CopiesAt(const Mesh& mesh, ReplicaIndex r) {
+  std::vector<MailboxCopyRecord> copies;
+  for (const auto& [name, entry] : mesh.mailboxes) {
+    const MailboxCopyRecord& record = entry.copies[static_cast<size_t>(r.value)];
+    if (record.id.value != 0) copies.push_back(record);
+  }
+  return copies;
 }
 
-// A server that is behind what it was before has been restored from an older copy.
-bool WentBack(const MailboxCopyRecord& record, const MailboxStatus& status) {
-  return record.uid_validity == status.uid_validity && status.uid_validity.value != 0 &&
-         (status.uid_next < record.uid_next ||
-          (status.highest_modseq.value != 0 && status.highest_modseq < record.highest_modseq));
+// Looks into mailboxes that may be renamed ones, as far as it takes to tell.
+asio::awaitable<void> TakeSamples(Mesh& mesh, Listing& listing) {
+  const ListingMatch match = MatchListing(CopiesAt(mesh, listing.replica), listing.lines);
+  for (const auto& [gone, line] : match.suspicions) {
+    const std::string mailbox = listing.lines[line].mailbox;
+    MailboxCursor nothing;
+    auto sample = co_await mesh.slot(listing.replica).replica->Observe(mailbox, nothing, kSampleMessages);
+    if (sample.ok()) {
+      listing.samples[line] = std::move(sample->arrived);
+    } else {
+      mesh.Warn(Message(sample.status()));
+    }
+  }
 }
 
-struct LookResult {
-  std::vector<std::pair<std::string, MailboxCopyRecord>> copies;  // as saved
-  std::vector<std::string> due;
-  std::vector<std::string> gone;
-};
+void Refuse(Mesh& mesh, ReplicaIndex r, const std::string& mailbox, const char* operation, std::string answer,
+            std::string remedy) {
+  Refusal refusal;
+  refusal.replica = r;
+  refusal.report = {
+      mesh.name(r), mailbox, operation, "", std::move(answer), std::move(remedy), mesh.clock->UnixMillis()};
+  mesh.Emit("PROBLEM", r, EdgeIndex(-1), mailbox, refusal.report.answer);
+  mesh.mailbox_refusals[{r.value, mailbox}] = std::move(refusal);
+}
 
-// Records a listing. Runs on the store's thread over values only.
-class RecordLook {
- public:
-  RecordLook(Mesh& mesh, ReplicaIndex r, const std::vector<MailboxStatus>& statuses)
-      : replica_(mesh.slot(r).id), replica_name_(mesh.name(r)), statuses_(statuses), now_(mesh.clock->UnixMillis()) {
-    for (const auto& [name, entry] : mesh.mailboxes) known_[name] = entry.copies[static_cast<size_t>(r.value)];
+void Take(Mesh& mesh, ListingResult result, ReplicaIndex here) {
+  // What could not be selected any more is gone, or called otherwise.
+  std::erase_if(mesh.mailbox_refusals, [&](const auto& refusal) {
+    if (refusal.first.first != here.value || refusal.second.report.operation != "SELECT") return false;
+    const MailboxCopyRecord* copy = mesh.FindCopy(here, refusal.first.second);
+    const auto same = [&](const MailboxCopyRecord& now) { return copy != nullptr && now.id == copy->id; };
+    const auto now = std::find_if(result.copies.begin(), result.copies.end(), same);
+    return now != result.copies.end() && (!now->exists || now->mailbox_name != copy->mailbox_name);
+  });
+  const std::set<ReplicaId> changed = {mesh.slot(here).id};
+  if (result.changed) mesh.TakeMailboxes(std::move(result.copies), changed);
+  std::map<MailboxId, std::string> names;
+  for (const auto& [name, entry] : mesh.mailboxes) names[entry.id] = name;
+  std::erase_if(mesh.incomplete, [&](const auto& copy) { return copy.first == here.value; });
+  for (const auto& [replica, mailbox] : result.due) {
+    if (!names.contains(mailbox)) continue;
+    mesh.due.insert({replica.value, names[mailbox]});
+    mesh.incomplete.insert({replica.value, names[mailbox]});
   }
-
-  LookResult operator()(State& state) {
-    LookResult result;
-    std::set<MailboxCopyId> with_intents;
-    for (const MailboxCopyId copy : state.CopiesWithIntents()) with_intents.insert(copy);
-    std::set<std::string> listed;
-    for (const MailboxStatus& status : statuses_) {
-      if (!status.selectable) continue;
-      listed.insert(status.mailbox);
-      MailboxCopyRecord record = known_.contains(status.mailbox) ? known_[status.mailbox] : MailboxCopyRecord();
-      const bool differs = record.id.value == 0 || !record.exists || record.name_here != status.name_here ||
-                           record.subscribed != status.subscribed;
-      const bool restored = status.status_known && WentBack(record, status) && !record.rebinding;
-      record.replica = replica_;
-      record.mailbox = state.InternMailbox(status.mailbox);
-      record.mailbox_name = status.mailbox;
-      record.name_here = status.name_here;
-      record.subscribed = status.subscribed;
-      record.exists = true;
-      record.tombstone = false;
-      if (restored) StartRebinding(state, record);
-      if (differs || restored) state.Save(record);
-      const bool due = status.status_known && (IsDue(record, status) || with_intents.contains(record.id));
-      if (due) result.due.push_back(status.mailbox);
-      result.copies.emplace_back(status.mailbox, record);
-    }
-    for (auto& [name, record] : known_) {
-      if (record.id.value != 0 && record.exists && !listed.contains(name)) Vanish(state, name, record, result);
-    }
-    return result;
+  for (ListingResult::Seen& seen : result.seen) {
+    mesh.Emit(seen.conflict ? "CONFLICT" : "CHANGE_SEEN", seen.replica, EdgeIndex(-1), seen.mailbox, seen.text);
   }
-
- private:
-  void Vanish(State& state, const std::string& name, MailboxCopyRecord& record, LookResult& result) {
-    const int64_t held = state.HoldAll(record.id);
-    record.exists = false;
-    record.tombstone = true;
-    record.uid_validity = UidValidity();
-    record.uid_next = Uid();
-    record.highest_modseq = ModSeq();
-    record.messages = 0;
-    state.Save(record);
-    result.copies.emplace_back(name, record);
-    result.gone.push_back(name);
-    if (held == 0) return;
-    ConflictRecord conflict;
-    conflict.key = "mailbox-gone:" + std::to_string(record.id.value) + ":" + std::to_string(now_);
-    conflict.kind = "MAILBOX_GONE";
-    conflict.mailbox = name;
-    conflict.unix_ms = now_;
-    conflict.replica_a = replica_name_;
-    conflict.change_a = "the mailbox vanished with " + std::to_string(held) + " messages in it";
-    conflict.policy = "brake";
-    conflict.outcome = "held: nothing is deleted elsewhere until someone decides";
-    conflict.open = true;
-    if (const auto id = state.conflicts().Add(conflict)) state.conflicts().HoldAll(*id, record.id);
+  const auto refusal = mesh.mailbox_refusals.find({here.value, "INBOX"});
+  const bool listed = refusal != mesh.mailbox_refusals.end() && refusal->second.report.operation == "LIST";
+  if (listed) mesh.mailbox_refusals.erase(refusal);
+  for (const ReplicaIndex r : result.doubtful) {
+    Refuse(mesh, r, "INBOX", "LIST", "the server does not list INBOX, which it had before",
+           "no mailbox of this replica counts as deleted until it does; see what is wrong with the account");
   }
-
-  ReplicaId replica_;
-  std::string replica_name_;
-  const std::vector<MailboxStatus>& statuses_;
-  int64_t now_;
-  std::map<std::string, MailboxCopyRecord> known_;
-};
+  for (const auto& [r, mailbox] : result.unlisted) {
+    Refuse(mesh, r, mailbox, "CREATE", "the server took CREATE, but it does not list the mailbox",
+           "the server may take the name for another's, in other case or spelling: rename it on another replica");
+  }
+}
 
 // Flags may have changed unseen where there is no HIGHESTMODSEQ.
-void AddUnshownDue(Mesh& mesh, ReplicaIndex r, const std::vector<MailboxStatus>& statuses) {
+void AddUnshownDue(Mesh& mesh, const Listing& listing) {
+  const ReplicaIndex r = listing.replica;
+  std::map<std::string, const MailboxCopyRecord*> records;  // by local name
+  for (const auto& [name, entry] : mesh.mailboxes) {
+    const MailboxCopyRecord& record = entry.copies[static_cast<size_t>(r.value)];
+    if (record.exists) records[record.local_name] = &record;
+  }
   ReplicaSlot& slot = mesh.slot(r);
-  for (const MailboxStatus& status : statuses) {
-    const MailboxCopyRecord* record = mesh.FindCopy(r, status.mailbox);
+  for (const MailboxStatus& status : listing.lines) {
+    const auto record = records.find(status.local_name);
     const bool without = status.selectable && status.status_known && status.highest_modseq.value == 0;
-    if (record == nullptr || !without || (status.messages == 0 && record->messages == 0)) continue;
+    if (record == records.end() || !without || (status.messages == 0 && record->second->messages == 0)) continue;
+    const std::string& mailbox = record->second->mailbox_name;
     bool due = slot.compare_due;
     if (status.unseen) {
-      const auto [before, added] = slot.unseen.try_emplace(status.mailbox, *status.unseen);
+      const auto [before, added] = slot.unseen.try_emplace(mailbox, *status.unseen);
       due |= !added && before->second != *status.unseen;
       before->second = *status.unseen;
     }
-    if (due) mesh.due.insert({r.value, status.mailbox});
+    if (due) mesh.due.insert({r.value, mailbox});
   }
   slot.compare_due = false;
 }
 
 }  // namespace
 
-asio::awaitable<absl::Status> LookAt(Mesh& mesh, ReplicaIndex r) {
+asio::awaitable<void> LookAt(Mesh& mesh, ReplicaIndex r) {
   ReplicaSlot& slot = mesh.slot(r);
   if (slot.state != ReplicaState::kUp) slot.state = ReplicaState::kConnecting;
   slot.look_due = false;
   absl::StatusOr<std::vector<MailboxStatus>> statuses = co_await slot.replica->Look();
   if (!statuses.ok()) {
     mesh.MarkDown(r, statuses.status());
-    co_return absl::OkStatus();
+    co_return;
   }
   mesh.MarkUp(r);
   slot.last_look_unix_ms = mesh.clock->UnixMillis();
-  RecordLook record(mesh, r, *statuses);
-  absl::StatusOr<LookResult> result = co_await mesh.store->Run(record);
+  slot.listing = *std::move(statuses);
+}
+
+bool TellsOfRenames(const Mesh& mesh, ReplicaIndex r) {
+  const auto& listing = mesh.replicas[static_cast<size_t>(r.value)].listing;
+  if (!listing) return false;
+  const std::vector<MailboxCopyRecord> copies = CopiesAt(mesh, r);
+  const ListingMatch match = MatchListing(copies, *listing);
+  for (size_t l = 0; l < listing->size(); ++l) {
+    if (match.known[l] && copies[*match.known[l]].local_name != (*listing)[l].local_name) return true;
+  }
+  return !match.suspicions.empty();
+}
+
+asio::awaitable<absl::Status> RecordListing(Mesh& mesh, ReplicaIndex r) {
+  if (!mesh.slot(r).listing) co_return absl::OkStatus();
+  std::vector<ReplicaId> replicas;
+  for (const ReplicaSlot& slot : mesh.replicas) replicas.push_back(slot.id);
+  Listing listing;
+  listing.replica = r;
+  listing.lines = *std::exchange(mesh.slot(r).listing, std::nullopt);
+  co_await TakeSamples(mesh, listing);
+  ListingRecorder record(*mesh.graph, replicas, listing, mesh.clock->UnixMillis());
+  auto result = co_await mesh.store->Run(record);
   if (!result.ok()) co_return result.status();
-  for (auto& [name, copy] : result->copies) {
-    MailboxEntry& entry = mesh.Entry(name);
-    entry.id = copy.mailbox;
-    entry.copies[static_cast<size_t>(r.value)] = copy;
-  }
-  for (auto& [name, copy] : result->copies) mesh.incomplete.erase({r.value, name});
-  for (const std::string& name : result->due) {
-    mesh.due.insert({r.value, name});
-    mesh.incomplete.insert({r.value, name});
-  }
-  AddUnshownDue(mesh, r, *statuses);
-  for (const std::string& name : result->gone) {
-    mesh.Emit("CHANGE_SEEN", r, EdgeIndex(-1), name, "the mailbox is gone");
-  }
+  Take(mesh, *std::move(result), r);
+  AddUnshownDue(mesh, listing);
   co_return absl::OkStatus();
 }
 

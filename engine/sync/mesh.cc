@@ -31,12 +31,53 @@ MailboxEntry& Mesh::Entry(const std::string& mailbox) {
   return found->second;
 }
 
+void Mesh::TakeMailboxes(std::vector<MailboxCopyRecord> records, const std::set<ReplicaId>& changed) {
+  std::map<MailboxCopyId, MailboxCopyRecord> before;
+  std::map<ReplicaId, size_t> index;
+  for (size_t r = 0; r < replicas.size(); ++r) index[replicas[r].id] = r;
+  std::map<std::string, MailboxId> known;
+  for (const auto& [name, entry] : mailboxes) {
+    known[name] = entry.id;
+    for (const MailboxCopyRecord& record : entry.copies) before[record.id] = record;
+  }
+  std::map<MailboxId, std::string> names;
+  std::vector<std::map<std::string, std::string>> aliases(replicas.size());
+  mailboxes.clear();
+  for (MailboxCopyRecord& record : records) {
+    const auto replica = index.find(record.replica);
+    if (replica == index.end()) continue;
+    const bool selected = graph->Selects(ReplicaIndex(static_cast<int32_t>(replica->second)), record.mailbox_name);
+    if (!selected) continue;  // no longer part of the mesh there: it is not missed when it is not listed
+    names[record.mailbox] = record.mailbox_name;
+    const auto kept = changed.empty() || changed.contains(record.replica) ? before.end() : before.find(record.id);
+    if (kept != before.end()) {
+      kept->second.mailbox_name = record.mailbox_name;
+      kept->second.mailbox_name_stamp = record.mailbox_name_stamp;
+      record = kept->second;
+    }
+    if (record.local_name != record.mailbox_name && record.exists) {
+      aliases[replica->second][record.mailbox_name] = record.local_name;
+    }
+    MailboxEntry& entry = Entry(record.mailbox_name);
+    entry.id = record.mailbox;
+    entry.copies[replica->second] = std::move(record);
+  }
+  for (size_t r = 0; r < replicas.size(); ++r) replicas[r].replica->SetAliases(std::move(aliases[r]));
+  std::set<std::pair<int32_t, std::string>> still_due;
+  for (const auto& [replica, name] : due) {
+    const auto id = known.find(name);
+    if (id != known.end() && names.contains(id->second)) still_due.emplace(replica, names[id->second]);
+  }
+  due = std::move(still_due);
+}
+
 std::shared_ptr<const MeshView> Mesh::View(bool ignore_downtime) const {
   auto view = std::make_shared<MeshView>();
   view->graph = graph;
   view->context.graph = graph.get();
-  view->context.edge_paused = edge_paused;
-  if (ignore_downtime) view->context.edge_paused.assign(edge_paused.size(), false);
+  for (size_t e = 0; e < edge_paused.size(); ++e) {
+    view->context.edge_paused.push_back(!ignore_downtime && IsClosed(e));
+  }
   view->context.deleted_flag = deleted_flag;
   view->context.exclusive = exclusive_keywords;
   for (const ReplicaSlot& slot : replicas) {
@@ -44,13 +85,14 @@ std::shared_ptr<const MeshView> Mesh::View(bool ignore_downtime) const {
     view->replicas.push_back(slot.id);
     view->can_move.push_back(slot.replica->can_move());
     view->busy.push_back(!ignore_downtime && slot.tasks > 0);
-    view->awaited.push_back(!ignore_downtime && slot.tasks > 0 && !slot.left_behind);
+    view->awaited.push_back(!ignore_downtime && IsAwaited(ReplicaIndex(static_cast<int32_t>(view->awaited.size()))));
   }
   for (const auto& [name, entry] : mailboxes) {
-    MailboxView mailbox{entry.id, name, {}};
+    MailboxView mailbox{entry.id, name, {}, {}};
     for (size_t r = 0; r < entry.copies.size(); ++r) {
       const MailboxCopyId id = entry.copies[r].id;
       mailbox.copies.push_back(id);
+      mailbox.exists.push_back(entry.copies[r].exists);
       if (id.value == 0) continue;
       view->copies[id] = {ReplicaIndex(static_cast<int32_t>(r)), entry.id};
       if (incomplete.contains({static_cast<int32_t>(r), name})) view->incomplete.insert(id);
@@ -60,13 +102,32 @@ std::shared_ptr<const MeshView> Mesh::View(bool ignore_downtime) const {
   return view;
 }
 
-void Mesh::Begin(ReplicaIndex r) {
-  if (slot(r).tasks++ == 0) Progressed(r);
+std::shared_ptr<Batch> Mesh::NewBatch(Duration patience, Duration margin) const {
+  auto batch = std::make_shared<Batch>();
+  batch->started = clock->Now();
+  batch->patience = patience;
+  batch->margin = margin;
+  return batch;
+}
+
+Duration Mesh::AwaitedUntil(ReplicaIndex r) const {
+  const ReplicaSlot& busy = replicas[static_cast<size_t>(r.value)];
+  const Batch& batch = *busy.batch;
+  const Duration until = busy.last_progress + batch.patience;
+  if (!batch.first_done) return until;
+  return std::min(until, *batch.first_done + (*batch.first_done - batch.started) * 2 + batch.margin);
+}
+
+void Mesh::Begin(ReplicaIndex r, const std::shared_ptr<Batch>& batch) {
+  if (slot(r).tasks++ > 0) return;
+  slot(r).batch = batch;
+  Progressed(r);
 }
 
 void Mesh::End(ReplicaIndex r) {
   if (--slot(r).tasks > 0) return;
-  slot(r).left_behind = false;
+  if (!slot(r).batch->first_done) slot(r).batch->first_done = clock->Now();
+  slot(r).batch = nullptr;
   if (on_idle) on_idle();
 }
 

@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -26,6 +27,15 @@ namespace imapmesh {
 
 enum class LogLevel { kDebug, kInfo, kWarning, kError };
 
+// What is begun together at several replicas. Each is waited for until it has shown no progress for `patience`, or
+// takes `margin` more than three times as long as the first that was done.
+struct Batch {
+  Duration started{0};
+  Duration patience{0};
+  Duration margin{0};
+  std::optional<Duration> first_done;
+};
+
 struct ReplicaSlot {
   std::unique_ptr<Replica> replica;
   ReplicaId id;
@@ -41,11 +51,13 @@ struct ReplicaSlot {
   // due whatever it shows. Set by an asked sync, by the poll interval, and when the replica comes back.
   bool compare_due = true;
   std::map<std::string, uint64_t> unseen;  // by mailbox, of the last look, there
-  int tasks = 0;              // under way in its lane (lane.h); while there are any nothing else is begun here
-  bool left_behind = false;   // it is busy, and the others do not wait for it
-  Duration last_progress{0};  // engine time
+  int tasks = 0;                 // under way in its lane (lane.h); while there are any nothing else is begun here
+  std::shared_ptr<Batch> batch;  // of them; null while there are none
+  Duration last_progress{0};     // engine time
   int64_t last_look_unix_ms = 0;
   int64_t state_since_unix_ms = 0;
+  std::optional<std::vector<MailboxStatus>> listing;  // of the last look, until it is recorded
+  bool waits_for_quiet = false;  // its listing tells of renames, which are recorded while no other replica is at work
 };
 
 struct MailboxEntry {
@@ -84,6 +96,7 @@ class Mesh {
   std::unique_ptr<StoreThread> store;
   std::vector<ReplicaSlot> replicas;
   std::vector<bool> edge_paused;
+  std::vector<Duration> edge_opens;  // engine time from which on an edge with interval_s carries again; 0: it is open
   std::vector<int64_t> edge_operations;
   std::vector<int64_t> edge_last_sync_unix_ms;
   std::map<std::string, MailboxEntry> mailboxes;
@@ -92,6 +105,7 @@ class Mesh {
   std::map<std::pair<MessageId, MailboxCopyId>, Refusal> refusals;
   std::map<std::pair<int32_t, std::string>, Refusal> mailbox_refusals;  // (replica, mailbox): CREATE, SELECT…
   std::set<std::pair<MessageId, MailboxCopyId>> no_copy;                // a server-side copy failed: upload instead
+  std::map<int32_t, int64_t> pending_mailboxes;  // by edge: what is to be done to mailboxes themselves
   FlagId deleted_flag;
   std::vector<std::pair<FlagId, FlagId>> exclusive_keywords;
   Progress progress;
@@ -102,16 +116,25 @@ class Mesh {
 
   ReplicaSlot& slot(ReplicaIndex r) { return replicas[static_cast<size_t>(r.value)]; }
   const std::string& name(ReplicaIndex r) const { return graph->replica(r).name(); }
+  // Whether nothing flows along the edge now: it is paused, or waits for its interval.
+  bool IsClosed(size_t edge) const { return edge_paused[edge] || edge_opens[edge] > Duration(0); }
   bool IsUp(ReplicaIndex r) const { return replicas[static_cast<size_t>(r.value)].state == ReplicaState::kUp; }
 
   bool IsBusy(ReplicaIndex r) const { return replicas[static_cast<size_t>(r.value)].tasks > 0; }
-  void Begin(ReplicaIndex r);
+  // Until when the others wait for it; only of a busy one.
+  Duration AwaitedUntil(ReplicaIndex r) const;
+  bool IsAwaited(ReplicaIndex r) const { return IsBusy(r) && clock->Now() < AwaitedUntil(r); }
+  std::shared_ptr<Batch> NewBatch(Duration patience, Duration margin) const;
+  void Begin(ReplicaIndex r, const std::shared_ptr<Batch>& batch);
   void End(ReplicaIndex r);
   void Progressed(ReplicaIndex r) { slot(r).last_progress = clock->Now(); }
 
   MailboxCopyRecord* FindCopy(ReplicaIndex r, const std::string& mailbox);
   // The entry for a mailbox, made when necessary (its id is set by the transaction that interns it).
   MailboxEntry& Entry(const std::string& mailbox);
+  // Replaces the table by what is recorded, as far as it belongs to the mesh; due mailboxes follow their new names. Of
+  // replicas that are not in `changed` (empty: of none) only the mailboxes' names are taken: they may be at work.
+  void TakeMailboxes(std::vector<MailboxCopyRecord> records, const std::set<ReplicaId>& changed = {});
   std::shared_ptr<const MeshView> View(bool ignore_downtime) const;
 
   // Takes a replica out after a failed call; what is unknown then stays in the intents. Only for outcome-unknown

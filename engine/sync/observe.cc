@@ -57,7 +57,9 @@ asio::awaitable<void> FetchContent(Mesh& mesh, ReplicaIndex here, const MailboxC
     UidSet uids;
     for (const auto& [uid, message] : messages) uids.Add(uid);
     const std::string& name = view->mailboxes.at(mailbox).name;
-    MailboxReference other{name, mesh.FindCopy(replica, name)->uid_validity};
+    const MailboxCopyRecord* held = mesh.FindCopy(replica, name);
+    if (held == nullptr) continue;  // renamed meanwhile: the next attempt finds it
+    MailboxReference other{name, held->uid_validity};
     const auto& messages_of_copy = messages;
     std::function<void(Uid, std::shared_ptr<const Body>)> take_known = [&](Uid uid, std::shared_ptr<const Body> body) {
       const auto message = messages_of_copy.find(uid);
@@ -114,8 +116,9 @@ asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::strin
   mesh.due.erase({r.value, mailbox});
   mesh.incomplete.insert({r.value, mailbox});
   for (bool more = true; more;) {
-    if (mesh.FindCopy(r, mailbox) == nullptr) co_return absl::OkStatus();
-    const MailboxCopyRecord record = *mesh.FindCopy(r, mailbox);
+    const MailboxCopyRecord* found = mesh.FindCopy(r, mailbox);
+    if (found == nullptr || !found->exists) co_return absl::OkStatus();
+    const MailboxCopyRecord record = *found;
     CO_ASSIGN_OR_RETURN(const MailboxCursor since, co_await CursorOf(mesh, r, record));
     absl::StatusOr<Observation> observation = absl::UnknownError("");
     if (prepared.observation && prepared.since == since) {
@@ -136,7 +139,9 @@ asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::strin
                           Message(observation.status()),
                           "see what the server says about this mailbox",
                           mesh.clock->UnixMillis()};
-        mesh.mailbox_refusals[{r.value, mailbox}] = refusal;
+        // It may be gone, or renamed: the look tells.
+        const bool news = mesh.mailbox_refusals.insert_or_assign({r.value, mailbox}, refusal).second;
+        mesh.slot(r).look_due |= news;
         mesh.Warn(Message(observation.status()));
       }
       co_return absl::OkStatus();
@@ -152,7 +157,7 @@ asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::strin
     }
     if (!result.ok()) co_return result.status();
     if (!result->needs.empty()) co_return absl::OkStatus();  // went away meanwhile: the next look finds it due
-    *mesh.FindCopy(r, mailbox) = result->record;
+    if (MailboxCopyRecord* now = mesh.FindCopy(r, mailbox)) *now = result->record;
     Report(mesh, r, *result);
     more = observation->more && !result->cut;
     if (!observation->more && !result->cut) mesh.incomplete.erase({r.value, mailbox});
@@ -171,7 +176,7 @@ asio::awaitable<absl::Status> ObserveCopies(Mesh& mesh, ReplicaIndex r, std::vec
   std::vector<std::pair<std::string, MailboxCursor>> wanted;
   for (const std::string& mailbox : mailboxes) {
     const MailboxCopyRecord* found = mesh.FindCopy(r, mailbox);
-    if (found == nullptr) {
+    if (found == nullptr || !found->exists) {
       mesh.due.erase({r.value, mailbox});
       continue;
     }

@@ -114,6 +114,7 @@ asio::awaitable<absl::Status> Coordinator::RunPlan(std::function<void(absl::Stat
   absl::Status status = co_await LookAndObserve();
   if (!status.ok() || *cancelled) {
     plan_cancelled_ = nullptr;
+    pass_complete_ = false;  // what was observed so far is work for the next round
     done(status.ok() ? absl::CancelledError("the plan was cancelled") : status);
     co_return status;
   }
@@ -181,7 +182,12 @@ asio::awaitable<absl::Status> Coordinator::RunResolve(int64_t conflict, Decision
   co_await Quiet();  // what is under way writes registers as they were planned
   const auto view = mesh_.View(false);
   const int64_t now = mesh_.clock->UnixMillis();
-  const auto decide = [&](State& state) { return Decide(state, *view, conflict, decision, replica, now); };
+  std::vector<MailboxCopyRecord> copies;
+  const auto decide = [&](State& state) {
+    auto decided_now = Decide(state, *view, conflict, decision, replica, now);
+    copies = state.MailboxCopies();
+    return decided_now;
+  };
   const auto decided = co_await mesh_.store->Run(decide);
   if (!decided.ok()) {
     done(decided.status());
@@ -191,6 +197,7 @@ asio::awaitable<absl::Status> Coordinator::RunResolve(int64_t conflict, Decision
     done(decided->status());
     co_return absl::OkStatus();
   }
+  mesh_.TakeMailboxes(std::move(copies));  // one of them may be made again, or deleted
   const ConflictRecord& record = **decided;
   mesh_.Emit("CONFLICT_RESOLVED", ReplicaIndex(-1), EdgeIndex(-1), record.mailbox,
              "conflict " + std::to_string(record.id) + ": " + record.outcome);

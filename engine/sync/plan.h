@@ -31,6 +31,7 @@ struct MailboxView {
   MailboxId id;
   std::string name;
   std::vector<MailboxCopyId> copies;  // by ReplicaIndex
+  std::vector<bool> exists = {};      // likewise: whether it is there now
 };
 
 // Which edges admit what for one mailbox: computed once a mailbox, asked for every message.

@@ -78,7 +78,10 @@ std::string DescribeStep(const HistoryStep& step, bool present) {
 }  // namespace
 
 Tracer::Tracer(const Mesh& mesh, std::string message_id)
-    : message_id_(std::move(message_id)), view_(mesh.View(false)), ideal_(mesh.View(true)) {
+    : message_id_(std::move(message_id)),
+      view_(mesh.View(false)),
+      ideal_(mesh.View(true)),
+      edge_paused_(mesh.edge_paused) {
   for (size_t r = 0; r < mesh.replicas.size(); ++r) {
     const ReplicaSlot& slot = mesh.replicas[r];
     if (slot.state != ReplicaState::kUp) {
@@ -197,7 +200,8 @@ std::string Tracer::WhatBlocks(ReplicaIndex r, const CopyPlan& ideal) const {
     add("replica " + view_->graph->replica(ReplicaIndex(index)).name() + " is down" + since + error);
   }
   for (size_t e = 0; e < view_->graph->edges().size(); ++e) {
-    if (view_->context.edge_paused[e]) add("edge " + view_->graph->edges()[e].name + " is paused");
+    if (!view_->context.edge_paused[e]) continue;
+    add("edge " + view_->graph->edges()[e].name + (edge_paused_[e] ? " is paused" : " waits for its interval_s"));
   }
   if (text.empty()) return "waits: no path of edges leads there while other replicas are down";
   return text;

@@ -41,6 +41,7 @@ class Tracer {
   std::string message_id_;
   std::shared_ptr<const MeshView> view_;
   std::shared_ptr<const MeshView> ideal_;
+  std::vector<bool> edge_paused_;  // by topology or order; another closed edge waits for its interval
   std::map<int32_t, Downtime> down_;
   std::map<std::pair<MessageId, MailboxCopyId>, std::string> refused_;
   std::map<MailboxCopyId, std::string> names_here_;

@@ -64,9 +64,36 @@ asio::awaitable<void> Coordinator::WatchTask(ReplicaIndex r) {
   wake_.Notify();
 }
 
+// Opens the edges whose interval is over: what has waited for them is planned. How long until the next one.
+Duration Coordinator::UntilEdgesOpen() {
+  const Duration now = mesh_.clock->Now();
+  Duration wait = seconds(3600);
+  for (Duration& opens : mesh_.edge_opens) {
+    if (opens == Duration(0)) continue;
+    if (now >= opens) {
+      opens = Duration(0);
+      plan_due_ = true;
+    } else {
+      wait = std::min(wait, opens - now);
+    }
+  }
+  return wait;
+}
+
+// An edge with interval_s that has nothing left to carry rests for that long.
+void Coordinator::CloseEdges() {
+  for (size_t e = 0; e < mesh_.edge_opens.size(); ++e) {
+    const int interval_s = mesh_.graph->topology().edge(static_cast<int>(e)).interval_s();
+    const auto pending = pending_.find(static_cast<int32_t>(e));
+    const bool idle = pending == pending_.end() || pending->second.total() == 0;
+    const bool rests = interval_s > 0 && mesh_.edge_opens[e] == Duration(0) && idle && pass_complete_;
+    if (rests) mesh_.edge_opens[e] = mesh_.clock->Now() + seconds(interval_s);
+  }
+}
+
 Duration Coordinator::UntilNextDue() {
   const Duration now = mesh_.clock->Now();
-  Duration wait = settling_ ? Duration(milliseconds(500)) : Duration(seconds(3600));
+  Duration wait = std::min(UntilEdgesOpen(), settling_ ? Duration(milliseconds(500)) : Duration(seconds(3600)));
   for (size_t r = 0; r < mesh_.replicas.size(); ++r) {
     ReplicaSlot& slot = mesh_.replicas[r];
     if (slot.tasks > 0) continue;
@@ -84,8 +111,8 @@ Duration Coordinator::UntilNextDue() {
     }
     wait = std::min(wait, slot.look_due ? Duration(0) : next_poll_[r] - now);
   }
-  const bool again = plan_due_ || ObservationIsDue() || (!pass_complete_ && !AnyBusy());
-  if (again) wait = Duration(0);
+  if (!pass_complete_) wait = std::min<Duration>(wait, seconds(1));  // PlanIsDue tells with the time
+  if (PlanIsDue() || ObservationIsDue()) wait = Duration(0);
   return std::max(wait, Duration(0));
 }
 
@@ -110,6 +137,7 @@ asio::awaitable<absl::Status> Coordinator::RunForever() {
     const auto outcome = co_await Round();
     status = outcome.status();
     if (!status.ok() || stopping_) break;
+    CloseEdges();
     StartWatchers();
     status = co_await Publish(false);
     const bool converged = Converged();

@@ -122,6 +122,9 @@ bool PlanBatch::Wanted(State& state, const MessageRegisters& message, const Copy
   if (copy.action == Action::kAdd && view_.incomplete.contains(copy.mailbox_copy)) return false;
   const CopyRegisters* here = message.Find(copy.mailbox_copy);
   if (copy.action != Action::kAdd && (here == nullptr || here->uid.value == 0)) return false;
+  // The mailbox is made first, or its deletion is decided first.
+  const bool there = view_.mailboxes.at(message.mailbox).exists[static_cast<size_t>(copy.target.value)];
+  if (copy.action == Action::kAdd && copy.mailbox_copy.value != 0 && !there) return false;
   return copy.action != Action::kExpunge || !MovePending(state, message, copy);
 }
 

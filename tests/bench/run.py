@@ -58,13 +58,15 @@ def install_peers():
     subprocess.run([*as_root, "apt-get", "install", "--yes", "--no-install-recommends", *PEERS], check=True)
 
 
-def write_docs(bench, command):
+def write_docs(bench):
+    """docs/benchmarks.md and the chart, from all samples: each carries the command that made it."""
     head = pathlib.Path(HERE / "benchmarks_head.md").read_text()
+    command = "\n".join(dict.fromkeys(sample["command"] for sample in bench.samples))
     versions = ", ".join(f"{kind.title} {kind.version()}" for kind in bench.tools)
     machine = f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f} at the end"
     text = head.replace("@COMMAND@", command).replace("@VERSIONS@", versions).replace("@MACHINE@", machine)
     text = text.replace("@DATE@", datetime.date.today().isoformat())
-    notes = "".join(f"- {note}\n" for note in bench.notes)
+    notes = "".join(f"- {note}\n" for note in dict.fromkeys(bench.options.note + bench.notes))
     text = text.replace("@NOTES@", notes).replace("@TABLES@", report.tables(bench.samples))
     docs = stands.REPOSITORY / "docs"
     (docs / "benchmarks.md").write_text(text.rstrip() + "\n")
@@ -80,6 +82,8 @@ def parse():
     parser.add_argument("--docs", action="store_true")
     parser.add_argument("--json", metavar="FILE", help="the samples; with --merge added to those that FILE holds")
     parser.add_argument("--merge", action="store_true", help="keep FILE's samples of works that are not run now")
+    parser.add_argument("--render", nargs="*", metavar="FILE", help="only writes the docs, from what --json wrote")
+    parser.add_argument("--note", action="append", default=[], help="a line for the docs")
     parser.add_argument("--tools", nargs="*", default=[], help="only these")
     parser.add_argument("--bin", metavar="FOLDER", help="with the built programs (default bazel-release-bin)")
     parser.add_argument("--folder", help="where the servers' mail lies; its disk is measured too (default: a new one)")
@@ -109,6 +113,11 @@ def main():
         return 0
     if options.install:
         install_peers()
+    if options.render:
+        bench = Bench(options, pathlib.Path())
+        bench.samples = [sample for name in options.render for sample in json.loads(pathlib.Path(name).read_text())]
+        write_docs(bench)
+        return 0
     if options.bin:
         stands.binaries = pathlib.Path(options.bin).absolute()
     in_memory = "/dev/shm" if options.short and os.access("/dev/shm", os.W_OK) else None  # times are no matter there
@@ -129,6 +138,9 @@ def main():
             bench.stand.close()
         if not options.folder and not os.environ.get("IMAPMESH_KEEP"):
             shutil.rmtree(folder, ignore_errors=True)
+    command = " ".join(["tests/bench/run.py", *(word for word in sys.argv[1:] if word not in ("--merge", "--docs"))])
+    for sample in bench.samples:
+        sample["command"] = command
     if options.json:
         path = pathlib.Path(options.json)
         if options.merge and path.exists():
@@ -137,7 +149,7 @@ def main():
         path.write_text(json.dumps(bench.samples, indent=1))
     print("\n" + report.tables(bench.samples))
     if options.docs:
-        write_docs(bench, "tests/bench/run.py " + " ".join(sys.argv[1:]))
+        write_docs(bench)
     return 0
 
 

@@ -189,6 +189,17 @@ class Account:
     def rename(self, mailbox, target):
         self._ok(self.client.rename(self._here(mailbox), self._here(target)))
 
+    def subscribe(self, mailbox, subscribed=True):
+        change = self.client.subscribe if subscribed else self.client.unsubscribe
+        self._ok(change(self._here(mailbox)))
+
+    def subscriptions(self):
+        """Of mailboxes that are there."""
+        lines = self._ok(self.client.lsub('""', '"*"'))
+        names = {self._mesh(re.match(rb'\(.*?\) (?:"[^"]*"|NIL) "?(.*?)"?$', line).group(1).decode())
+                 for line in lines if line}
+        return sorted(names & set(self.mailboxes()))
+
 
 def _set(uids):
     return ",".join(str(uid) for uid in ([uids] if isinstance(uids, int) else uids))

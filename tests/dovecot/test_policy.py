@@ -1,5 +1,7 @@
 """Nothing flows along an edge, in a direction, for a mailbox or of a kind that the topology does not admit."""
 
+import time
+
 import mail
 from mesh import MeshTest
 
@@ -78,6 +80,20 @@ class Policy(MeshTest):
         self.write_topology([("a", "b")])
         self.run_once()
         self.check()
+
+    def test_an_interval_holds_changes_back_until_it_is_over_or_a_sync_is_asked_for(self):
+        a, b = self.pair("interval_s: 4")
+        self.daemon()
+        self.wait_for(lambda: self.client("--json", "status").get("converged"), "convergence")
+        time.sleep(1)  # the edge rests now
+        a.append("INBOX", mail.ordinary(100), "", 1_710_000_000)
+        time.sleep(1.2)
+        self.assertEqual(len(b.uids("INBOX")), 10)
+        self.wait_for(lambda: len(b.uids("INBOX")) == 11, "mail after the interval", 8)
+        time.sleep(1)
+        a.append("INBOX", mail.ordinary(101), "", 1_710_000_000)
+        self.client("sync")
+        self.assertEqual(len(b.uids("INBOX")), 12)
 
     def test_what_may_not_pass_one_edge_goes_round_by_others(self):
         for name in ("a", "b", "c"):

@@ -69,6 +69,13 @@ class RemoteTest(test_daemon.DaemonTest):
             call()
         return raised.exception
 
+    def refusal_or_none(self, call):
+        try:
+            call()
+        except grpc.RpcError as error:
+            return error
+        return None
+
     def assert_mesh_goes_on(self, number, what):
         self.laptop.append("INBOX", mail.ordinary(number), "", 1_710_000_000)
         self.wait_for(lambda: self.server_.uids("INBOX", f"SUBJECT \"Message {number}\""), f"new mail {what}", 20)
@@ -254,6 +261,13 @@ class Abuse(RemoteTest):
             call.cancel()
             stub.Sync(self.proto.SyncRequest()).cancel()
         self.assert_mesh_goes_on(504, "after calls that were left")
+        # What a plan has observed when its caller leaves is carried all the same.
+        for number in range(505, 509):
+            self.laptop.append("INBOX", mail.ordinary(number), "", 1_710_000_000)
+            for patience_s in (0.02, 0.05, 0.1):
+                self.refusal_or_none(lambda: stub.Plan(self.proto.PlanRequest(), timeout=patience_s))
+            self.wait_for(lambda: self.server_.uids("INBOX", f"SUBJECT \"Message {number}\""),
+                          "mail that a plan observed", 20)
         self.wait_for(lambda: stub.GetStatus(self.proto.GetStatusRequest()).converged, "convergence")
         self.assertEqual(stub.Plan(self.proto.PlanRequest(), timeout=30).total, 0)
         daemon.stop()

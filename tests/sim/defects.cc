@@ -82,8 +82,15 @@ class DefectiveReplica : public Replica {
   asio::awaitable<absl::Status> DeleteMailbox(std::string mailbox) override {
     return inner_->DeleteMailbox(std::move(mailbox));
   }
-  asio::awaitable<absl::Status> RenameMailbox(std::string from, std::string to) override {
-    return inner_->RenameMailbox(std::move(from), std::move(to));
+  asio::awaitable<absl::StatusOr<bool>> MailboxExists(std::string local_name) override {
+    return inner_->MailboxExists(std::move(local_name));
+  }
+  asio::awaitable<absl::StatusOr<bool>> RenameMailbox(std::string from, std::string to,
+                                                      std::vector<std::string> subscribed) override {
+    return inner_->RenameMailbox(std::move(from), std::move(to), std::move(subscribed));
+  }
+  void SetAliases(std::map<std::string, std::string> mesh_to_local) override {
+    inner_->SetAliases(std::move(mesh_to_local));
   }
   asio::awaitable<absl::Status> Watch(std::function<void(std::vector<std::string>)> due) override {
     return inner_->Watch(std::move(due));

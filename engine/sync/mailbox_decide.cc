@@ -1,0 +1,189 @@
+#include "engine/sync/mailbox_decide.h"
+
+#include <algorithm>
+#include <charconv>
+#include <utility>
+
+#include "engine/sync/merge.h"
+
+namespace imapmesh {
+namespace {
+
+constexpr char kGoneKey[] = "mailbox-gone:";
+
+std::optional<MailboxCopyRecord> Load(State& state, MailboxCopyId copy) {
+  for (MailboxCopyRecord& record : state.MailboxCopies()) {
+    if (record.id == copy) return std::move(record);
+  }
+  return std::nullopt;
+}
+
+std::string KeyOf(const MailboxCopyRecord& gone) {
+  return kGoneKey + std::to_string(gone.id.value) + ":" + std::to_string(gone.exists_stamp.value);
+}
+
+void RecordKept(State& state, const MailboxCopyRecord& copy, Stamp stamp, const char* kind, const std::string& deleter,
+                const std::string& kept, const std::string& change, int64_t now_unix_ms) {
+  ConflictRecord conflict;
+  conflict.key = "mailbox-kept:" + std::to_string(copy.id.value) + ":" + std::to_string(stamp.value);
+  conflict.kind = kind;
+  conflict.mailbox = copy.mailbox_name;
+  conflict.unix_ms = now_unix_ms;
+  conflict.replica_a = deleter;
+  conflict.change_a = "the mailbox was deleted";
+  conflict.replica_b = kept;
+  conflict.change_b = change;
+  conflict.policy = "mail wins over the deletion of a mailbox";
+  conflict.outcome = "the mailbox is kept and put back";
+  state.conflicts().Add(conflict);
+}
+
+}  // namespace
+
+void RecordMailWon(State& state, const MailboxCopyRecord& kept_copy, Stamp stamp, const std::string& deleter,
+                   const std::string& kept, int64_t now_unix_ms) {
+  RecordKept(state, kept_copy, stamp, "MAILBOX_DELETED_AND_FILLED", deleter, kept, "mail arrived in it", now_unix_ms);
+}
+
+void ApproveMailboxDeletion(State& state, MailboxCopyId copy) {
+  auto record = Load(state, copy);
+  if (!record || record->exists) return;
+  const Stamp stamp = state.NextStamp();
+  state.mailboxes().DeleteHeld(copy, stamp);
+  record->gone = MailboxGone::kNo;
+  record->tombstone = true;
+  record->exists_stamp = stamp;
+  state.Save(*record);
+}
+
+void RejectMailboxDeletion(State& state, MailboxCopyId copy) {
+  auto record = Load(state, copy);
+  if (!record || record->exists) return;
+  state.mailboxes().ForgetHeld(copy);
+  record->gone = MailboxGone::kNo;
+  record->tombstone = false;
+  record->exists_stamp = Stamp(0);
+  state.Save(*record);
+}
+
+MailboxCopyId MailboxCopyOf(const ConflictRecord& conflict) {
+  const std::string_view prefix = kGoneKey;
+  if (!conflict.key.starts_with(prefix)) return MailboxCopyId();
+  int64_t id = 0;
+  std::from_chars(conflict.key.data() + prefix.size(), conflict.key.data() + conflict.key.size(), id);
+  return MailboxCopyId(id);
+}
+
+void CloseMailboxConflict(State& state, const MailboxCopyRecord& copy, int64_t now_unix_ms) {
+  const auto conflict = state.conflicts().FindByKey(KeyOf(copy));
+  if (conflict && conflict->open) state.conflicts().Close(conflict->id, "the mailbox came back", now_unix_ms);
+}
+
+MailboxDecisions DecideMailboxes::operator()(State& state) {
+  decisions_ = MailboxDecisions();
+  copies_ = state.MailboxCopies();
+  for (const MailboxCopyRecord& copy : copies_) {
+    if (confirmed_.contains(copy.id) && copy.gone == MailboxGone::kUndecided) Decide(state, copy);
+    if (copy.gone == MailboxGone::kKept) Revive(state, copy);
+  }
+  if (decisions_.changed) decisions_.copies = state.MailboxCopies();
+  return std::move(decisions_);
+}
+
+void DecideMailboxes::Decide(State& state, const MailboxCopyRecord& gone) {
+  decisions_.changed = true;
+  bool told = false, anywhere = false;  // whether anyone may learn of the deletion; whether anyone has the mailbox
+  for (const MailboxCopyRecord& other : copies_) {
+    if (other.mailbox != gone.mailbox || other.id == gone.id || !other.exists) continue;
+    anywhere = true;
+    told |= Reaches(gone.replica, other.replica, gone.mailbox_name, ChangeKind::kMailboxDeletion);
+    if (!Reaches(other.replica, gone.replica, gone.mailbox_name, ChangeKind::kAddition)) continue;
+    if (other.name_stamp > gone.name_stamp) {
+      return PutBack(state, gone, other, "MAILBOX_DELETED_AND_RENAMED", "renamed to " + other.mailbox_name);
+    }
+    if (state.mailboxes().HasNews(other.id, gone.id)) {
+      return PutBack(state, gone, other, "MAILBOX_DELETED_AND_FILLED", "mail arrived in it");
+    }
+  }
+  if (anywhere && !told) return Keep(state, gone);
+  const int64_t messages = state.mailboxes().CountHeld(gone.id);
+  const v1::Policy& policy = graph_.topology().policy();
+  const bool ask = anywhere && policy.mailbox_deletes() == v1::MailboxDeletePolicy::ASK;
+  const bool brake = BrakeHolds(messages, messages, policy.brake().fraction(), policy.brake().min_messages());
+  if (ask || brake || (messages > 0 && BrakeHoldsReplica(state, gone.replica))) return Hold(state, gone, messages);
+  ApproveMailboxDeletion(state, gone.id);
+}
+
+// Many small mailboxes at once are a wiped disk too.
+bool DecideMailboxes::BrakeHoldsReplica(State& state, ReplicaId replica) const {
+  int64_t gone = 0, known = 0;
+  for (const MailboxCopyRecord& copy : copies_) {
+    if (copy.replica != replica) continue;
+    if (copy.gone == MailboxGone::kUndecided) gone += state.mailboxes().CountHeld(copy.id);
+    if (copy.exists) known += copy.messages;
+  }
+  const v1::Brake& brake = graph_.topology().policy().brake();
+  return BrakeHolds(gone, gone + known, brake.fraction(), brake.min_messages());
+}
+
+void DecideMailboxes::Keep(State& state, const MailboxCopyRecord& gone) {
+  MailboxCopyRecord record = gone;
+  record.gone = MailboxGone::kKept;
+  state.Save(record);
+}
+
+void DecideMailboxes::Hold(State& state, const MailboxCopyRecord& gone, int64_t messages) {
+  MailboxCopyRecord record = gone;
+  record.gone = MailboxGone::kWaits;
+  state.Save(record);
+  ConflictRecord conflict;
+  conflict.key = KeyOf(gone);
+  conflict.kind = "MAILBOX_GONE";
+  conflict.mailbox = gone.mailbox_name;
+  conflict.unix_ms = now_;
+  conflict.replica_a = NameOf(gone.replica);
+  conflict.change_a = "the mailbox was deleted with " + std::to_string(messages) + " messages in it";
+  const bool ask = graph_.topology().policy().mailbox_deletes() == v1::MailboxDeletePolicy::ASK;
+  conflict.policy = ask ? "mailbox_deletes: ASK" : "brake";
+  conflict.outcome = "held: nothing is deleted elsewhere until someone decides";
+  conflict.stamp = gone.exists_stamp;
+  conflict.open = true;
+  if (const auto id = state.conflicts().Add(conflict)) state.conflicts().HoldAll(*id, gone.id);
+  decisions_.conflicts.push_back({gone.id, conflict.change_a + ": held until someone decides"});
+}
+
+void DecideMailboxes::PutBack(State& state, const MailboxCopyRecord& gone, const MailboxCopyRecord& other,
+                              const char* kind, const std::string& change) {
+  RejectMailboxDeletion(state, gone.id);
+  RecordKept(state, gone, gone.exists_stamp, kind, NameOf(gone.replica), NameOf(other.replica), change, now_);
+  decisions_.conflicts.push_back(
+      {gone.id, "deleted here, but at " + NameOf(other.replica) + " " + change + ": it is kept and put back"});
+}
+
+// Mail for a mailbox that this replica alone does without: it is made again, for what is new.
+void DecideMailboxes::Revive(State& state, const MailboxCopyRecord& kept) {
+  for (const MailboxCopyRecord& other : copies_) {
+    if (other.mailbox != kept.mailbox || !other.exists) continue;
+    if (!Reaches(other.replica, kept.replica, kept.mailbox_name, ChangeKind::kAddition)) continue;
+    if (!state.mailboxes().HasNews(other.id, kept.id)) continue;
+    MailboxCopyRecord record = kept;
+    record.gone = MailboxGone::kNo;
+    record.tombstone = false;
+    record.exists_stamp = Stamp(0);
+    state.Save(record);
+    decisions_.changed = true;
+    return;
+  }
+}
+
+ReplicaIndex DecideMailboxes::IndexOf(ReplicaId replica) const {
+  const auto found = std::find(replicas_.begin(), replicas_.end(), replica);
+  return found == replicas_.end() ? ReplicaIndex(-1) : ReplicaIndex(static_cast<int32_t>(found - replicas_.begin()));
+}
+
+bool DecideMailboxes::Reaches(ReplicaId from, ReplicaId to, const std::string& mailbox, ChangeKind kind) const {
+  const ReplicaIndex a = IndexOf(from), b = IndexOf(to);
+  return a.value >= 0 && b.value >= 0 && a != b && graph_.Reaches(a, b, mailbox, kind);
+}
+
+}  // namespace imapmesh

@@ -1,0 +1,346 @@
+#include "engine/sync/mailbox_listing.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/sync/mailbox_decide.h"
+#include "engine/sync/mailbox_plan.h"
+#include "engine/sync/record_observation.h"
+
+namespace imapmesh {
+namespace {
+
+bool IsDue(const MailboxCopyRecord& record, const MailboxStatus& status) {
+  return record.uid_validity != status.uid_validity || record.uid_next != status.uid_next ||
+         record.highest_modseq != status.highest_modseq || record.rebinding ||
+         (status.messages && static_cast<int64_t>(*status.messages) != record.messages);
+}
+
+// A server that is behind what it was before has been restored from an older copy.
+bool WentBack(const MailboxCopyRecord& record, const MailboxStatus& status) {
+  return record.uid_validity == status.uid_validity && status.uid_validity.value != 0 &&
+         (status.uid_next < record.uid_next ||
+          (status.highest_modseq.value != 0 && status.highest_modseq < record.highest_modseq));
+}
+
+}  // namespace
+
+ListingResult ListingRecorder::operator()(State& state) {
+  result_ = ListingResult();
+  renamed_.clear();
+  stamp_.reset();
+  copies_.clear();
+  for (MailboxCopyRecord& copy : state.MailboxCopies()) {
+    const auto replica = std::find(replicas_.begin(), replicas_.end(), copy.replica);
+    const ReplicaIndex r(static_cast<int32_t>(replica - replicas_.begin()));
+    if (replica != replicas_.end() && graph_.Selects(r, copy.mailbox_name)) copies_.push_back(std::move(copy));
+  }
+  const std::vector<MailboxCopyId> intents = state.CopiesWithIntents();
+  with_intents_ = std::set<MailboxCopyId>(intents.begin(), intents.end());
+  Record(state);
+  if (result_.changed) result_.copies = state.MailboxCopies();
+  return std::move(result_);
+}
+
+Stamp ListingRecorder::Now(State& state) {
+  if (!stamp_) stamp_ = state.NextStamp();
+  return *stamp_;
+}
+
+void ListingRecorder::Record(State& state) {
+  const ReplicaId replica = replicas_[static_cast<size_t>(here_.value)];
+  std::vector<size_t> mine;
+  std::vector<MailboxCopyRecord> records;
+  for (size_t c = 0; c < copies_.size(); ++c) {
+    if (copies_[c].replica != replica) continue;
+    mine.push_back(c);
+    records.push_back(copies_[c]);
+  }
+  const std::vector<MailboxStatus>& lines = listing_.lines;
+  ListingMatch match = MatchListing(records, lines);
+  Confirm(state, mine, match);
+  const bool other_account = IsOtherAccount(records, match);
+  // First what is there under its new name, so that a name that became free can be had by another.
+  for (size_t l = 0; l < lines.size(); ++l) {
+    if (match.known[l]) Update(state, lines[l], copies_[mine[*match.known[l]]]);
+  }
+  for (const auto& [mailbox, name] : std::exchange(renamed_, {})) RenameInMesh(state, name, mailbox);
+  const bool doubtful = std::any_of(match.gone.begin(), match.gone.end(),
+                                    [&](size_t gone) { return copies_[mine[gone]].mailbox_name == "INBOX"; });
+  if (doubtful) result_.doubtful.push_back(here_);
+  for (const size_t gone : match.gone) {
+    if (doubtful) continue;
+    MailboxCopyRecord& record = copies_[mine[gone]];
+    Vanish(state, record);
+    if (!other_account) continue;
+    RejectMailboxDeletion(state, record.id);
+    record.gone = MailboxGone::kNo;
+    record.tombstone = false;
+    record.exists_stamp = Stamp(0);
+  }
+  for (size_t l = 0; l < lines.size(); ++l) {
+    if (lines[l].selectable && !match.known[l]) Add(state, lines[l]);
+  }
+}
+
+// A server that was restored from an older copy, or set up anew, lacks mailboxes that nobody deleted: they are put
+// back.
+bool ListingRecorder::IsOtherAccount(const std::vector<MailboxCopyRecord>& records, const ListingMatch& match) const {
+  for (size_t l = 0; l < listing_.lines.size(); ++l) {
+    if (!match.known[l] || !listing_.lines[l].status_known) continue;
+    const MailboxCopyRecord& record = records[*match.known[l]];
+    const bool inbox = record.mailbox_name == "INBOX" && record.uid_validity.value != 0;
+    if (WentBack(record, listing_.lines[l]) || (inbox && record.uid_validity != listing_.lines[l].uid_validity)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// A suspected rename is one if the new mailbox holds, under the same UIDs, what the one that is gone held.
+void ListingRecorder::Confirm(State& state, const std::vector<size_t>& mine, ListingMatch& match) {
+  for (const auto& [gone, line] : match.suspicions) {
+    const auto sample = listing_.samples.find(line);
+    if (sample == listing_.samples.end()) continue;
+    const MailboxCopyRecord& record = copies_[mine[gone]];
+    int64_t same = 0, other = 0;
+    for (const ArrivedMessage& arrived : sample->second) {
+      if (arrived.uid >= record.uid_next) continue;  // arrived after the rename
+      const auto known = state.LoadByUid(record.id, arrived.uid);
+      ++(known && known->identity == arrived.header_digest ? same : other);
+    }
+    if (same == 0 || other > 0) continue;
+    match.known[line] = gone;
+    std::erase(match.gone, gone);
+  }
+}
+
+void ListingRecorder::Update(State& state, const MailboxStatus& line, MailboxCopyRecord& record) {
+  bool differs = !record.exists || record.name_here != line.name_here || record.subscribed != line.subscribed ||
+                 record.server_id != line.server_id || record.special_use != line.special_use;
+  if (!record.exists) {
+    CloseMailboxConflict(state, record, now_);
+    record.exists_stamp = Now(state);
+    record.exists = true;
+    record.tombstone = false;
+    record.gone = MailboxGone::kNo;
+  }
+  const bool renamed = record.local_name != line.local_name;
+  if (record.subscribed != line.subscribed) {
+    // A subscription stays with the old name (RFC 3501 section 6.3.5 tells of none): that is nobody's change.
+    const bool left_behind = renamed && record.subscribed;
+    record.subscribed_stamp = left_behind ? kCarried : Now(state);
+    record.subscribed = line.subscribed;
+  }
+  record.name_here = line.name_here;
+  record.server_id = line.server_id;
+  record.special_use = line.special_use;
+  if (renamed) Rename(state, line.local_name, record);
+  const bool restored = line.status_known && WentBack(record, line) && !record.rebinding;
+  if (restored) StartRebinding(state, record);
+  differs |= renamed || restored;
+  if (differs) {
+    state.Save(record);
+    result_.changed = true;
+  }
+  Observe(line, record);
+}
+
+void ListingRecorder::Observe(const MailboxStatus& line, const MailboxCopyRecord& record) {
+  if (!line.status_known) return;
+  if (IsDue(record, line) || with_intents_.contains(record.id)) result_.due.emplace_back(here_, record.mailbox);
+}
+
+void ListingRecorder::Rename(State& state, const std::string& name, MailboxCopyRecord& record) {
+  const Stamp known = record.name_stamp;
+  record.local_name = name;
+  if (name.starts_with(kTemporaryName)) return;  // our own, on the way to another name
+  // Where nobody may learn of it, it is this replica's own affair.
+  if (name != record.mailbox_name && !FlowsAnywhere(name, record.mailbox)) return;
+  record.name_stamp = Now(state);
+  See(record.mailbox_name, "renamed to " + name);
+  if (name == record.mailbox_name) return;
+  if (record.mailbox_name_stamp > known && !record.mailbox_name.empty()) {
+    ConflictRecord conflict;
+    conflict.key = "mailbox-renamed:" + std::to_string(record.mailbox.value) + ":" + std::to_string(Now(state).value);
+    conflict.kind = "MAILBOX_RENAMED_TWICE";
+    conflict.mailbox = name;
+    conflict.unix_ms = now_;
+    conflict.replica_a = ReplicaName();
+    conflict.change_a = "renamed to " + name;
+    for (const MailboxCopyRecord& other : copies_) {
+      const bool first = other.mailbox == record.mailbox && other.name_stamp == record.mailbox_name_stamp;
+      if (first && other.id != record.id) conflict.replica_b = NameOf(other.replica);
+    }
+    conflict.change_b = "renamed to " + record.mailbox_name;
+    conflict.policy = "the newer name holds";
+    conflict.outcome = "the mailbox is called " + name;
+    state.conflicts().Add(conflict);
+    See(name, "renamed to " + name + " and, elsewhere, to " + record.mailbox_name, /*conflict=*/true);
+  }
+  // Its old name is free for the others that were renamed: names may have been swapped.
+  state.mailboxes().Rename(record.mailbox, kTemporaryName + std::to_string(record.mailbox.value), Now(state));
+  renamed_[record.mailbox] = name;
+}
+
+// Gives the mailbox its new name in the mesh; one that another mailbox has is changed until it is free.
+void ListingRecorder::RenameInMesh(State& state, const std::string& wanted, MailboxId mailbox) {
+  const std::string name = FreeName(state, wanted);
+  const Stamp stamp = name == wanted ? Now(state) : state.NextStamp();
+  state.mailboxes().Rename(mailbox, name, stamp);
+  for (MailboxCopyRecord& copy : copies_) {
+    if (copy.mailbox != mailbox) continue;
+    copy.mailbox_name = name;
+    copy.mailbox_name_stamp = stamp;
+  }
+}
+
+// `name`, unless a mailbox that is anywhere has it: then with the replica's name behind it. A mailbox that is nowhere
+// any more gives its name away.
+std::string ListingRecorder::FreeName(State& state, const std::string& name) {
+  std::string free = name;
+  for (int attempt = 1;; ++attempt) {
+    const auto taken = state.mailboxes().Find(free);
+    if (!taken) break;
+    if (!IsAlive(*taken)) {
+      state.mailboxes().Rename(*taken, free + " (deleted " + std::to_string(taken->value) + ")", Now(state));
+      break;
+    }
+    free = name + " (" + ReplicaName() + (attempt == 1 ? "" : " " + std::to_string(attempt)) + ")";
+  }
+  if (free == name) return free;
+  ConflictRecord conflict;
+  conflict.key = "mailbox-name:" + free + ":" + std::to_string(Now(state).value);
+  conflict.kind = "MAILBOX_NAME_TAKEN";
+  conflict.mailbox = name;
+  conflict.unix_ms = now_;
+  conflict.replica_a = ReplicaName();
+  conflict.change_a = "a mailbox is called " + name + " here";
+  conflict.change_b = "another mailbox has that name elsewhere";
+  conflict.policy = "both are kept";
+  conflict.outcome = "the one of replica " + ReplicaName() + " is called " + free;
+  state.conflicts().Add(conflict);
+  See(name, "another mailbox has this name already: this one is called " + free, /*conflict=*/true);
+  return free;
+}
+
+bool ListingRecorder::IsAlive(MailboxId mailbox) const {
+  return std::any_of(copies_.begin(), copies_.end(), [&](const MailboxCopyRecord& copy) {
+    return copy.mailbox == mailbox && (copy.exists || copy.gone != MailboxGone::kNo);
+  });
+}
+
+bool ListingRecorder::FlowsAnywhere(const std::string& name, MailboxId mailbox) const {
+  for (const MailboxCopyRecord& other : copies_) {
+    if (other.mailbox != mailbox || !other.exists) continue;
+    const auto found = std::find(replicas_.begin(), replicas_.end(), other.replica);
+    const ReplicaIndex there(static_cast<int32_t>(found - replicas_.begin()));
+    if (there != here_ && graph_.Reaches(here_, there, name, ChangeKind::kAddition)) return true;
+  }
+  return false;
+}
+
+void ListingRecorder::Add(State& state, const MailboxStatus& line) {
+  const ReplicaId replica = replicas_[static_cast<size_t>(here_.value)];
+  const auto role = ByRole(line);
+  const MailboxId mailbox = role ? *role : MailboxOf(state, line);
+  MailboxCopyRecord record;
+  if (auto known = state.mailboxes().FindCopy(replica, mailbox)) record = *std::move(known);
+  const auto [name, name_stamp] = state.mailboxes().NameOf(mailbox);
+  record.replica = replica;
+  record.mailbox = mailbox;
+  record.mailbox_name = name;
+  record.mailbox_name_stamp = name_stamp;
+  record.name_here = line.name_here;
+  record.local_name = line.local_name;
+  record.name_stamp = role ? name_stamp : Stamp(0);  // joined by its role: the name here is as good as the one there
+  record.server_id = line.server_id;
+  record.special_use = line.special_use;
+  record.exists = true;
+  record.tombstone = false;
+  record.gone = MailboxGone::kNo;
+  record.exists_stamp = Now(state);
+  record.subscribed = line.subscribed;
+  record.subscribed_stamp = line.subscribed ? Now(state) : Stamp(0);
+  state.Save(record);
+  result_.changed = true;
+  if (role) See(name, "here it is " + line.local_name + ", which has the same role " + line.special_use);
+  Observe(line, record);
+  copies_.push_back(std::move(record));
+}
+
+// The mailbox of the mesh that has the new mailbox's name; a new one where that is taken.
+MailboxId ListingRecorder::MailboxOf(State& state, const MailboxStatus& line) {
+  const auto named = state.mailboxes().Find(line.local_name);
+  if (!named) return state.InternMailbox(line.local_name);
+  const MailboxCopyRecord* here = Find(*named, replicas_[static_cast<size_t>(here_.value)]);
+  if (here == nullptr || !here->exists) return *named;
+  // That mailbox is here too, under another name.
+  const std::string free = FreeName(state, line.local_name);
+  const MailboxId mailbox = state.InternMailbox(free);
+  state.mailboxes().Rename(mailbox, free, state.NextStamp());
+  return mailbox;
+}
+
+// At first contact mailboxes of one role are one (RFC 6154), if names do not tell otherwise.
+std::optional<MailboxId> ListingRecorder::ByRole(const MailboxStatus& line) const {
+  if (line.special_use.empty()) return std::nullopt;
+  std::optional<MailboxId> found;
+  for (const MailboxCopyRecord& other : copies_) {
+    if (other.mailbox_name == line.local_name) return std::nullopt;
+    if (!other.exists || other.special_use != line.special_use) continue;
+    const ReplicaId replica = replicas_[static_cast<size_t>(here_.value)];
+    const bool here = std::any_of(copies_.begin(), copies_.end(), [&](const MailboxCopyRecord& copy) {
+      return copy.mailbox == other.mailbox && copy.replica == replica;
+    });
+    const bool named = std::any_of(listing_.lines.begin(), listing_.lines.end(), [&](const MailboxStatus& status) {
+      return status.selectable && status.local_name == other.mailbox_name;
+    });
+    if (here || named || (found && *found != other.mailbox)) return std::nullopt;
+    found = other.mailbox;
+  }
+  return found;
+}
+
+// Whether it was deleted is decided once the round's observations are in.
+void ListingRecorder::Vanish(State& state, MailboxCopyRecord& record) {
+  // Made by us, but not as we meant it: servers may take names for equal that are not.
+  const bool never_listed = record.name_here.empty();
+  if (!never_listed) state.HoldAll(record.id);
+  record.exists = false;
+  record.tombstone = !never_listed;
+  record.gone = never_listed ? MailboxGone::kNo : MailboxGone::kUndecided;
+  record.exists_stamp = never_listed ? Stamp(0) : Now(state);
+  record.uid_validity = UidValidity();
+  record.uid_next = Uid();
+  record.highest_modseq = ModSeq();
+  record.messages = 0;
+  record.server_id.clear();
+  state.Save(record);
+  result_.changed = true;
+  if (never_listed) {
+    result_.unlisted.emplace_back(here_, record.mailbox_name);
+  } else {
+    See(record.mailbox_name, "the mailbox is gone");
+  }
+}
+
+MailboxCopyRecord* ListingRecorder::Find(MailboxId mailbox, ReplicaId replica) {
+  for (MailboxCopyRecord& copy : copies_) {
+    if (copy.mailbox == mailbox && copy.replica == replica) return &copy;
+  }
+  return nullptr;
+}
+
+std::string ListingRecorder::NameOf(ReplicaId replica) const {
+  for (size_t r = 0; r < replicas_.size(); ++r) {
+    if (replicas_[r] == replica) return graph_.replica(ReplicaIndex(static_cast<int32_t>(r))).name();
+  }
+  return "";
+}
+
+void ListingRecorder::See(const std::string& mailbox, std::string text, bool conflict) {
+  result_.seen.push_back({here_, mailbox, std::move(text), conflict});
+}
+
+}  // namespace imapmesh

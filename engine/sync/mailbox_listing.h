@@ -1,0 +1,91 @@
+// What a listing changes in the registers of mailbox copies, in the transaction that records it.
+//
+// look.cc runs it on the store's thread: values in, a result out. A mailbox that is new, gone, renamed or
+// (un)subscribed otherwise than recorded is a change somebody made and gets the listing's stamp. Invariants: a mailbox
+// keeps its id and its copies' messages when it is renamed; a copy that is gone is neither deleted elsewhere nor made
+// again before that is decided (mailbox_decide.h).
+#ifndef IMAPMESH_ENGINE_SYNC_MAILBOX_LISTING_H_
+#define IMAPMESH_ENGINE_SYNC_MAILBOX_LISTING_H_
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/replica/replica.h"
+#include "engine/store/state.h"
+#include "engine/sync/mailbox_match.h"
+#include "graph/graph.h"
+
+namespace imapmesh {
+
+struct Listing {
+  ReplicaIndex replica;
+  std::vector<MailboxStatus> lines;
+  // By line: the first messages of a mailbox that may be a renamed one (ListingMatch::suspicions).
+  std::map<size_t, std::vector<ArrivedMessage>> samples;
+};
+
+struct ListingResult {
+  struct Seen {  // for people
+    ReplicaIndex replica;
+    std::string mailbox;
+    std::string text;
+    bool conflict = false;
+  };
+  bool changed = false;                   // `copies` is what is recorded now
+  std::vector<MailboxCopyRecord> copies;  // of all replicas
+  std::vector<std::pair<ReplicaIndex, MailboxId>> due;
+  std::vector<Seen> seen;
+  std::vector<ReplicaIndex> doubtful;  // their INBOX was not listed, so nothing there counts as gone
+  std::vector<std::pair<ReplicaIndex, std::string>> unlisted;  // made by us, but the server does not list it
+};
+
+class ListingRecorder {
+ public:
+  // Everything given must outlive it. `replicas`: by ReplicaIndex.
+  ListingRecorder(const Graph& graph, const std::vector<ReplicaId>& replicas, const Listing& listing,
+                  int64_t now_unix_ms)
+      : graph_(graph), replicas_(replicas), listing_(listing), here_(listing.replica), now_(now_unix_ms) {}
+
+  ListingResult operator()(State& state);
+
+ private:
+  Stamp Now(State& state);
+  void Record(State& state);
+  void Confirm(State& state, const std::vector<size_t>& mine, ListingMatch& match);
+  bool IsOtherAccount(const std::vector<MailboxCopyRecord>& records, const ListingMatch& match) const;
+  void Update(State& state, const MailboxStatus& line, MailboxCopyRecord& record);
+  void Add(State& state, const MailboxStatus& line);
+  void Vanish(State& state, MailboxCopyRecord& record);
+  void Rename(State& state, const std::string& name, MailboxCopyRecord& record);
+  void RenameInMesh(State& state, const std::string& name, MailboxId mailbox);
+  void Observe(const MailboxStatus& line, const MailboxCopyRecord& record);
+  MailboxId MailboxOf(State& state, const MailboxStatus& line);
+  std::optional<MailboxId> ByRole(const MailboxStatus& line) const;
+  std::string FreeName(State& state, const std::string& name);
+  bool IsAlive(MailboxId mailbox) const;
+  bool FlowsAnywhere(const std::string& name, MailboxId mailbox) const;
+  MailboxCopyRecord* Find(MailboxId mailbox, ReplicaId replica);
+  const std::string& ReplicaName() const { return graph_.replica(here_).name(); }
+  std::string NameOf(ReplicaId replica) const;
+  void See(const std::string& mailbox, std::string text, bool conflict = false);
+
+  const Graph& graph_;
+  const std::vector<ReplicaId>& replicas_;
+  const Listing& listing_;
+  const ReplicaIndex here_;
+  const int64_t now_;
+  // Of one run.
+  std::vector<MailboxCopyRecord> copies_;  // that belong to the mesh, of all replicas
+  std::set<MailboxCopyId> with_intents_;
+  ListingResult result_;
+  std::optional<Stamp> stamp_;
+  std::map<MailboxId, std::string> renamed_;  // mailboxes that are without a name until all old ones are free
+};
+
+}  // namespace imapmesh
+
+#endif  // IMAPMESH_ENGINE_SYNC_MAILBOX_LISTING_H_

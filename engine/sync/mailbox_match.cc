@@ -1,0 +1,106 @@
+#include "engine/sync/mailbox_match.h"
+
+#include <map>
+
+namespace imapmesh {
+namespace {
+
+// Values that occur once only; the index of each.
+template <typename Key>
+class Unique {
+ public:
+  void Add(const Key& key, size_t index) {
+    const auto [found, added] = indexes_.try_emplace(key, index);
+    if (!added) found->second.reset();
+  }
+  std::optional<size_t> Find(const Key& key) const {
+    const auto found = indexes_.find(key);
+    return found == indexes_.end() ? std::nullopt : found->second;
+  }
+
+ private:
+  std::map<Key, std::optional<size_t>> indexes_;
+};
+
+class Matcher {
+ public:
+  Matcher(const std::vector<MailboxCopyRecord>& copies, const std::vector<MailboxStatus>& listing)
+      : copies_(copies), listing_(listing), taken_(copies.size(), false) {
+    match_.known.resize(listing.size());
+  }
+
+  ListingMatch Run() {
+    ByIdentity();
+    ByName();
+    for (size_t c = 0; c < copies_.size(); ++c) {
+      if (copies_[c].exists && !taken_[c]) match_.gone.push_back(c);
+    }
+    Suspect();
+    return std::move(match_);
+  }
+
+ private:
+  bool IsNew(size_t line) const { return listing_[line].selectable && !match_.known[line]; }
+
+  void Take(size_t line, size_t copy) {
+    match_.known[line] = copy;
+    taken_[copy] = true;
+  }
+
+  void ByIdentity() {
+    Unique<std::string> lines;
+    for (size_t l = 0; l < listing_.size(); ++l) {
+      if (listing_[l].selectable && !listing_[l].server_id.empty()) lines.Add(listing_[l].server_id, l);
+    }
+    for (size_t c = 0; c < copies_.size(); ++c) {
+      if (!copies_[c].exists || copies_[c].server_id.empty()) continue;
+      const auto line = lines.Find(copies_[c].server_id);
+      if (line && !match_.known[*line]) Take(*line, c);
+    }
+  }
+
+  void ByName() {
+    std::map<std::string, size_t> names;
+    for (size_t c = 0; c < copies_.size(); ++c) {
+      // Of several that had the name the one that is there is meant, else the last.
+      if (taken_[c]) continue;
+      const auto [known, added] = names.try_emplace(copies_[c].local_name, c);
+      if (!added && !copies_[known->second].exists) known->second = c;
+    }
+    for (size_t l = 0; l < listing_.size(); ++l) {
+      const auto copy = IsNew(l) ? names.find(listing_[l].local_name) : names.end();
+      if (copy != names.end() && !taken_[copy->second]) Take(l, copy->second);
+    }
+  }
+
+  void Suspect() {
+    Unique<uint32_t> lines, gone;
+    for (size_t l = 0; l < listing_.size(); ++l) {
+      const MailboxStatus& status = listing_[l];
+      const bool candidate = IsNew(l) && status.status_known && status.server_id.empty();
+      if (candidate && status.uid_validity.value != 0) lines.Add(status.uid_validity.value, l);
+    }
+    for (const size_t c : match_.gone) gone.Add(copies_[c].uid_validity.value, c);
+    for (const size_t c : match_.gone) {
+      const MailboxCopyRecord& copy = copies_[c];
+      const auto line = lines.Find(copy.uid_validity.value);
+      const bool alone = copy.server_id.empty() && line && gone.Find(copy.uid_validity.value);
+      if (alone && copy.messages > 0 && listing_[*line].uid_next >= copy.uid_next) {
+        match_.suspicions.emplace_back(c, *line);
+      }
+    }
+  }
+
+  const std::vector<MailboxCopyRecord>& copies_;
+  const std::vector<MailboxStatus>& listing_;
+  std::vector<bool> taken_;
+  ListingMatch match_;
+};
+
+}  // namespace
+
+ListingMatch MatchListing(const std::vector<MailboxCopyRecord>& copies, const std::vector<MailboxStatus>& listing) {
+  return Matcher(copies, listing).Run();
+}
+
+}  // namespace imapmesh
