@@ -61,8 +61,11 @@ void Take(Mesh& mesh, ListingResult result, ReplicaIndex here) {
   if (result.changed) mesh.TakeMailboxes(std::move(result.copies), changed);
   std::map<MailboxId, std::string> names;
   for (const auto& [name, entry] : mesh.mailboxes) names[entry.id] = name;
+  std::erase_if(mesh.incomplete, [&](const auto& copy) { return copy.first == here.value; });
   for (const auto& [replica, mailbox] : result.due) {
-    if (names.contains(mailbox)) mesh.due.insert({replica.value, names[mailbox]});
+    if (!names.contains(mailbox)) continue;
+    mesh.due.insert({replica.value, names[mailbox]});
+    mesh.incomplete.insert({replica.value, names[mailbox]});
   }
   for (ListingResult::Seen& seen : result.seen) {
     mesh.Emit(seen.conflict ? "CONFLICT" : "CHANGE_SEEN", seen.replica, EdgeIndex(-1), seen.mailbox, seen.text);

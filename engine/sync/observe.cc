@@ -114,6 +114,7 @@ struct Prepared {
 
 asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::string mailbox, Prepared prepared) {
   mesh.due.erase({r.value, mailbox});
+  mesh.incomplete.insert({r.value, mailbox});
   for (bool more = true; more;) {
     const MailboxCopyRecord* found = mesh.FindCopy(r, mailbox);
     if (found == nullptr || !found->exists) co_return absl::OkStatus();
@@ -158,7 +159,8 @@ asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::strin
     if (!result->needs.empty()) co_return absl::OkStatus();  // went away meanwhile: the next look finds it due
     if (MailboxCopyRecord* now = mesh.FindCopy(r, mailbox)) *now = result->record;
     Report(mesh, r, *result);
-    more = observation->more;
+    more = observation->more && !result->cut;
+    if (!observation->more && !result->cut) mesh.incomplete.erase({r.value, mailbox});
   }
   co_return absl::OkStatus();
 }
