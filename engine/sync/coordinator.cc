@@ -177,7 +177,7 @@ std::optional<Duration> Coordinator::WaitForReplica() const {
 bool Coordinator::RoundIsDue() const {
   const bool look_due = std::any_of(mesh_.replicas.begin(), mesh_.replicas.end(),
                                     [&](const ReplicaSlot& slot) { return LookIsDue(slot); });
-  return look_due || plan_due_ || ObservationIsDue() || (!pass_complete_ && !AnyBusy());
+  return look_due || PlanIsDue() || ObservationIsDue();
 }
 
 asio::awaitable<absl::Status> Coordinator::Converge() {

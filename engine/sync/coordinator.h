@@ -95,7 +95,8 @@ class Coordinator : public Control {
   asio::awaitable<absl::StatusOr<bool>> Pass(const std::vector<UnsettledMailbox>& mailboxes, bool deletions,
                                              PendingByEdge& pending);
   asio::awaitable<void> Apply(std::shared_ptr<const Work> work, Lanes lanes, bool deletions);
-  asio::awaitable<bool> Settle(std::set<ReplicaIndex> awaited, Duration patience, bool interruptible);
+  asio::awaitable<bool> Settle(std::set<ReplicaIndex> awaited, bool interruptible);
+  bool PlanIsDue() const;
   bool ObserveAgain(const std::vector<MailboxCopyId>& with_intents);
   bool ObservationIsDue() const;
   bool AnyBusy() const;
@@ -158,6 +159,7 @@ class Coordinator : public Control {
   Cancelled plan_cancelled_;   // of the Plan that runs; else null
   bool plan_due_ = false;      // a lane became empty
   bool pass_complete_ = true;  // the last one went to its end and skipped nothing
+  Duration last_pass_{0};
   int64_t operations_ = 0;
   int64_t rounds_ = 0;
   int64_t conflicts_open_ = 0;

@@ -15,7 +15,9 @@ namespace imapmesh {
 // Keeps a replica busy as long as it lives.
 class Lane {
  public:
-  Lane(Mesh& mesh, ReplicaIndex replica) : mesh_(mesh), replica_(replica) { mesh.Begin(replica); }
+  Lane(Mesh& mesh, ReplicaIndex replica, const std::shared_ptr<Batch>& batch) : mesh_(mesh), replica_(replica) {
+    mesh.Begin(replica, batch);
+  }
   ~Lane() { mesh_.End(replica_); }
   Lane(const Lane&) = delete;
   Lane& operator=(const Lane&) = delete;

@@ -45,7 +45,7 @@ std::shared_ptr<const MeshView> Mesh::View(bool ignore_downtime) const {
     view->replicas.push_back(slot.id);
     view->can_move.push_back(slot.replica->can_move());
     view->busy.push_back(!ignore_downtime && slot.tasks > 0);
-    view->awaited.push_back(!ignore_downtime && slot.tasks > 0 && !slot.left_behind);
+    view->awaited.push_back(!ignore_downtime && IsAwaited(ReplicaIndex(static_cast<int32_t>(view->awaited.size()))));
   }
   for (const auto& [name, entry] : mailboxes) {
     MailboxView mailbox{entry.id, name, {}};
@@ -59,13 +59,32 @@ std::shared_ptr<const MeshView> Mesh::View(bool ignore_downtime) const {
   return view;
 }
 
-void Mesh::Begin(ReplicaIndex r) {
-  if (slot(r).tasks++ == 0) Progressed(r);
+std::shared_ptr<Batch> Mesh::NewBatch(Duration patience, Duration margin) const {
+  auto batch = std::make_shared<Batch>();
+  batch->started = clock->Now();
+  batch->patience = patience;
+  batch->margin = margin;
+  return batch;
+}
+
+Duration Mesh::AwaitedUntil(ReplicaIndex r) const {
+  const ReplicaSlot& busy = replicas[static_cast<size_t>(r.value)];
+  const Batch& batch = *busy.batch;
+  const Duration until = busy.last_progress + batch.patience;
+  if (!batch.first_done) return until;
+  return std::min(until, *batch.first_done + (*batch.first_done - batch.started) * 2 + batch.margin);
+}
+
+void Mesh::Begin(ReplicaIndex r, const std::shared_ptr<Batch>& batch) {
+  if (slot(r).tasks++ > 0) return;
+  slot(r).batch = batch;
+  Progressed(r);
 }
 
 void Mesh::End(ReplicaIndex r) {
   if (--slot(r).tasks > 0) return;
-  slot(r).left_behind = false;
+  if (!slot(r).batch->first_done) slot(r).batch->first_done = clock->Now();
+  slot(r).batch = nullptr;
   if (on_idle) on_idle();
 }
 

@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -26,6 +27,15 @@ namespace imapmesh {
 
 enum class LogLevel { kDebug, kInfo, kWarning, kError };
 
+// What is begun together at several replicas. Each is waited for until it has shown no progress for `patience`, or
+// takes `margin` more than three times as long as the first that was done.
+struct Batch {
+  Duration started{0};
+  Duration patience{0};
+  Duration margin{0};
+  std::optional<Duration> first_done;
+};
+
 struct ReplicaSlot {
   std::unique_ptr<Replica> replica;
   ReplicaId id;
@@ -41,9 +51,9 @@ struct ReplicaSlot {
   // due whatever it shows. Set by an asked sync, by the poll interval, and when the replica comes back.
   bool compare_due = true;
   std::map<std::string, uint64_t> unseen;  // by mailbox, of the last look, there
-  int tasks = 0;              // under way in its lane (lane.h); while there are any nothing else is begun here
-  bool left_behind = false;   // it is busy, and the others do not wait for it
-  Duration last_progress{0};  // engine time
+  int tasks = 0;                 // under way in its lane (lane.h); while there are any nothing else is begun here
+  std::shared_ptr<Batch> batch;  // of them; null while there are none
+  Duration last_progress{0};     // engine time
   int64_t last_look_unix_ms = 0;
   int64_t state_since_unix_ms = 0;
 };
@@ -106,7 +116,11 @@ class Mesh {
   bool IsUp(ReplicaIndex r) const { return replicas[static_cast<size_t>(r.value)].state == ReplicaState::kUp; }
 
   bool IsBusy(ReplicaIndex r) const { return replicas[static_cast<size_t>(r.value)].tasks > 0; }
-  void Begin(ReplicaIndex r);
+  // Until when the others wait for it; only of a busy one.
+  Duration AwaitedUntil(ReplicaIndex r) const;
+  bool IsAwaited(ReplicaIndex r) const { return IsBusy(r) && clock->Now() < AwaitedUntil(r); }
+  std::shared_ptr<Batch> NewBatch(Duration patience, Duration margin) const;
+  void Begin(ReplicaIndex r, const std::shared_ptr<Batch>& batch);
   void End(ReplicaIndex r);
   void Progressed(ReplicaIndex r) { slot(r).last_progress = clock->Now(); }
 

@@ -17,39 +17,39 @@ namespace {
 
 using std::chrono::seconds;
 
-constexpr Duration kPatience = seconds(2);       // beyond what the others took, or without a sign of progress
-constexpr Duration kFirstPatience = seconds(5);  // with a replica that was not up yet
-constexpr Duration kPassLimit = seconds(10);     // after it what is due is looked at, and the plan begins anew
-constexpr int64_t kSkippedMost = 20'000;         // messages of busy replicas planned in vain in one pass
-constexpr int64_t kProgressWorthwhile = 200;     // unsettled messages from which on totals are counted first
+constexpr Duration kPatience = seconds(2);
+constexpr Duration kPatienceWithBulk = seconds(15);  // what is small interrupts the wait
+constexpr Duration kMarginWithBulk = seconds(5);
+constexpr Duration kFirstPatience = seconds(10);  // with a replica that was not up yet
+constexpr Duration kPassLimit = seconds(10);      // after it what is due is looked at, and the plan begins anew
+constexpr Duration kPlanAgain = seconds(5);       // while a pass that is not complete waits for busy replicas
+constexpr int64_t kSkippedMost = 20'000;          // messages of busy replicas planned in vain in one pass
+constexpr int64_t kProgressWorthwhile = 200;      // unsettled messages from which on totals are counted first
 
 }  // namespace
 
 // ---- waiting
 
-// Until the replicas are done with what was begun, or are left behind: those that show no progress, and those that take
-// more than twice as long as the first that was done. False when it ended early because something else is to be done.
-asio::awaitable<bool> Coordinator::Settle(std::set<ReplicaIndex> awaited, Duration patience, bool interruptible) {
-  const Duration started = mesh_.clock->Now();
-  std::optional<Duration> first_done;
+// Until the replicas are done with what was begun, or are left behind. False when it ended early because something else
+// is to be done.
+asio::awaitable<bool> Coordinator::Settle(std::set<ReplicaIndex> awaited, bool interruptible) {
+  const Duration limit = mesh_.clock->Now() + kPassLimit;
   while (!stopping_) {
-    const size_t before = awaited.size();
-    std::erase_if(awaited, [&](ReplicaIndex r) { return !mesh_.IsBusy(r); });
-    if (awaited.empty()) co_return true;
-    if (interruptible && (!orders_.empty() || ObservationIsDue())) co_return false;
     const Duration now = mesh_.clock->Now();
-    if (awaited.size() < before && !first_done) first_done = now;
-    Duration longest(0);
-    std::erase_if(awaited, [&](ReplicaIndex r) {
-      Duration until = mesh_.slot(r).last_progress + patience;
-      if (first_done) until = std::min(until, *first_done + (*first_done - started) + patience);
-      mesh_.slot(r).left_behind = now >= until;
-      if (!mesh_.slot(r).left_behind) longest = std::max(longest, until - now);
-      return mesh_.slot(r).left_behind;
-    });
-    if (!awaited.empty()) co_await wake_.WaitFor(*mesh_.clock, longest);
+    Duration until = interruptible ? limit : Duration::max();
+    std::erase_if(awaited, [&](ReplicaIndex r) { return !mesh_.IsAwaited(r); });
+    if (awaited.empty()) co_return true;
+    if (interruptible && (now >= limit || !orders_.empty() || ObservationIsDue())) co_return false;
+    for (const ReplicaIndex r : awaited) until = std::min(until, mesh_.AwaitedUntil(r));
+    co_await wake_.WaitFor(*mesh_.clock, until - now);
   }
   co_return false;
+}
+
+// Also when the last pass was not complete: once all lanes are empty, and now and then before, as more replicas may be
+// left behind by then.
+bool Coordinator::PlanIsDue() const {
+  return plan_due_ || (!pass_complete_ && (!AnyBusy() || mesh_.clock->Now() >= last_pass_ + kPlanAgain));
 }
 
 // Not for mailbox copies that wait for their server to come to rest: those have time.
@@ -107,7 +107,7 @@ asio::awaitable<void> Coordinator::ObserveDue(ReplicaIndex r) {
 
 asio::awaitable<absl::Status> Coordinator::LookAndObserve() {
   std::set<ReplicaIndex> begun;
-  Duration patience = kPatience;
+  const auto batch = mesh_.NewBatch(kPatience, kPatience);
   for (size_t i = 0; i < mesh_.replicas.size(); ++i) {
     const ReplicaIndex r(static_cast<int32_t>(i));
     if (mesh_.IsBusy(r)) continue;
@@ -115,12 +115,12 @@ asio::awaitable<absl::Status> Coordinator::LookAndObserve() {
     const auto due = mesh_.due.lower_bound({r.value, ""});
     const bool observe = mesh_.IsUp(r) && due != mesh_.due.end() && due->first == r.value;
     if (!look && !observe) continue;
-    if (!mesh_.slot(r).was_up) patience = kFirstPatience;
+    if (!mesh_.slot(r).was_up) batch->patience = batch->margin = kFirstPatience;
     begun.insert(r);
-    lanes_.Start(LookLane(r, std::make_shared<const Lane>(mesh_, r), look));
+    lanes_.Start(LookLane(r, std::make_shared<const Lane>(mesh_, r, batch), look));
   }
   const bool observed = !begun.empty();
-  co_await Settle(std::move(begun), patience, false);
+  co_await Settle(std::move(begun), false);
   if (!lane_failure_.ok() || !observed) co_return lane_failure_;
   const auto view = mesh_.View(false);
   const int64_t now = mesh_.clock->UnixMillis();
@@ -187,6 +187,7 @@ asio::awaitable<absl::Status> Coordinator::PlanAndApply() {
   CO_ASSIGN_OR_RETURN(const std::vector<UnsettledMailbox> mailboxes, co_await UnsettledMailboxes());
   if (mesh_.on_progress && pass_complete_) CO_RETURN_IF_ERROR(co_await EstimateProgress(mailboxes));
   plan_due_ = false;
+  last_pass_ = mesh_.clock->Now();
   PendingByEdge pending;
   CO_ASSIGN_OR_RETURN(pass_complete_, co_await Pass(mailboxes, false, pending));
   const bool deletions =
@@ -220,10 +221,13 @@ asio::awaitable<absl::StatusOr<bool>> Coordinator::Pass(const std::vector<Unsett
     skipped += work->skipped;
     std::set<ReplicaIndex> targets = work->Targets(deletions);
     if (!targets.empty()) {
+      const bool bulk = work->messages.size() > static_cast<size_t>(PlanBatch::kSmallWork);
+      const auto begun =
+          bulk ? mesh_.NewBatch(kPatienceWithBulk, kMarginWithBulk) : mesh_.NewBatch(kPatience, kPatience);
       Lanes lanes;
-      for (const ReplicaIndex r : targets) lanes[r] = std::make_shared<const Lane>(mesh_, r);
+      for (const ReplicaIndex r : targets) lanes[r] = std::make_shared<const Lane>(mesh_, r, begun);
       lanes_.Start(Apply(work, std::move(lanes), deletions));
-      const bool settled = co_await Settle(std::move(targets), kPatience, true);
+      const bool settled = co_await Settle(std::move(targets), true);
       if (!lane_failure_.ok()) co_return lane_failure_;
       if (!settled) co_return false;
     }

@@ -111,8 +111,8 @@ Duration Coordinator::UntilNextDue() {
     }
     wait = std::min(wait, slot.look_due ? Duration(0) : next_poll_[r] - now);
   }
-  const bool again = plan_due_ || ObservationIsDue() || (!pass_complete_ && !AnyBusy());
-  if (again) wait = Duration(0);
+  if (!pass_complete_) wait = std::min<Duration>(wait, seconds(1));  // PlanIsDue tells with the time
+  if (PlanIsDue() || ObservationIsDue()) wait = Duration(0);
   return std::max(wait, Duration(0));
 }
 

@@ -236,7 +236,7 @@ TEST(Patience, AReplicaThatNeverAnswersDelaysTheFirstSyncOfTheOthersBySecondsOnl
     }
     return true;
   };
-  ASSERT_TRUE(mesh.RunUntil(all_but_one, seconds(6)));
+  ASSERT_TRUE(mesh.RunUntil(all_but_one, seconds(11)));
   mesh[7].SetStuck(false);
   EXPECT_TRUE(mesh.RunUntil([&] { return mesh.Count(7) == 20u; }, seconds(120)));
 }
@@ -296,6 +296,21 @@ TEST(Starvation, EachTargetOfTheSameBulkGoesAtItsOwnSpeed) {
   EXPECT_LT(mesh.Count(2, "Archive"), 3000u);
   ASSERT_TRUE(mesh.RunUntil([&] { return mesh.Converged(); }, std::chrono::hours(1)));
   EXPECT_EQ(mesh.Count(2, "Archive"), 5000u);
+}
+
+TEST(Starvation, NewMailAllTheTimeMakesNobodyWaitForASlowReplica) {
+  TestMesh mesh(3, Star(3));
+  for (int i = 0; i < 5000; ++i) mesh[0].Put("Archive", Mail(i));
+  mesh[1].per_byte = std::chrono::microseconds(1);
+  mesh[2].per_byte = std::chrono::microseconds(100);
+  mesh.Start();
+  for (int second = 0; second < 15; ++second) {
+    mesh[0].Put("INBOX", Mail(10'000 + second));
+    mesh.RunUntil([] { return false; }, seconds(1));
+  }
+  EXPECT_EQ(mesh.Count(1), 15u);
+  EXPECT_EQ(mesh.Count(1, "Archive"), 5000u);
+  EXPECT_LT(mesh.Count(2, "Archive"), 3000u);
 }
 
 TEST(Transfer, TargetsOfLikeSpeedShareEachDownloadOfBulk) {
