@@ -82,6 +82,7 @@ absl::Status Coordinator::BuildReplicas(std::shared_ptr<const Graph> graph) {
   mesh_.replicas = std::move(slots);
   mesh_.mailboxes.clear();
   mesh_.due.clear();
+  mesh_.incomplete.clear();
   mesh_.refusals.clear();
   mesh_.mailbox_refusals.clear();
   const size_t edges = graph->edges().size();

@@ -98,6 +98,7 @@ class Coordinator : public Control {
   asio::awaitable<bool> Settle(std::set<ReplicaIndex> awaited, bool interruptible);
   bool PlanIsDue() const;
   bool ObserveAgain(const std::vector<MailboxCopyId>& with_intents);
+  bool ObservePartsAgain();
   bool ObservationIsDue() const;
   bool AnyBusy() const;
   // Until no lane has anything under way.

@@ -41,6 +41,18 @@ std::optional<MessageId> MatchContent(const Arrival& arrival, const Candidates& 
   });
 }
 
+// A message that this mailbox copy held under a UID that no longer counts, and that looks the same: it, if there is one
+// only.
+std::optional<MessageId> FindLost(const Arrival& arrival, const Candidates& candidates) {
+  std::optional<MessageId> found;
+  for (const Candidate* candidate : candidates) {
+    if (!IsIncomparable(candidate) || !candidate->lost_here || !IsExact(arrival, *candidate)) continue;
+    if (found) return std::nullopt;
+    found = candidate->message;
+  }
+  return found;
+}
+
 }  // namespace
 
 Identification Identify(const Arrival& arrival, const std::vector<Candidate>& candidates) {
@@ -54,14 +66,11 @@ Identification Identify(const Arrival& arrival, const std::vector<Candidate>& ca
   const bool certain = free.size() == 1 && IsExact(arrival, *free[0]) && arrival.has_message_id && !arrival.has_twin;
   if (certain) return {Verdict::kMatch, free[0]->message, {}, false};
 
-  // Where an incomparable one is looked for, the one that looks the same is it; else the arrival is a message of its
-  // own.
-  std::erase_if(free, [](const Candidate* candidate) { return IsIncomparable(candidate) && !candidate->lost_here; });
-  const bool found_again =
-      free.size() == 1 && IsIncomparable(free[0]) && IsExact(arrival, *free[0]) && !arrival.has_twin;
-  if (found_again) return {Verdict::kMatch, free[0]->message, {}, false};
+  const std::optional<MessageId> found_again = FindLost(arrival, free);
   std::erase_if(free, IsIncomparable);
-  if (free.empty()) return {};
+  const Identification last_resort = found_again ? Identification{Verdict::kMatch, *found_again, {}, false}
+                                                 : Identification{Verdict::kNew, MessageId(), {}, false};
+  if (free.empty()) return last_resort;
 
   Identification need{Verdict::kNeedContent, MessageId(), {}, false};
   for (const Candidate* candidate : free) {
@@ -71,6 +80,7 @@ Identification Identify(const Arrival& arrival, const std::vector<Candidate>& ca
 
   SortForMatching(arrival, free);
   if (const auto match = MatchContent(arrival, free)) return {Verdict::kMatch, *match, {}, false};
+  if (found_again) return last_resort;
   return {Verdict::kNew, MessageId(), {}, arrival.has_message_id};
 }
 

@@ -140,7 +140,11 @@ asio::awaitable<absl::Status> LookAt(Mesh& mesh, ReplicaIndex r) {
     entry.id = copy.mailbox;
     entry.copies[static_cast<size_t>(r.value)] = copy;
   }
-  for (const std::string& name : result->due) mesh.due.insert({r.value, name});
+  for (auto& [name, copy] : result->copies) mesh.incomplete.erase({r.value, name});
+  for (const std::string& name : result->due) {
+    mesh.due.insert({r.value, name});
+    mesh.incomplete.insert({r.value, name});
+  }
   AddUnshownDue(mesh, r, *statuses);
   for (const std::string& name : result->gone) {
     mesh.Emit("CHANGE_SEEN", r, EdgeIndex(-1), name, "the mailbox is gone");

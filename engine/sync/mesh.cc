@@ -52,7 +52,9 @@ std::shared_ptr<const MeshView> Mesh::View(bool ignore_downtime) const {
     for (size_t r = 0; r < entry.copies.size(); ++r) {
       const MailboxCopyId id = entry.copies[r].id;
       mailbox.copies.push_back(id);
-      if (id.value != 0) view->copies[id] = {ReplicaIndex(static_cast<int32_t>(r)), entry.id};
+      if (id.value == 0) continue;
+      view->copies[id] = {ReplicaIndex(static_cast<int32_t>(r)), entry.id};
+      if (incomplete.contains({static_cast<int32_t>(r), name})) view->incomplete.insert(id);
     }
     view->mailboxes[entry.id] = std::move(mailbox);
   }

@@ -71,6 +71,7 @@ struct MeshView {
   std::map<MailboxId, MailboxView> mailboxes;
   std::map<MailboxCopyId, std::pair<ReplicaIndex, MailboxId>> copies;
   std::vector<ReplicaId> replicas;
+  std::set<MailboxCopyId> incomplete;
   std::vector<bool> can_move;  // by ReplicaIndex
   std::vector<bool> busy;      // nothing new is begun there now
   std::vector<bool> awaited;   // busy, and soon done
@@ -97,7 +98,8 @@ class Mesh {
   std::vector<int64_t> edge_operations;
   std::vector<int64_t> edge_last_sync_unix_ms;
   std::map<std::string, MailboxEntry> mailboxes;
-  std::set<std::pair<int32_t, std::string>> due;  // (replica, mailbox): to be observed
+  std::set<std::pair<int32_t, std::string>> due;         // (replica, mailbox): to be observed
+  std::set<std::pair<int32_t, std::string>> incomplete;  // observed in part only: nothing is added there
   std::map<std::pair<MessageId, MailboxCopyId>, Refusal> refusals;
   std::map<std::pair<int32_t, std::string>, Refusal> mailbox_refusals;  // (replica, mailbox): CREATE, SELECT…
   std::set<std::pair<MessageId, MailboxCopyId>> no_copy;                // a server-side copy failed: upload instead

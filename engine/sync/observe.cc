@@ -112,6 +112,7 @@ struct Prepared {
 
 asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::string mailbox, Prepared prepared) {
   mesh.due.erase({r.value, mailbox});
+  mesh.incomplete.insert({r.value, mailbox});
   for (bool more = true; more;) {
     if (mesh.FindCopy(r, mailbox) == nullptr) co_return absl::OkStatus();
     const MailboxCopyRecord record = *mesh.FindCopy(r, mailbox);
@@ -153,7 +154,8 @@ asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::strin
     if (!result->needs.empty()) co_return absl::OkStatus();  // went away meanwhile: the next look finds it due
     *mesh.FindCopy(r, mailbox) = result->record;
     Report(mesh, r, *result);
-    more = observation->more;
+    more = observation->more && !result->cut;
+    if (!observation->more && !result->cut) mesh.incomplete.erase({r.value, mailbox});
   }
   co_return absl::OkStatus();
 }

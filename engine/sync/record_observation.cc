@@ -63,6 +63,7 @@ const Intent* RecordObservation::FindIntent(MessageId message) const {
 // False when content is needed first.
 bool RecordObservation::IdentifyArrivals(State& state, MergeResult& result) {
   identified_.clear();
+  cut_at_ = Uid();
   std::map<Digest, int> twins;
   for (const ArrivedMessage& arrived : observation_.arrived) ++twins[arrived.header_digest];
   std::set<MessageId> taken;
@@ -269,7 +270,8 @@ void RecordObservation::Finish(State& state, MergeResult& result) {
   record.highest_modseq = observation_.cursor.highest_modseq;
   record.read_only = observation_.read_only;
   record.messages = static_cast<int64_t>(observation_.exists);
-  const bool consumed = !observation_.more && cut_at_.value == 0;
+  result.cut = cut_at_.value != 0;
+  const bool consumed = !observation_.more && !result.cut;
   if (consumed) {
     if (record.rebinding) state.ForgetUnbound(record.id);
     record.rebinding = false;

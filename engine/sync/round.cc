@@ -286,6 +286,23 @@ bool Coordinator::ObserveAgain(const std::vector<MailboxCopyId>& with_intents) {
       mesh_.due.insert({r.value, name});
     }
   }
+  return any | ObservePartsAgain();
+}
+
+// What was observed in part waits for content: of a replica that is away, or of a message that is just gone there.
+bool Coordinator::ObservePartsAgain() {
+  bool any = false;
+  for (const ReplicaSlot& slot : mesh_.replicas) {
+    if (slot.state != ReplicaState::kUp) return false;
+  }
+  for (const auto& [r, mailbox] : mesh_.incomplete) {
+    const ReplicaIndex replica(r);
+    if (mesh_.FindCopy(replica, mailbox) == nullptr || mesh_.IsBusy(replica)) continue;
+    if (mesh_.mailbox_refusals.contains({r, mailbox})) continue;
+    any = true;
+    mesh_.due.insert({r, mailbox});
+  }
+  for (ReplicaSlot& slot : mesh_.replicas) slot.look_due |= any;
   return any;
 }
 

@@ -118,6 +118,8 @@ bool PlanBatch::Wanted(State& state, const MessageRegisters& message, const Copy
   if (copy.action == Action::kRestore || copy.action == Action::kAsk) return false;
   if (exceptions_.refused.contains({message.id, copy.mailbox_copy})) return false;
   if (copy.mailbox_copy.value != 0 && state.HasIntent(message.id, copy.mailbox_copy)) return false;
+  // What is there but not identified yet may be this very message.
+  if (copy.action == Action::kAdd && view_.incomplete.contains(copy.mailbox_copy)) return false;
   const CopyRegisters* here = message.Find(copy.mailbox_copy);
   if (copy.action != Action::kAdd && (here == nullptr || here->uid.value == 0)) return false;
   return copy.action != Action::kExpunge || !MovePending(state, message, copy);

@@ -13,7 +13,7 @@ constexpr uint64_t kStepsToEnd = 20'000;
 
 }  // namespace
 
-Daemon::Daemon(Network& network, std::shared_ptr<const Graph> graph, uint64_t seed, Mesh::Log log)
+Daemon::Daemon(Network& network, std::shared_ptr<const Graph> graph, uint64_t seed, Mesh::Log log, Defect defect)
     : network_(network), clock_(network.time(), seed), dialer_(network, clock_) {
   const asio::any_io_executor executor = network.time().context().get_executor();
   CoordinatorOptions options;
@@ -24,14 +24,16 @@ Daemon::Daemon(Network& network, std::shared_ptr<const Graph> graph, uint64_t se
   options.clock = &clock_;
   options.log = std::move(log);
   options.make_replica =
-      [this, executor](const Graph& declared, ReplicaIndex index,
-                       std::function<bool(std::string_view)> selects) -> absl::StatusOr<std::unique_ptr<Replica>> {
-    return MakeImapReplica(executor, clock_, dialer_, declared, index, std::move(selects));
+      [this, executor, defect](
+          const Graph& declared, ReplicaIndex index,
+          std::function<bool(std::string_view)> selects) -> absl::StatusOr<std::unique_ptr<Replica>> {
+    return WithDefect(defect, MakeImapReplica(executor, clock_, dialer_, declared, index, std::move(selects)));
   };
   auto coordinator = Coordinator::Create(std::move(options));
   failed_ = coordinator.status();
   if (!failed_.ok()) return;
   coordinator_ = *std::move(coordinator);
+  if (defect == Defect::kForgetsIntents) ForgetIntents(kStateFile);
   running_ = true;
   asio::co_spawn(executor, coordinator_->RunForever(), [this](const std::exception_ptr& thrown, absl::Status status) {
     running_ = false;

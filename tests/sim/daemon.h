@@ -11,6 +11,7 @@
 
 #include "engine/sync/coordinator.h"
 #include "graph/graph.h"
+#include "tests/sim/defects.h"
 #include "tests/sim/network.h"
 #include "tests/sim/virtual_time.h"
 
@@ -20,7 +21,8 @@ inline constexpr char kStateFile[] = "state.db";
 
 class Daemon {
  public:
-  Daemon(Network& network, std::shared_ptr<const Graph> graph, uint64_t seed, Mesh::Log log);
+  Daemon(Network& network, std::shared_ptr<const Graph> graph, uint64_t seed, Mesh::Log log,
+         Defect defect = Defect::kNone);
   ~Daemon();
   Daemon(const Daemon&) = delete;
   Daemon& operator=(const Daemon&) = delete;

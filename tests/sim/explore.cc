@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "tests/sim/memory_files.h"
+#include "tests/sim/planner_case.h"
 #include "tests/sim/run.h"
 #include "tests/sim/shrink.h"
 
@@ -26,6 +27,7 @@ struct Settings {
   bool trace = false;
   bool no_faults = false;
   bool no_shrink = false;
+  bool planner = false;
   std::string file;
 };
 
@@ -77,6 +79,37 @@ int Explore(const Settings& settings, int job) {
   return failures == 0 ? 0 : 1;
 }
 
+// Lives of one message through merge and plan, a thousand a graph.
+int ExplorePlanner(const Settings& settings, int job) {
+  constexpr uint64_t kLivesAGraph = 1000;
+  const auto started = std::chrono::steady_clock::now();
+  const auto elapsed = [&] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  };
+  uint64_t lives = 0;
+  int failures = 0;
+  for (uint64_t graph = settings.seed + static_cast<uint64_t>(job); failures < settings.failures_max;
+       graph += static_cast<uint64_t>(settings.jobs)) {
+    if (elapsed() > settings.minutes * 60 || (settings.count != 0 && lives >= settings.count)) break;
+    PlannerWorld world(graph);
+    for (uint64_t i = 0; i < kLivesAGraph; ++i, ++lives) {
+      const uint64_t seed = graph * kLivesAGraph + i;
+      const std::string broken = world.Case(seed);
+      if (broken.empty()) continue;
+      std::cout << "FAILED planner graph=" << graph << " seed=" << seed << ": " << broken << "\n" << std::flush;
+      ++failures;
+      break;
+    }
+  }
+  std::cout << "job " << job << ": " << lives << " planner cases in " << elapsed() << " s, " << failures << " failed\n"
+            << std::flush;
+  return failures == 0 ? 0 : 1;
+}
+
+int ExploreJob(const Settings& settings, int job) {
+  return settings.planner ? ExplorePlanner(settings, job) : Explore(settings, job);
+}
+
 int Main(int argc, char** argv) {
   Settings settings;
   CLI::App app("explores random histories of the whole engine");
@@ -88,6 +121,7 @@ int Main(int argc, char** argv) {
   app.add_flag("--trace", settings.trace, "with --file or --count=1: shows every byte");
   app.add_flag("--no-faults", settings.no_faults);
   app.add_flag("--no-shrink", settings.no_shrink);
+  app.add_flag("--planner", settings.planner, "merge and plan alone, without servers and store");
   app.add_option("--file", settings.file, "runs the history in this file");
   CLI11_PARSE(app, argc, argv);
   InstallMemoryFiles();
@@ -102,15 +136,15 @@ int Main(int argc, char** argv) {
     }
     return RunOne(*history, settings);
   }
-  if (settings.count == 1) {
+  if (settings.count == 1 && !settings.planner) {
     Limits limits;
     limits.faults = !settings.no_faults;
     return RunOne(Draw(settings.seed, limits), settings);
   }
   for (int job = 1; job < settings.jobs; ++job) {
-    if (fork() == 0) _exit(Explore(settings, job));
+    if (fork() == 0) _exit(ExploreJob(settings, job));
   }
-  int code = Explore(settings, 0);
+  int code = ExploreJob(settings, 0);
   for (int status = 0; wait(&status) > 0;) code |= status != 0 ? 1 : 0;
   return code;
 }

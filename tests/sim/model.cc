@@ -213,7 +213,8 @@ void Model::Expect(const Graph& graph, checker::History& history) const {
     for (int32_t i = 0; i < graph.replica_count(); ++i) {
       const int replica = Number(graph, ReplicaIndex(i));
       for (const auto& [key, fate] : fates_) {
-        if (key.first == mailbox) AddBound(graph, reach, replica, key, fate, history);
+        // What no user put anywhere is no message of theirs: the engine made it up.
+        if (key.first == mailbox && fate.content != nullptr) AddBound(graph, reach, replica, key, fate, history);
       }
       if (!grouped.insert(replica).second) continue;
       checker::Group group;

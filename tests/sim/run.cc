@@ -51,8 +51,18 @@ class Runner {
   void Trace(const std::string& line) { world_.Trace(line); }
   void Broken(std::string what) { broken_.push_back(std::move(what)); }
 
-  std::shared_ptr<const Graph> LoadGraph() {
-    auto loaded = LoadTopologyText(TopologyText(history_, without_), "history", ".");
+  std::shared_ptr<const Graph> LoadGraph() { return LoadGraph(history_); }
+
+  // What the engine is given; the checker judges by the true one.
+  std::shared_ptr<const Graph> EngineGraph() {
+    if (options_.defect != Defect::kIgnoresPolicy) return graph_;
+    History open = history_;
+    for (std::string& edge : open.edges) edge = WithoutPolicy(edge);
+    return LoadGraph(open);
+  }
+
+  std::shared_ptr<const Graph> LoadGraph(const History& history) {
+    auto loaded = LoadTopologyText(TopologyText(history, without_), "history", ".");
     if (!loaded.ok()) return nullptr;  // fewer than two replicas are left
     return loaded->graph;
   }
@@ -65,7 +75,8 @@ class Runner {
     }
     Mesh::Log log;
     if (options_.trace) log = [this](LogLevel, const std::string& text) { Trace("log: " + text); };
-    daemon_ = std::make_unique<Daemon>(world_.network(), graph_, history_.seed + ++lives_, std::move(log));
+    daemon_ = std::make_unique<Daemon>(world_.network(), EngineGraph(), history_.seed + ++lives_, std::move(log),
+                                       options_.defect);
     CheckAlive();
   }
 
@@ -156,7 +167,7 @@ class Runner {
       return;
     }
     graph_ = graph;
-    daemon_->control().Reload(graph, [](const absl::Status&) {});
+    daemon_->control().Reload(EngineGraph(), [](const absl::Status&) {});
   }
 
   // No faults any more, the whole topology, no edge paused.
@@ -168,7 +179,7 @@ class Runner {
     kill_at_ = 0;
     without_.clear();
     graph_ = LoadGraph();
-    daemon_->control().Reload(graph_, [](const absl::Status&) {});
+    daemon_->control().Reload(EngineGraph(), [](const absl::Status&) {});
     for (const GraphEdge& edge : graph_->edges()) {
       daemon_->control().PauseEdge(edge.name, false, [](const absl::Status&) {});
     }

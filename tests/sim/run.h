@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/sim/defects.h"
 #include "tests/sim/history.h"
 
 namespace imapmesh::sim {
@@ -17,6 +18,7 @@ namespace imapmesh::sim {
 struct RunOptions {
   // Gets one line for each thing that happens; empty: none.
   std::function<void(const std::string&)> trace;
+  Defect defect = Defect::kNone;
 };
 
 struct RunResult {

@@ -58,6 +58,10 @@ TEST_F(Simulation, FreshHistoriesWithoutFaultsHold) {
   for (uint64_t seed = 1; seed <= 200 && !HasFailure(); ++seed) ExpectHolds(Draw(seed, limits));
 }
 
+TEST_F(Simulation, FreshHistoriesWithFaultsHold) {
+  for (uint64_t seed = 1; seed <= 100 && !HasFailure(); ++seed) ExpectHolds(Draw(seed, Limits()));
+}
+
 // Given any history, when it is run twice, then every byte crosses at the same instant both times.
 TEST_F(Simulation, AHistoryReplaysExactly) {
   for (uint64_t seed = 1; seed <= 40; ++seed) {

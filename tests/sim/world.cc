@@ -235,10 +235,15 @@ std::set<int> World::Holders(const std::string& mailbox, const Content& content,
 }
 
 void World::Remove(const Place& place) {
-  const bool known = KnownToEngine(place);
   const auto& here = account(place.replica).Find(place.mailbox)->messages;
   const auto copies = std::count_if(here.begin(), here.end(),
                                     [&](const auto& message) { return message.second.content == place.content; });
+  bool known = true;  // once the engine has recognised every copy, it knows which message this is
+  for (const int r : Holders(place.mailbox, *place.content, 1)) {
+    for (const auto& [uid, copy] : account(r).Find(place.mailbox)->messages) {
+      if (copy.content == place.content) known &= KnownToEngine({r, place.mailbox, uid, place.content});
+    }
+  }
   model_.Removed(place.replica, place.mailbox, *place.content, Holders(place.mailbox, *place.content, copies), known);
   account(place.replica).Expunge(place.mailbox, place.uid);
 }
@@ -286,6 +291,7 @@ void World::Restore(int replica) {
   host.account.Restore(restored);
   restored_.insert(replica);
   for (const auto& [name, now] : restored.mailboxes) {
+    model_.Renumbered(replica, name);  // what users did there and the engine had not seen is gone likewise
     const auto old = before.find(name);
     const auto holds = [](const AccountMailbox& mailbox, const MessageCopy& copy) {
       const auto found = mailbox.messages.find(copy.uid);
@@ -294,7 +300,10 @@ void World::Restore(int replica) {
     };
     if (old != before.end()) {
       for (const auto& [uid, copy] : old->second.messages) {
-        if (!holds(now, copy)) model_.RestoredAway(name, *copy.content, !Holders(name, *copy.content, 1).empty());
+        if (holds(now, copy)) continue;
+        const auto copies = std::count_if(old->second.messages.begin(), old->second.messages.end(),
+                                          [&](const auto& message) { return message.second.content == copy.content; });
+        model_.RestoredAway(name, *copy.content, !Holders(name, *copy.content, copies).empty());
       }
     }
     for (const auto& [uid, copy] : now.messages) {
