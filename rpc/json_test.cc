@@ -57,7 +57,7 @@ TEST(Json, NumbersThatJsonCannotWriteAreNull) {
 
 TEST(Json, IndentedLayoutIsReadable) {
   v1::ListConflictsRequest request;
-  EXPECT_EQ(ToJson(request, JsonLayout::kIndented), "{\n  \"open_only\": false\n}\n");
+  EXPECT_EQ(ToJson(request, JsonLayout::kIndented), "{\n  \"open_only\": false,\n  \"id\": 0\n}\n");
 }
 
 TEST(JsonString, EscapesWhatJsonAndTerminalsWouldObey) {

@@ -46,7 +46,7 @@ class Users:
                 self.held.update({(mailbox, number): flags[number] for number in numbers})
 
     def act(self, server_index, kinds=("flag", "unflag", "delete", "move", "copy"), count=6):
-        """One user's changes to `count` of the replica's own messages that have arrived nowhere else or everywhere."""
+        """One user's changes to `count` of the messages that belong to the replica."""
         mine = sorted(key for key in self.held if self.owner(key[1]) == server_index)
         chosen = self.source.sample(mine, min(count, len(mine)))
         with mail.Account(self.servers[server_index]) as account:

@@ -1,0 +1,186 @@
+"""Conflicts on real servers: recorded with both sides, decided by policy or by a person, carried out everywhere."""
+
+import re
+
+import mail
+from mesh import CONFLICTS, CONVERGED, MeshTest
+
+TRIANGLE_ASKS = "policy { delete_vs_change: ASK }\n"
+
+
+def message_id(content):
+    return re.search(rb"Message-ID: (\S+)", content).group(1).decode()
+
+
+class ConflictTest(MeshTest):
+    """A triangle that holds the same messages, and a person with the client."""
+
+    messages = 12
+
+    def setUp(self):
+        super().setUp()
+        servers = self.triangle()
+        with mail.Account(servers[0]) as account:
+            account.create("Work")
+            account.append_many("INBOX", [(mail.ordinary(number), "", 1_700_000_000 + number)
+                                          for number in range(self.messages)])
+        self.run_once()
+        self.laptop, self.desktop, self.server_ = (self.account(server) for server in servers)
+        self.digests = [mail.digest(mail.ordinary(number)) for number in range(self.messages)]
+
+    def uid(self, account, number, mailbox="INBOX"):
+        return account.find(mailbox, self.digests[number])
+
+    def policy(self, text):
+        self.write_text(self.topology_path.read_text() + text)
+
+    def counts(self, mailbox="INBOX"):
+        return [len(found.get(mailbox, [])) for found in self.snapshots().values()]
+
+    def open_conflicts(self):
+        return self.client("--json", "conflicts", "list").get("conflicts", [])
+
+    def decide(self, *decision):
+        """Through the running daemon; returns once the decision is carried out."""
+        conflict = next(conflict for conflict in self.open_conflicts() if conflict.get("open"))
+        self.client("conflicts", "resolve", str(conflict["id"]), *decision)
+        self.client("sync", expect=None)
+
+
+class DeletionAgainstChange(ConflictTest):
+    def conflict(self):
+        """Deleted at the laptop, flagged at the desktop, neither knowing of the other."""
+        self.policy(TRIANGLE_ASKS)
+        self.laptop.expunge("INBOX", self.uid(self.laptop, 3))
+        self.desktop.store("INBOX", self.uid(self.desktop, 3), "+FLAGS", "\\Flagged")
+        self.run_once(expect=CONFLICTS)
+        self.assertEqual(self.counts(), [11, 12, 12])
+
+    def test_asked_the_message_stays_as_it_is_and_holds_nothing_else(self):
+        self.conflict()
+        self.laptop.append("INBOX", mail.ordinary(100), "", 1_710_000_000)
+        self.server_.store("INBOX", self.uid(self.server_, 5), "+FLAGS", "\\Seen")
+        self.run_once(expect=CONFLICTS)
+        self.assertEqual(self.counts(), [12, 13, 13])
+        run = self.run_once(expect=CONFLICTS)
+        self.assertEqual([replica["mailboxes_selected"] for replica in run.report["replicas"]], [0, 0, 0], run)
+
+    def test_the_record_names_message_sides_and_choices(self):
+        self.conflict()
+        self.daemon()
+        conflict = self.open_conflicts()[0]
+        self.assertEqual(conflict["kind"], "DELETE_VS_CHANGE")
+        self.assertEqual((conflict["replica_a"], conflict["replica_b"]), ("laptop", "desktop"))
+        self.assertIn("Message 3", conflict["subject"])
+        self.assertTrue(conflict["sender"])
+        self.assertTrue(conflict["message_id"])
+
+    def test_decided_to_delete(self):
+        self.conflict()
+        self.daemon()
+        self.decide("--delete")
+        self.check(deleted=[("INBOX", self.digests[3])])
+        self.assertEqual(self.counts(), [11, 11, 11])
+
+    def test_decided_to_restore(self):
+        self.conflict()
+        self.daemon()
+        self.decide("--restore")
+        self.check()
+        self.assertEqual(self.counts(), [12, 12, 12])
+
+    def test_decided_for_a_side(self):
+        self.conflict()
+        self.daemon()
+        self.decide("--keep", "desktop")
+        self.check()
+        self.assertEqual(self.counts(), [12, 12, 12])
+
+    def test_change_wins(self):
+        self.policy("policy { delete_vs_change: CHANGE_WINS }\n")
+        self.laptop.expunge("INBOX", self.uid(self.laptop, 3))
+        self.desktop.store("INBOX", self.uid(self.desktop, 3), "+FLAGS", "\\Flagged")
+        run = self.run_once()
+        self.assertEqual(run.report["conflicts_resolved"], 1, run)
+        self.check()
+        self.assertEqual(self.counts(), [12, 12, 12])
+        self.assert_quiet()
+
+
+class Keywords(ConflictTest):
+    def test_of_junk_and_not_junk_the_newer_stays(self):
+        self.laptop.store("INBOX", self.uid(self.laptop, 2), "+FLAGS", "$Junk")
+        self.run_once()
+        self.desktop.store("INBOX", self.uid(self.desktop, 2), "+FLAGS", "$NotJunk")
+        self.run_once()
+        found = self.check()
+        flags = next(message.flags for message in found["INBOX"] if message.digest == self.digests[2])
+        self.assertEqual(flags, {"$notjunk"})
+        self.assert_quiet()
+
+    def test_set_apart_they_are_a_conflict_with_one_outcome(self):
+        self.laptop.store("INBOX", self.uid(self.laptop, 2), "+FLAGS", "$Junk")
+        self.desktop.store("INBOX", self.uid(self.desktop, 2), "+FLAGS", "$NotJunk")
+        run = self.run_once()
+        self.assertEqual(run.report["conflicts_resolved"], 1, run)
+        found = self.check()
+        flags = next(message.flags for message in found["INBOX"] if message.digest == self.digests[2])
+        self.assertEqual(len(flags), 1)
+        self.assert_quiet()
+
+
+class Brake(ConflictTest):
+    messages = 100
+
+    def expunge_most(self):
+        self.laptop.expunge("INBOX", sorted(self.laptop.uids("INBOX"))[:80])
+        self.run_once(expect=CONFLICTS)
+        self.assertEqual(self.counts(), [20, 100, 100])
+
+    def test_approved(self):
+        self.expunge_most()
+        self.daemon()
+        self.decide("--approve")
+        self.assertEqual(self.counts(), [20, 20, 20])
+        self.check()
+
+    def test_rejected_the_mail_is_put_back(self):
+        self.expunge_most()
+        self.daemon()
+        self.decide("--reject")
+        self.assertEqual(self.counts(), [100, 100, 100])
+        self.check()
+
+    def test_held_over_restarts_while_the_rest_goes_on(self):
+        self.expunge_most()
+        self.desktop.append("INBOX", mail.ordinary(1000), "", 1_710_000_000)
+        self.run_once(expect=CONFLICTS)
+        self.assertEqual(self.counts(), [21, 101, 101])
+
+    def test_mail_that_was_moved_is_not_held(self):
+        self.laptop.move("INBOX", sorted(self.laptop.uids("INBOX"))[:80], "Work")
+        run = self.run_once()
+        self.assertEqual(run.code, CONVERGED, run)
+        self.assertEqual((self.counts(), self.counts("Work")), ([20] * 3, [80] * 3))
+        self.check()
+        self.assert_quiet()
+
+
+class Trace(ConflictTest):
+    def test_where_a_message_is_and_how_it_came(self):
+        self.daemon()
+        message_id = message_id(mail.ordinary(4))
+        traced = self.client("--json", "trace", message_id)["messages"][0]
+        copies = {copy["replica"]: copy for copy in traced["copies"]}
+        self.assertTrue(all(copy["present"] for copy in copies.values()), traced)
+        self.assertIn("laptop:", copies["server"]["edge"] + copies["desktop"]["edge"])
+
+    def test_why_it_is_not_there(self):
+        self.write_text(self.topology_path.read_text().replace('b: "server" ', 'b: "server" paused: true '))
+        self.laptop.append("INBOX", mail.ordinary(200), "", 1_710_000_000)
+        self.run_once(expect=None)
+        self.daemon()
+        traced = self.client("--json", "trace", message_id(mail.ordinary(200)))["messages"][0]
+        copies = {copy["replica"]: copy for copy in traced["copies"]}
+        self.assertFalse(copies["server"].get("present"), traced)
+        self.assertIn("is paused", copies["server"]["because"])
