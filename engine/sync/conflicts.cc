@@ -135,6 +135,7 @@ bool ReviewBrake(State& state, const MeshView& view, const ConflictRecord& confl
     state.conflicts().Close(conflict.id, "the mail came back", now);
     return true;
   }
+  const Stamp stamp = conflict.stamp.value != 0 ? conflict.stamp : state.NextStamp();
   int64_t moved = 0;
   std::optional<MailboxCopyId> where;
   for (const auto& [id, here] : held) {
@@ -145,7 +146,7 @@ bool ReviewBrake(State& state, const MeshView& view, const ConflictRecord& confl
       state.conflicts().Release(id, here);
       ++moved;
     } else if (IsElsewhere(state, view, *message, *copy)) {
-      Approve(state, id, here, conflict.stamp);
+      Approve(state, id, here, stamp);
       state.conflicts().Release(id, here);
       ++moved;
     }
@@ -155,7 +156,7 @@ bool ReviewBrake(State& state, const MeshView& view, const ConflictRecord& confl
   const v1::Brake& brake = view.graph->topology().policy().brake();
   const int64_t known = state.CountPresent(*where) + static_cast<int64_t>(held.size());
   if (BrakeHolds(left, known, brake.fraction(), static_cast<int64_t>(brake.min_messages()))) return true;
-  for (const auto& [id, here] : state.conflicts().Held(conflict.id)) Approve(state, id, here, conflict.stamp);
+  for (const auto& [id, here] : state.conflicts().Held(conflict.id)) Approve(state, id, here, stamp);
   state.conflicts().Close(conflict.id, "not held: most were moved to other mailboxes", now);
   return true;
 }

@@ -34,7 +34,7 @@ class RestlessReplica : public Replica {
   asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> Look() override {
     ++counters_.commands;
     std::vector<MailboxStatus> listed(1);
-    listed[0].mailbox = listed[0].name_here = "INBOX";
+    listed[0].mailbox = listed[0].name_here = listed[0].local_name = "INBOX";
     listed[0].status_known = true;
     listed[0].uid_validity = UidValidity(1);
     listed[0].uid_next = Uid(1);
@@ -74,7 +74,11 @@ class RestlessReplica : public Replica {
   asio::awaitable<absl::Status> CreateMailbox(std::string, bool) override { co_return absl::OkStatus(); }
   asio::awaitable<absl::Status> Subscribe(std::string, bool) override { co_return absl::OkStatus(); }
   asio::awaitable<absl::Status> DeleteMailbox(std::string) override { co_return absl::OkStatus(); }
-  asio::awaitable<absl::Status> RenameMailbox(std::string, std::string) override { co_return absl::OkStatus(); }
+  asio::awaitable<absl::StatusOr<bool>> MailboxExists(std::string) override { co_return true; }
+  asio::awaitable<absl::StatusOr<bool>> RenameMailbox(std::string, std::string, std::vector<std::string>) override {
+    co_return true;
+  }
+  void SetAliases(std::map<std::string, std::string>) override {}
   asio::awaitable<absl::Status> Watch(std::function<void(std::vector<std::string>)>) override {
     co_return absl::UnimplementedError("polled");
   }

@@ -166,6 +166,7 @@ void RecordObservation::RecordBrake(State& state, int64_t count, int64_t known, 
   conflict.unix_ms = now_;
   conflict.replica_a = replica_name_;
   conflict.change_a = std::to_string(count) + " of " + std::to_string(known) + " messages were expunged at once";
+  conflict.stamp = context_.stamp;
   conflict.policy = "brake";
   conflict.outcome = "held: nothing is deleted elsewhere until someone decides";
   conflict.open = true;

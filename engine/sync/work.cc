@@ -79,7 +79,9 @@ void PlanBatch::PlanOne(State& state, MessageRegisters message, const UnsettledM
   PlannedMessage planned;
   bool open = ideal.copies.size() != plan.copies.size();
   DecideConflict(state, message, plan);
-  bool skips = false;
+  // A change that won has a new stamp now: the next pass carries it back to where the message was deleted.
+  bool skips = std::any_of(plan.copies.begin(), plan.copies.end(),
+                           [](const CopyPlan& copy) { return copy.action == Action::kRestore; });
   const bool body_waits =
       unsettled.messages > kSmallWork && std::any_of(plan.copies.begin(), plan.copies.end(), [&](const CopyPlan& copy) {
         return copy.action == Action::kAdd && view_.awaited[static_cast<size_t>(copy.target.value)];

@@ -56,7 +56,8 @@ struct Work {
   PlanPosition next;    // where the next batch begins
   bool more = false;    // there is a next batch
   int64_t settled = 0;  // messages found to need nothing
-  int64_t skipped = 0;  // messages that wait for a busy replica
+  int64_t skipped =
+      0;  // messages that another pass has to plan: they wait for a busy replica, or a change won just now
 
   // Of its deletions, or of all else.
   std::set<ReplicaIndex> Targets(bool deletions) const;

@@ -169,8 +169,7 @@ class Brake(ConflictTest):
 class Trace(ConflictTest):
     def test_where_a_message_is_and_how_it_came(self):
         self.daemon()
-        message_id = message_id(mail.ordinary(4))
-        traced = self.client("--json", "trace", message_id)["messages"][0]
+        traced = self.client("--json", "trace", message_id(mail.ordinary(4)))["messages"][0]
         copies = {copy["replica"]: copy for copy in traced["copies"]}
         self.assertTrue(all(copy["present"] for copy in copies.values()), traced)
         self.assertIn("laptop:", copies["server"]["edge"] + copies["desktop"]["edge"])
