@@ -41,12 +41,12 @@ std::optional<MessageId> MatchContent(const Arrival& arrival, const Candidates& 
   });
 }
 
-// A message that this mailbox copy held under a UID that no longer counts, and that looks the same: it, if there is one
-// only.
-std::optional<MessageId> FindLost(const Arrival& arrival, const Candidates& candidates) {
+// A message that this mailbox copy held under a UID that no longer counts, or that was sent here and not answered, and
+// that looks the same: it, if there is one only.
+std::optional<MessageId> FindAwaited(const Arrival& arrival, const Candidates& candidates) {
   std::optional<MessageId> found;
   for (const Candidate* candidate : candidates) {
-    if (!IsIncomparable(candidate) || !candidate->lost_here || !IsExact(arrival, *candidate)) continue;
+    if (!IsIncomparable(candidate) || !candidate->awaited_here || !IsExact(arrival, *candidate)) continue;
     if (found) return std::nullopt;
     found = candidate->message;
   }
@@ -66,7 +66,7 @@ Identification Identify(const Arrival& arrival, const std::vector<Candidate>& ca
   const bool certain = free.size() == 1 && IsExact(arrival, *free[0]) && arrival.has_message_id && !arrival.has_twin;
   if (certain) return {Verdict::kMatch, free[0]->message, {}, false};
 
-  const std::optional<MessageId> found_again = FindLost(arrival, free);
+  const std::optional<MessageId> found_again = FindAwaited(arrival, free);
   std::erase_if(free, IsIncomparable);
   const Identification last_resort = found_again ? Identification{Verdict::kMatch, *found_again, {}, false}
                                                  : Identification{Verdict::kNew, MessageId(), {}, false};

@@ -23,9 +23,9 @@ struct Candidate {
   uint64_t size = 0;
   int64_t internal_date = 0;
   std::optional<ContentIdentity> content;
-  bool free = false;       // no copy of it is known in this mailbox copy
-  bool obtainable = true;  // some copy of it can be fetched, now or once its replica is reachable
-  bool lost_here = false;  // it was in this mailbox copy, under a UID that no longer counts
+  bool free = false;          // no copy of it is known in this mailbox copy
+  bool obtainable = true;     // some copy of it can be fetched, now or once its replica is reachable
+  bool awaited_here = false;  // it was here under a UID that no longer counts, or is being added here
 };
 
 struct Arrival {

@@ -49,7 +49,7 @@ TEST(Identify, WhatIsGoneEverywhereUnreadDoesNotHoldUpALookalike) {
   EXPECT_EQ(Identify(no_message_id, {gone}).verdict, Verdict::kNew);
   EXPECT_EQ(Identify(no_message_id, {gone, Known(8, true)}).need_content, std::vector<MessageId>{MessageId(8)});
   EXPECT_EQ(Identify(Exact(), {gone}).verdict, Verdict::kMatch);
-  gone.lost_here = true;  // UIDVALIDITY changed while its other copies were deleted
+  gone.awaited_here = true;  // UIDVALIDITY changed while its other copies were deleted
   EXPECT_EQ(Identify(no_message_id, {gone}).message, MessageId(7));
   EXPECT_EQ(Identify(no_message_id, {gone, gone}).verdict, Verdict::kNew);
 }

@@ -98,8 +98,10 @@ std::vector<Candidate> RecordObservation::Free(const std::vector<MessageRegister
     const bool obtainable = std::any_of(message.copies.begin(), message.copies.end(), [](const CopyRegisters& each) {
       return each.present() && each.uid.value != 0;
     });
-    candidates.push_back({message.id, message.size, message.internal_date, message.content, free, obtainable,
-                          copy != nullptr && copy->present() && copy->uid.value == 0});
+    const Intent* intent = FindIntent(message.id);
+    const bool lost = copy != nullptr && copy->present() && copy->uid.value == 0;
+    const bool awaited = lost || (intent != nullptr && Adds(intent->kind));
+    candidates.push_back({message.id, message.size, message.internal_date, message.content, free, obtainable, awaited});
   }
   return candidates;
 }
