@@ -106,7 +106,11 @@ bool MergeFlags(CopyRegisters& copy, const std::vector<FlagId>& flags, const Int
   const auto merge = [&](FlagId flag, bool now) {
     if (copy.flags.IsSet(flag) == now) return;
     const bool deleting = intent != nullptr && intent->kind == IntentKind::kExpunge && flag == context.deleted_flag;
-    if (deleting) return;  // ours, on the way to an EXPUNGE that will be tried again
+    if (deleting) {  // ours, on the way to an EXPUNGE that will be tried again, or else is taken back
+      copy.flags.Put(flag, now, now ? kCarried : Stamp(0));
+      changed = true;
+      return;
+    }
     const FlagRegister intended = intent != nullptr ? intent->flags.Get(flag) : FlagRegister{flag, !now, Stamp(0)};
     const bool ours = intended.stamp.value != 0 && intended.set == now;
     copy.flags.Put(flag, now, ours ? intended.stamp : context.stamp);

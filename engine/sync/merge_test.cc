@@ -110,6 +110,17 @@ TEST(Merge, TheEchoOfOurExpungeIsNoDeletionBySomebody) {
   EXPECT_EQ(other.stamp, Stamp(50));
 }
 
+TEST(Merge, DeletedOnTheWayToOurExpungeIsNobodysChange) {
+  Intent intent;
+  intent.kind = IntentKind::kExpunge;
+  intent.stamp = Stamp(40);
+  CopyRegisters copy = Copy(kHere, Presence::kPresent, Stamp(10));
+  EXPECT_TRUE(MergeFlags(copy, {kDeleted}, &intent, kContext));
+  EXPECT_EQ(copy.flags.Get(kDeleted), (FlagRegister{kDeleted, true, kCarried}));
+  EXPECT_FALSE(MergeFlags(copy, {kDeleted}, nullptr, kContext));  // seen again once the intent is closed
+  EXPECT_EQ(copy.flags.Get(kDeleted).stamp, kCarried);
+}
+
 TEST(Merge, ANewUidOfAKnownCopyKeepsItsRegisters) {
   MessageRegisters message;
   message.copies.push_back(Copy(kHere, Presence::kPresent, Stamp(10)));
