@@ -123,7 +123,7 @@ class Triangle(MeshTest):
 
     def setUp(self):
         super().setUp()
-        self.triangle(laptop={"separator": "."})
+        self.triangle({"separator": "."}, {"separator": "/"}, {"separator": "/"})
         with self.account("server") as account:
             for mailbox in self.MAILBOXES:
                 if mailbox != "INBOX":

@@ -27,7 +27,7 @@ class TierTest(MeshTest):
     def start(self, edges=None, **capabilities):
         """Servers by name, each with what it announces ("" for all), joined each with each."""
         for name, capability in capabilities.items():
-            self.server(name, capability=capability)
+            self.server(name, capability=capability, storage="maildir")
         names = list(capabilities)
         edges = edges or [(a, b) for i, a in enumerate(names) for b in names[i + 1:]]
         self.write_topology(edges)
