@@ -362,12 +362,6 @@ std::map<MailboxId, int64_t> State::UnsettledMailboxes() {
   return mailboxes;
 }
 
-int64_t State::CountUnsettled() {
-  Statement statement = database_.Prepare("SELECT count(*) FROM unsettled");
-  statement.Step();
-  return statement.Int(0);
-}
-
 std::vector<MessageRegisters> State::LoadUnsettled(MailboxId mailbox, MessageId after, size_t limit) {
   std::vector<MessageRegisters> messages;
   Statement statement =

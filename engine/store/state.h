@@ -86,7 +86,6 @@ class State {
   void MarkAllUnsettled();
   void ClearUnsettled(MessageId message);
   std::map<MailboxId, int64_t> UnsettledMailboxes();  // how many messages in each
-  int64_t CountUnsettled();
   // In order of id, after `after`.
   std::vector<MessageRegisters> LoadUnsettled(MailboxId mailbox, MessageId after, size_t limit);
 

@@ -167,11 +167,6 @@ asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::strin
 
 }  // namespace
 
-asio::awaitable<absl::Status> ObserveCopy(Mesh& mesh, ReplicaIndex r, std::string mailbox) {
-  Prepared nothing;
-  co_return co_await ObserveFrom(mesh, r, std::move(mailbox), std::move(nothing));
-}
-
 asio::awaitable<absl::Status> ObserveCopies(Mesh& mesh, ReplicaIndex r, std::vector<std::string> mailboxes) {
   std::vector<std::pair<std::string, MailboxCursor>> wanted;
   for (const std::string& mailbox : mailboxes) {

@@ -15,11 +15,8 @@
 
 namespace imapmesh {
 
-// Observes one mailbox copy until everything is consumed. Marks the replica down when it fails. An error is of the
-// store.
-asio::awaitable<absl::Status> ObserveCopy(Mesh& mesh, ReplicaIndex r, std::string mailbox);
-
-// The same for several of a replica, looked into together where the server allows it. At most kObserveTogether.
+// Observes mailbox copies of a replica until everything is consumed, looked into together where the server allows it.
+// Marks the replica down when it fails. At most kObserveTogether. An error is of the store.
 asio::awaitable<absl::Status> ObserveCopies(Mesh& mesh, ReplicaIndex r, std::vector<std::string> mailboxes);
 
 // What is due at replicas that are up, by replica, in groups for ObserveCopies; each first look, which takes long,

@@ -133,11 +133,7 @@ EVENTS {{
         if self.process is None:
             return
         self.tell_to_stop()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        dovecot.wait_or_kill(self.process)
         self.process = None
         self.listener.close()
 

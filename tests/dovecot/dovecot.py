@@ -56,6 +56,15 @@ def descendants(pid):
     return found
 
 
+def wait_or_kill(process, limit_s=10):
+    """For a server that was told to end; nothing of its process is left afterwards."""
+    try:
+        process.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def make_certificates(folder):
     """A CA of our own and a certificate for localhost by it: ca.pem, server.pem, server.key."""
     folder = pathlib.Path(folder)
@@ -231,11 +240,7 @@ protocol imap {{
         if self.process is None:
             return
         self.tell_to_stop()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        wait_or_kill(self.process)
         self.process = None
 
     def pause(self):
