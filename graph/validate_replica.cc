@@ -3,6 +3,7 @@
 
 #include "base/printable.h"
 #include "base/status.h"
+#include "graph/loopback.h"
 #include "graph/proxy.h"
 #include "graph/validate.h"
 
@@ -12,13 +13,6 @@ namespace {
 constexpr int kConnectionsMax = 100;
 constexpr int kLinkCostMax = 1000000;
 constexpr int kTimeoutMaxS = 3600;
-
-bool IsLoopback(std::string_view host) {
-  if (host == "localhost" || host == "::1") return true;
-  // 127.0.0.0/8 in figures; a name such as 127.example.org is not.
-  const bool figures = std::all_of(host.begin(), host.end(), [](char c) { return (c >= '0' && c <= '9') || c == '.'; });
-  return figures && host.starts_with("127.") && std::count(host.begin(), host.end(), '.') == 3;
-}
 
 bool IsHost(std::string_view host) {
   return host.size() <= 255 && std::none_of(host.begin(), host.end(), [](unsigned char c) {

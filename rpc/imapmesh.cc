@@ -8,6 +8,7 @@
 
 #include "base/printable.h"
 #include "rpc/client_commands.h"
+#include "rpc/import_commands.h"
 #include "rpc/topology_commands.h"
 #include "rpc/version.h"
 
@@ -16,6 +17,7 @@ namespace {
 
 struct Arguments {
   ClientOptions client;
+  ImportOptions import;
   std::string file;
   std::string format = "text";
   std::string edge;
@@ -60,6 +62,30 @@ void AddTopologyCommands(CLI::App& app, Arguments& arguments, std::function<int(
   app.add_subcommand("version", "Prints the version")->callback([&] {
     chosen = [&] { return PrintVersion(arguments.client.json); };
   });
+}
+
+void AddImportCommands(CLI::App& app, Arguments& arguments, std::function<int()>& chosen) {
+  ImportOptions& import = arguments.import;
+  const auto add = [&](const char* name, const char* help,
+                       int (*command)(const ImportOptions&, std::ostream&, std::ostream&)) {
+    CLI::App* added = app.add_subcommand(name, help);
+    added->add_option("CONFIG", import.config, "The other tool's configuration file")->required();
+    added->add_option("--output", import.output, "The topology's file; default: it is printed");
+    added->add_option("--state", import.state, "The state's file; default: the daemon's for this topology");
+    added->add_option("--name", import.name, "Of the topology; default: after the configuration file");
+    added->callback([&, command] {
+      chosen = [&, command] {
+        import.json = arguments.client.json;
+        return command(import, std::cout, std::cerr);
+      };
+    });
+    return added;
+  };
+  add("import-interimap", "Takes over InterIMAP's configuration, and its database as the starting state",
+      ImportInterimap)
+      ->add_option("DATABASE", import.database, "interimap's database, so that nothing is fetched again");
+  add("import-mbsync", "Takes over mbsync's configuration of IMAP stores, and its sync state as the starting state",
+      ImportMbsync);
 }
 
 void AddWatchingCommands(CLI::App& app, Arguments& arguments, std::function<int()>& chosen) {
@@ -182,6 +208,7 @@ int Main(int argc, char** argv) {
   app.require_subcommand(1);
   app.fallthrough();  // --json and --address also after the command
   AddTopologyCommands(app, arguments, chosen);
+  AddImportCommands(app, arguments, chosen);
   AddWatchingCommands(app, arguments, chosen);
   AddConflictCommands(app, arguments, chosen);
   AddSteeringCommands(app, arguments, chosen);

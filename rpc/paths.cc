@@ -62,16 +62,24 @@ absl::StatusOr<std::string> DefaultListenAddress(const std::string& topology_nam
   return "unix:" + folder + "/" + topology_name + ".sock";
 }
 
-absl::StatusOr<std::string> DefaultCertificateFolder() {
+absl::StatusOr<std::string> DefaultConfigFolder() {
   std::string folder = Folder("XDG_CONFIG_HOME");
   if (folder.empty()) {
     folder = Home();
     if (folder.empty()) {
-      return absl::FailedPreconditionError("neither XDG_CONFIG_HOME nor HOME is set: say where with --dir");
+      return absl::FailedPreconditionError("neither XDG_CONFIG_HOME nor HOME is set: set one of them");
     }
     folder += "/.config";
   }
-  return folder + "/imapmesh/tls";
+  return folder + "/imapmesh";
+}
+
+absl::StatusOr<std::string> DefaultCertificateFolder() {
+  const auto folder = DefaultConfigFolder();
+  if (!folder.ok()) {
+    return absl::FailedPreconditionError("neither XDG_CONFIG_HOME nor HOME is set: say where with --dir");
+  }
+  return *folder + "/tls";
 }
 
 absl::StatusOr<std::string> FindDaemonAddress() {

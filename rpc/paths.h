@@ -14,6 +14,9 @@ absl::StatusOr<std::string> DefaultStatePath(const std::string& topology_name);
 // "unix:$XDG_RUNTIME_DIR/imapmesh/NAME.sock"; where there is no runtime directory, beside the state.
 absl::StatusOr<std::string> DefaultListenAddress(const std::string& topology_name);
 
+// $XDG_CONFIG_HOME/imapmesh, else ~/.config/imapmesh. kFailedPrecondition without a home.
+absl::StatusOr<std::string> DefaultConfigFolder();
+
 // $XDG_CONFIG_HOME/imapmesh/tls, else ~/.config/imapmesh/tls. kFailedPrecondition without a home.
 absl::StatusOr<std::string> DefaultCertificateFolder();
 

@@ -63,15 +63,16 @@ std::string_view Statement::Blob(int column) const {
   return {bytes == nullptr ? "" : bytes, static_cast<size_t>(sqlite3_column_bytes(statement_, column))};
 }
 
-Database::Database(const std::string& path) {
-  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+Database::Database(const std::string& path, Mode mode) {
+  const int access = mode == Mode::kReadOnly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+  const int flags = access | SQLITE_OPEN_NOMUTEX;
   const int code = sqlite3_open_v2(path.c_str(), &database_, flags, nullptr);
   if (code != SQLITE_OK) {
     const std::string text = database_ != nullptr ? sqlite3_errmsg(database_) : sqlite3_errstr(code);
     sqlite3_close(database_);
     throw SqliteError(code, text);
   }
-  sqlite3_busy_timeout(database_, 5000);
+  sqlite3_busy_timeout(database_, mode == Mode::kReadOnly ? 500 : 5000);
 }
 
 Database::~Database() {

@@ -1,4 +1,5 @@
-// SQLite as RAII: a connection, prepared statements, transactions. Used by engine/store only.
+// SQLite as RAII: a connection, prepared statements, transactions. Used by engine/store, and by migrate/ to read the
+// databases of other tools.
 //
 // One thread at a time (the store thread). Failures inside a statement throw SqliteError; state.h turns them into
 // absl::Status at the room's border.
@@ -56,7 +57,8 @@ class Statement {
 
 class Database {
  public:
-  explicit Database(const std::string& path);  // throws SqliteError
+  enum class Mode { kReadWrite, kReadOnly };
+  explicit Database(const std::string& path, Mode mode = Mode::kReadWrite);  // throws SqliteError
   ~Database();
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;

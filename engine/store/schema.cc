@@ -76,6 +76,19 @@ UPDATE mailbox_copy SET exists_stamp = 1 WHERE listed = 1;
 UPDATE mailbox_copy SET subscribed_stamp = 1 WHERE subscribed = 1;
 UPDATE mailbox_copy SET gone = 2, exists_stamp = 1 WHERE listed = 0 AND tombstone = 1;
 )sql",
+    // What was imported from another tool (imported_table.h).
+    R"sql(
+CREATE TABLE imported_copy(
+  id INTEGER PRIMARY KEY, replica INTEGER NOT NULL, mailbox TEXT NOT NULL, uid_validity INTEGER NOT NULL,
+  UNIQUE(replica, mailbox));
+CREATE TABLE imported_uid(
+  copy INTEGER NOT NULL, uid INTEGER NOT NULL, number INTEGER NOT NULL, PRIMARY KEY(copy, uid)) WITHOUT ROWID;
+CREATE INDEX imported_uid_number ON imported_uid(number);
+CREATE TABLE imported_message(number INTEGER PRIMARY KEY, message INTEGER NOT NULL);
+CREATE INDEX imported_message_message ON imported_message(message);
+CREATE TABLE imported_gone(
+  mailbox_copy INTEGER NOT NULL, number INTEGER NOT NULL, PRIMARY KEY(mailbox_copy, number)) WITHOUT ROWID;
+)sql",
 };
 
 int64_t ReadPragma(Database& database, const char* sql) {

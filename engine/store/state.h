@@ -20,6 +20,7 @@
 #include "engine/store/conflict_table.h"
 #include "engine/store/database.h"
 #include "engine/store/history_table.h"
+#include "engine/store/imported_table.h"
 #include "engine/store/mailbox_table.h"
 #include "engine/store/registers.h"
 
@@ -101,6 +102,7 @@ class State {
 
   ConflictTable& conflicts() { return conflicts_; }
   HistoryTable& history() { return history_; }
+  ImportedTable& imported() { return imported_; }
 
  private:
   MessageRegisters ReadMessage(Statement& statement);
@@ -109,6 +111,7 @@ class State {
   Database database_;
   ConflictTable conflicts_{database_};
   HistoryTable history_{database_};
+  ImportedTable imported_{database_};
   std::unordered_map<std::string, FlagId> flags_by_folded_name_;
   std::unordered_map<FlagId, std::string> flag_names_;
   std::unordered_map<std::string, MailboxId> mailboxes_;

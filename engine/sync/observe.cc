@@ -158,6 +158,7 @@ asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::strin
     if (!result.ok()) co_return result.status();
     if (!result->needs.empty()) co_return absl::OkStatus();  // went away meanwhile: the next look finds it due
     if (MailboxCopyRecord* now = mesh.FindCopy(r, mailbox)) *now = result->record;
+    if (!result->distrust.empty()) mesh.Warn(mesh.name(r) + ": " + mailbox + ": " + result->distrust);
     Report(mesh, r, *result);
     more = observation->more && !result->cut;
     if (!observation->more && !result->cut) mesh.incomplete.erase({r.value, mailbox});

@@ -20,6 +20,10 @@ uint64_t HashGuid(const std::string& guid) {
   return (hash >> 1) | 1;  // positive as SQLite's integers are signed; never 0, which means none
 }
 
+bool IsFree(const CopyRegisters* copy) {
+  return copy == nullptr || copy->uid.value == 0;
+}
+
 }  // namespace
 
 void StartRebinding(State& state, MailboxCopyRecord& record) {
@@ -36,6 +40,8 @@ MergeResult RecordObservation::operator()(State& state) {
   for (const auto& [message, content] : known_content) state.SetContent(message, content);
   BeginRebinding(state, result.record);
   LoadIntents(state, result.record.id);
+  imported_.Begin(state, result.record, observation_.cursor.uid_validity);
+  result.distrust = imported_.distrust();
   if (!IdentifyArrivals(state, result)) return result;
   context_ = {state.NextStamp(), deleted_flag_};
   MergeGone(state, result);
@@ -72,13 +78,19 @@ bool RecordObservation::IdentifyArrivals(State& state, MergeResult& result) {
       identified_.push_back({&arrived, bound->id, true, false});
       continue;
     }
+    if (const auto imported = FindImported(state, arrived, result.record.id, taken)) {
+      taken.insert(*imported);
+      identified_.push_back({&arrived, *imported, false, false});
+      continue;
+    }
     Arrival arrival{arrived.size, arrived.internal_date, arrived.has_message_id, std::nullopt,
                     twins[arrived.header_digest] > 1};
     if (const auto content = arrival_content.find(arrived.uid); content != arrival_content.end()) {
       arrival.content = content->second;
     }
     const auto candidates = state.LoadCandidates(result.record.mailbox, arrived.header_digest);
-    const Identification identification = Identify(arrival, Free(candidates, result.record.id, taken));
+    const Identification identification =
+        Identify(arrival, Free(state, candidates, result.record.id, arrived.uid, taken));
     if (identification.verdict == Identification::Verdict::kNeedContent) {
       if (!Need(arrived, identification, candidates, result)) break;  // cut here: it cannot be had now
       continue;
@@ -89,12 +101,20 @@ bool RecordObservation::IdentifyArrivals(State& state, MergeResult& result) {
   return result.needs.empty();
 }
 
-std::vector<Candidate> RecordObservation::Free(const std::vector<MessageRegisters>& messages, MailboxCopyId here,
+std::optional<MessageId> RecordObservation::FindImported(State& state, const ArrivedMessage& arrived,
+                                                         MailboxCopyId here, const std::set<MessageId>& taken) const {
+  const auto message = imported_.Match(state, arrived);
+  if (!message || !IsFree(message->Find(here)) || taken.contains(message->id)) return std::nullopt;
+  return message->id;
+}
+
+std::vector<Candidate> RecordObservation::Free(State& state, const std::vector<MessageRegisters>& messages,
+                                               MailboxCopyId here, Uid arrived,
                                                const std::set<MessageId>& taken) const {
   std::vector<Candidate> candidates;
   for (const MessageRegisters& message : messages) {
     const CopyRegisters* copy = message.Find(here);
-    const bool free = (copy == nullptr || copy->uid.value == 0) && !taken.contains(message.id);
+    const bool free = IsFree(copy) && !taken.contains(message.id) && !imported_.IsAnother(state, message.id, arrived);
     const bool obtainable = std::any_of(message.copies.begin(), message.copies.end(), [](const CopyRegisters& each) {
       return each.present() && each.uid.value != 0;
     });
@@ -207,6 +227,7 @@ void RecordObservation::MergeArrived(State& state, MergeResult& result) {
                                         Intern(state, arrived.flags), intent, context_);
     for (const CopyRegisters& copy : message.copies) state.SaveCopy(message.id, copy);
     if (unsettled) state.MarkUnsettled(message.id);
+    imported_.Note(state, arrived.uid, message.id);
     if (intent != nullptr) state.CloseIntent(message.id, result.record.id);
     state.conflicts().Release(message.id, result.record.id);
     NoteArrival(state, message.id, intent);
@@ -281,6 +302,26 @@ void RecordObservation::Finish(State& state, MergeResult& result) {
     CloseSettledIntents(state, result);
   }
   state.Save(record);
+  MergeImportedGone(state, imported_.Finish(state, record, consumed, brake_), result);
+  result.distrust = imported_.distrust();
+}
+
+// Deleted after the other tool's last run and before the first observation: at another copy perhaps than this one.
+void RecordObservation::MergeImportedGone(State& state, const std::vector<ImportedGone>& gone, MergeResult& result) {
+  if (gone.empty()) return;
+  const Stamp stamp = state.NextStamp();  // newer than the arrivals that this observation recorded
+  for (const auto& [mailbox_copy, id] : gone) {
+    const auto message = state.Load(id);
+    if (!message || message->Find(mailbox_copy) != nullptr) continue;
+    CopyRegisters copy;
+    copy.mailbox_copy = mailbox_copy;
+    copy.presence = Presence::kAbsent;
+    copy.stamp = stamp;
+    state.SaveCopy(id, copy);
+    state.MarkUnsettled(id);
+    state.history().Add({now_, id, mailbox_copy, StepKind::kGone, ""});
+    ++result.vanished;
+  }
 }
 
 void RecordObservation::CloseSettledIntents(State& state, MergeResult& result) {

@@ -7,6 +7,7 @@
 #define IMAPMESH_ENGINE_SYNC_RECORD_OBSERVATION_H_
 
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "engine/replica/replica.h"
 #include "engine/store/state.h"
 #include "engine/sync/identify.h"
+#include "engine/sync/imported_pairs.h"
 #include "engine/sync/merge.h"
 #include "engine/sync/mesh.h"
 
@@ -40,6 +42,7 @@ struct MergeResult {
   bool brake = false;
   bool settling = false;  // intents are still too young to be judged
   bool cut = false;       // arrivals wait for content that cannot be had now
+  std::string distrust;   // ImportedPairs::distrust
 };
 
 class RecordObservation {
@@ -71,8 +74,11 @@ class RecordObservation {
   const Intent* FindIntent(MessageId message) const;
   // False when content is needed first.
   bool IdentifyArrivals(State& state, MergeResult& result);
-  std::vector<Candidate> Free(const std::vector<MessageRegisters>& messages, MailboxCopyId here,
-                              const std::set<MessageId>& taken) const;
+  // What was imported decides before anything is compared.
+  std::optional<MessageId> FindImported(State& state, const ArrivedMessage& arrived, MailboxCopyId here,
+                                        const std::set<MessageId>& taken) const;
+  std::vector<Candidate> Free(State& state, const std::vector<MessageRegisters>& messages, MailboxCopyId here,
+                              Uid arrived, const std::set<MessageId>& taken) const;
   // False when a candidate's content cannot be had at present: this arrival and those after it wait.
   bool Need(const ArrivedMessage& arrived, const Identification& identification,
             const std::vector<MessageRegisters>& candidates, MergeResult& result);
@@ -87,6 +93,7 @@ class RecordObservation {
   void RecordDoubt(State& state, const MessageRegisters& message) const;
   void NoteArrival(State& state, MessageId message, const Intent* intent) const;
   void Note(State& state, MessageId message, StepKind what) const;
+  void MergeImportedGone(State& state, const std::vector<ImportedGone>& gone, MergeResult& result);
   void Finish(State& state, MergeResult& result);
   void CloseSettledIntents(State& state, MergeResult& result);
 
@@ -97,6 +104,7 @@ class RecordObservation {
   FlagId deleted_flag_;
   int64_t now_;
   MergeContext context_;
+  ImportedPairs imported_;
   std::map<MessageId, Intent> intents_;
   std::vector<Identified> identified_;
   Uid cut_at_;
