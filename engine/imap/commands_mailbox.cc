@@ -259,19 +259,37 @@ asio::awaitable<absl::StatusOr<bool>> Exists(Session& session, std::string mailb
   co_return exists;
 }
 
-asio::awaitable<absl::StatusOr<uint32_t>> CountMessages(Session& session, std::string mailbox_raw) {
-  std::optional<uint32_t> messages;
+namespace {
+
+// One item of STATUS.
+asio::awaitable<absl::StatusOr<MailboxStatusResponse>> StatusOf(Session& session, std::string mailbox_raw,
+                                                                std::string_view item) {
+  MailboxStatusResponse told;
   ResponseHandler handler = [&](Response& response) {
     const auto* status = std::get_if<MailboxStatusResponse>(&response);
-    if (status != nullptr && status->mailbox == mailbox_raw) messages = status->messages;
+    if (status != nullptr && status->mailbox == mailbox_raw) told = *status;
     return absl::OkStatus();
   };
   Command command("STATUS");
-  command.Text(" ").String(mailbox_raw).Text(" (MESSAGES)");
+  command.Text(" ").String(mailbox_raw).Text(" (").Text(item).Text(")");
   const absl::StatusOr<StatusResponse> done = co_await session.Run(std::move(command), std::move(handler));
   if (!done.ok()) co_return done.status();
-  if (!messages) co_return absl::InternalError("STATUS: the server did not say how many messages there are");
-  co_return *messages;
+  co_return told;
+}
+
+}  // namespace
+
+asio::awaitable<absl::StatusOr<uint32_t>> CountMessages(Session& session, std::string mailbox_raw) {
+  const auto status = co_await StatusOf(session, std::move(mailbox_raw), "MESSAGES");
+  if (!status.ok()) co_return status.status();
+  if (!status->messages) co_return absl::InternalError("STATUS: the server did not say how many messages there are");
+  co_return *status->messages;
+}
+
+asio::awaitable<absl::StatusOr<Uid>> NextUid(Session& session, std::string mailbox_raw) {
+  const auto status = co_await StatusOf(session, std::move(mailbox_raw), "UIDNEXT");
+  if (!status.ok()) co_return status.status();
+  co_return status->uid_next ? *status->uid_next : Uid();
 }
 
 absl::StatusOr<SentSelect> SendSelect(Session& session, SelectRequest request) {

@@ -350,6 +350,14 @@ asio::awaitable<absl::StatusOr<std::vector<Uid>>> ImapReplica::Append(MailboxRef
   co_return uids;
 }
 
+asio::awaitable<absl::StatusOr<Uid>> ImapReplica::NextUid(std::string mailbox) {
+  auto lease = co_await pool_.Acquire("");
+  if (!lease.ok()) co_return Explain(lease.status(), mailbox, "connecting");
+  const auto next = co_await imap::NextUid(**lease, names_.ToServer(mailbox));
+  if (!next.ok()) co_return Explain(next.status(), mailbox, "asking for its UIDNEXT");
+  co_return *next;
+}
+
 asio::awaitable<absl::StatusOr<std::vector<CopiedUid>>> ImapReplica::CopyMessages(MailboxReference from,
                                                                                   MailboxReference to, UidSet uids,
                                                                                   bool move) {

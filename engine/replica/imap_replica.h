@@ -53,6 +53,7 @@ class ImapReplica : public Replica {
   asio::awaitable<absl::StatusOr<std::vector<Uid>>> Append(MailboxReference mailbox,
                                                            std::vector<AppendItem> items) override;
   size_t max_append() const override;
+  asio::awaitable<absl::StatusOr<Uid>> NextUid(std::string mailbox) override;
   bool can_move() const override;
   asio::awaitable<absl::StatusOr<std::vector<CopiedUid>>> CopyMessages(MailboxReference from, MailboxReference to,
                                                                        UidSet uids, bool move) override;

@@ -188,6 +188,8 @@ class Replica {
   virtual asio::awaitable<absl::StatusOr<std::vector<Uid>>> Append(MailboxReference mailbox,
                                                                    std::vector<AppendItem> items) = 0;
   virtual size_t max_append() const = 0;
+  // UIDNEXT now; 0 where the server does not tell.
+  virtual asio::awaitable<absl::StatusOr<Uid>> NextUid(std::string /*mailbox*/) { co_return Uid(); }
 
   // Copies within the replica, or moves: both at once or not at all (RFC 6851), so only where can_move. UIDs that are
   // gone are left out of the result.

@@ -92,13 +92,13 @@ int64_t ConflictTable::Count(bool open) {
   return statement.Int(0);
 }
 
-void ConflictTable::Close(int64_t id, std::string_view outcome, int64_t unix_ms) {
+void ConflictTable::Close(int64_t id, std::string_view outcome, int64_t unix_ms, bool release) {
   database_.Prepare("UPDATE conflict SET open = 0, outcome = ?, resolved_unix_ms = ? WHERE id = ?")
       .Bind(1, outcome)
       .Bind(2, unix_ms)
       .Bind(3, id)
       .Run();
-  database_.Prepare("DELETE FROM held WHERE conflict = ?").Bind(1, id).Run();
+  if (release) database_.Prepare("DELETE FROM held WHERE conflict = ?").Bind(1, id).Run();
 }
 
 void ConflictTable::Describe(int64_t id, std::string_view subject, std::string_view sender) {
@@ -148,6 +148,19 @@ std::vector<std::pair<MessageId, MailboxCopyId>> ConflictTable::Held(int64_t con
   Statement statement = database_.Prepare("SELECT message, mailbox_copy FROM held WHERE conflict = ?");
   statement.Bind(1, conflict);
   while (statement.Step()) held.emplace_back(MessageId(statement.Int(0)), MailboxCopyId(statement.Int(1)));
+  return held;
+}
+
+std::vector<HeldCopy> ConflictTable::HeldByKind(std::string_view kind) {
+  std::vector<HeldCopy> held;
+  Statement statement = database_.Prepare(
+      "SELECT h.message, h.mailbox_copy, h.conflict, c.open FROM held h JOIN conflict c ON c.id = h.conflict WHERE "
+      "c.kind = ?");
+  statement.Bind(1, kind);
+  while (statement.Step()) {
+    held.push_back(
+        {MessageId(statement.Int(0)), MailboxCopyId(statement.Int(1)), statement.Int(2), statement.Int(3) != 0});
+  }
   return held;
 }
 

@@ -35,6 +35,14 @@ struct ConflictRecord {
   int64_t resolved_unix_ms = 0;
 };
 
+// A message copy that waits: for the decision of an open conflict, or for what a closed one decided.
+struct HeldCopy {
+  MessageId message;
+  MailboxCopyId copy;
+  int64_t conflict = 0;
+  bool open = false;
+};
+
 class ConflictTable {
  public:
   explicit ConflictTable(Database& database) : database_(database) {}
@@ -46,7 +54,8 @@ class ConflictTable {
   // Newest first.
   std::vector<ConflictRecord> List(bool open_only, size_t limit);
   int64_t Count(bool open);
-  void Close(int64_t id, std::string_view outcome, int64_t unix_ms);
+  // With `release` nothing waits for it any more; without, what it holds is still to be dealt with as decided.
+  void Close(int64_t id, std::string_view outcome, int64_t unix_ms, bool release = true);
   void Describe(int64_t id, std::string_view subject, std::string_view sender);
   std::vector<ConflictRecord> Undescribed(size_t limit);
   bool HasUndescribed() { return !Undescribed(1).empty(); }
@@ -59,6 +68,8 @@ class ConflictTable {
   std::optional<int64_t> Holding(MessageId message, MailboxCopyId copy);
   std::vector<std::pair<MessageId, MailboxCopyId>> Held(int64_t conflict);
   int64_t CountHeld(int64_t conflict);
+  // Everything that conflicts of one kind hold.
+  std::vector<HeldCopy> HeldByKind(std::string_view kind);
 
  private:
   Database& database_;

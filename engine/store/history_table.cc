@@ -1,6 +1,21 @@
 #include "engine/store/history_table.h"
 
 namespace imapmesh {
+namespace {
+
+#define HISTORY_COLUMNS "unix_ms, message, mailbox_copy, kind, edge"
+
+HistoryStep ReadStep(const Statement& statement) {
+  HistoryStep step;
+  step.unix_ms = statement.Int(0);
+  step.message = MessageId(statement.Int(1));
+  step.mailbox_copy = MailboxCopyId(statement.Int(2));
+  step.kind = static_cast<StepKind>(statement.Int(3));
+  step.edge = statement.Text(4);
+  return step;
+}
+
+}  // namespace
 
 void HistoryTable::Add(const HistoryStep& step) {
   database_.Prepare("INSERT INTO history(unix_ms, message, mailbox_copy, kind, edge) VALUES(?, ?, ?, ?, ?)")
@@ -14,19 +29,23 @@ void HistoryTable::Add(const HistoryStep& step) {
 
 std::vector<HistoryStep> HistoryTable::Of(MessageId message, size_t limit) {
   std::vector<HistoryStep> steps;
-  Statement statement = database_.Prepare(
-      "SELECT unix_ms, message, mailbox_copy, kind, edge FROM history WHERE message = ? ORDER BY id LIMIT ?");
+  Statement statement =
+      database_.Prepare("SELECT " HISTORY_COLUMNS " FROM history WHERE message = ? ORDER BY id LIMIT ?");
   statement.Bind(1, message.value).Bind(2, static_cast<int64_t>(limit));
-  while (statement.Step()) {
-    HistoryStep step;
-    step.unix_ms = statement.Int(0);
-    step.message = MessageId(statement.Int(1));
-    step.mailbox_copy = MailboxCopyId(statement.Int(2));
-    step.kind = static_cast<StepKind>(statement.Int(3));
-    step.edge = statement.Text(4);
-    steps.push_back(std::move(step));
-  }
+  while (statement.Step()) steps.push_back(ReadStep(statement));
   return steps;
+}
+
+std::optional<HistoryStep> HistoryTable::LastPresence(MessageId message, MailboxCopyId copy, int64_t steps) {
+  Statement statement = database_.Prepare("SELECT " HISTORY_COLUMNS
+                                          " FROM history WHERE id > (SELECT coalesce(max(id), 0) FROM history) - ? AND "
+                                          "message = ? AND mailbox_copy = ? ORDER BY id DESC");
+  statement.Bind(1, steps).Bind(2, message.value).Bind(3, copy.value);
+  while (statement.Step()) {
+    HistoryStep step = ReadStep(statement);
+    if (ChangesPresence(step.kind)) return step;
+  }
+  return std::nullopt;
 }
 
 void HistoryTable::Prune(int64_t unix_ms, int64_t steps) {

@@ -6,6 +6,7 @@
 #define IMAPMESH_ENGINE_STORE_HISTORY_TABLE_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +29,15 @@ enum class StepKind : uint8_t {
   kExpunged = 8
 };
 
+// Whether a step changed that the copy is there.
+inline bool ChangesPresence(StepKind kind) {
+  return kind != StepKind::kFlagsChanged && kind != StepKind::kStored;
+}
+// Whether the engine did it.
+inline bool IsOurs(StepKind kind) {
+  return kind >= StepKind::kAppended;
+}
+
 struct HistoryStep {
   int64_t unix_ms = 0;
   MessageId message;
@@ -43,6 +53,8 @@ class HistoryTable {
   void Add(const HistoryStep& step);
   // Of one message, oldest first.
   std::vector<HistoryStep> Of(MessageId message, size_t limit);
+  // The last step that brought the copy or took it away, if it is among the newest `steps` of all.
+  std::optional<HistoryStep> LastPresence(MessageId message, MailboxCopyId copy, int64_t steps);
   // Forgets what is older than `unix_ms`, and all but the newest `steps`.
   void Prune(int64_t unix_ms, int64_t steps);
 

@@ -299,6 +299,15 @@ void State::ForgetCopy(MessageId message, MailboxCopyId copy) {
       .Run();
 }
 
+void State::ForgetMessage(MessageId message) {
+  for (const char* sql : {"DELETE FROM message_copy WHERE message = ?", "DELETE FROM intent WHERE message = ?",
+                          "DELETE FROM unsettled WHERE message = ?", "DELETE FROM held WHERE message = ?",
+                          "DELETE FROM history WHERE message = ?",  // its id may be given again
+                          "DELETE FROM message WHERE id = ?"}) {
+    database_.Prepare(sql).Bind(1, message.value).Run();
+  }
+}
+
 void State::Unbind(MailboxCopyId copy) {
   database_.Prepare("UPDATE message_copy SET uid = NULL WHERE mailbox_copy = ? AND uid IS NOT NULL")
       .Bind(1, copy.value)

@@ -73,6 +73,8 @@ class State {
   void SaveCopy(MessageId message, const CopyRegisters& copy);
   // It counts as never had.
   void ForgetCopy(MessageId message, MailboxCopyId copy);
+  // The mesh never knew it.
+  void ForgetMessage(MessageId message);
   void Unbind(MailboxCopyId copy);
   // Present copies without a UID were not found again: they count as never had, so that others may give them back.
   int64_t ForgetUnbound(MailboxCopyId copy);

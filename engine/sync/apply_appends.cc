@@ -5,6 +5,7 @@
 #include <set>
 #include <tuple>
 
+#include "engine/sync/listen.h"
 #include "engine/sync/task_group.h"
 
 namespace imapmesh {
@@ -265,6 +266,7 @@ asio::awaitable<absl::StatusOr<std::vector<Uid>>> Appender::Append(ReplicaIndex 
 asio::awaitable<void> Appender::AppendItems(ReplicaIndex target, std::vector<Change> changes,
                                             std::shared_ptr<const Bodies> bodies) {
   if (!recorder_.MayWork(target)) co_return;
+  if (!co_await MayAdd(mesh_, target, recorder_.MailboxName(*changes.front().planned))) co_return;
   if (!co_await recorder_.OpenIntents(changes, IntentKind::kAdd)) co_return;
   bool keywords = true;
   auto uids = co_await Append(target, changes, *bodies, keywords);

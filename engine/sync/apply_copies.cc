@@ -4,6 +4,7 @@
 #include <set>
 #include <tuple>
 
+#include "engine/sync/listen.h"
 #include "engine/sync/task_group.h"
 
 namespace imapmesh {
@@ -85,6 +86,8 @@ asio::awaitable<void> Copier::RunCopies(CopyGroup group) {
     changes.push_back(change);
     uids.Add(copy.source.uid);
   }
+  // Of two moves one finds nothing left.
+  if (!group.move && !co_await MayAdd(recorder_.mesh(), group.replica, to_name)) co_return;
   if (group.move && !co_await OpenDepartures(group)) co_return;
   if (!co_await recorder_.OpenIntents(changes, IntentKind::kCopy)) co_return;
   MailboxReference from = recorder_.Reference(group.replica, from_name),

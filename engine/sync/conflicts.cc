@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/printable.h"
+#include "engine/sync/duplicates.h"
 #include "engine/sync/mailbox_decide.h"
 #include "engine/sync/merge.h"
 
@@ -28,7 +29,7 @@ bool IsHeldKind(const std::string& kind) {
 
 // "keep" names a side: for the kinds here that means one of the other decisions.
 Decision WithoutKeep(const ConflictRecord& conflict, Decision decision, const std::string& replica) {
-  if (decision != Decision::kKeep) return decision;
+  if (decision != Decision::kKeep || conflict.kind == kDuplicate) return decision;
   const bool deleter = replica == conflict.replica_a;
   if (IsHeldKind(conflict.kind)) return deleter ? Decision::kApprove : Decision::kReject;
   return deleter ? Decision::kDelete : Decision::kRestore;
@@ -110,6 +111,22 @@ std::string DecideHeld(State& state, const ConflictRecord& conflict, Decision de
   const std::string count = std::to_string(held.size()) + " messages";
   return decision == Decision::kApprove ? "approved: " + count + " are deleted"
                                         : "rejected: " + count + " are put back";
+}
+
+// ---- a second copy
+
+// Removed, it goes with the next round, which looks whether the other copy is still there; kept, it is a message of its
+// own, in every mailbox copy where it is held.
+void DecideDuplicate(State& state, const ConflictRecord& conflict, Decision decision, int64_t now) {
+  state.MarkUnsettled(conflict.message);
+  if (decision == Decision::kDelete) {
+    state.conflicts().Close(conflict.id, "decided: the second copy is deleted", now, /*release=*/false);
+    return;
+  }
+  const char* kept = "decided: both are kept, and the second one is carried like any message";
+  for (const HeldCopy& held : state.conflicts().HeldByKind(kDuplicate)) {
+    if (held.message == conflict.message) state.conflicts().Close(held.conflict, kept, now);
+  }
 }
 
 // Whether the replica of `here` holds the content of `message` in another mailbox.
@@ -194,6 +211,7 @@ std::vector<ToDescribe> FindMessages(State& state, const MeshView& view, std::ve
 std::vector<Decision> Choices(const ConflictRecord& conflict) {
   if (!conflict.open) return {};
   if (IsHeldKind(conflict.kind)) return {Decision::kApprove, Decision::kReject, Decision::kKeep};
+  if (conflict.kind == kDuplicate) return {Decision::kDelete, Decision::kRestore};
   if (conflict.kind == kDeleteVsChange) return {Decision::kDelete, Decision::kRestore, Decision::kKeep};
   return {};
 }
@@ -237,6 +255,10 @@ absl::StatusOr<ConflictRecord> Decide(State& state, const MeshView& view, int64_
   if (std::find(choices.begin(), choices.end(), meant) == choices.end()) {
     return Error(absl::StatusCode::kInvalidArgument, "%s does not fit conflict %d (%s): decide %s", Name(decision), id,
                  conflict->kind, ChoiceNames(choices));
+  }
+  if (conflict->kind == kDuplicate) {
+    DecideDuplicate(state, *conflict, meant, now_unix_ms);
+    return *state.conflicts().Find(id);
   }
   const std::string outcome =
       IsHeldKind(conflict->kind) ? DecideHeld(state, *conflict, meant) : DecideMessage(state, *conflict, meant);

@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "engine/sync/listen.h"
 #include "engine/sync/memories.h"
 
 namespace imapmesh {
@@ -145,6 +146,7 @@ asio::awaitable<absl::Status> Coordinator::LoadState() {
   mesh_.TakeMailboxes(std::move(loaded->copies));
   mesh_.deleted_flag = loaded->deleted;
   mesh_.exclusive_keywords = loaded->exclusive;
+  CO_RETURN_IF_ERROR(co_await LoadOthers(mesh_));
   co_return co_await LoadMemories(mesh_);
 }
 

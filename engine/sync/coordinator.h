@@ -107,6 +107,7 @@ class Coordinator : public Control {
   asio::awaitable<absl::StatusOr<std::vector<UnsettledMailbox>>> UnsettledMailboxes();
   asio::awaitable<absl::Status> EstimateProgress(const std::vector<UnsettledMailbox>& mailboxes);
   PlanExceptions Exceptions() const;
+  void TellConflicts(const Work& work);
 
   // Rounds until nothing more can be done now.
   asio::awaitable<absl::Status> Converge();

@@ -25,7 +25,8 @@ class Explainer {
         NameFlags(copy.flag_changes, item);
       } else if (copy.action == Action::kExpunge) {
         item.operation = "EXPUNGE";
-        item.rule = "its deletion was observed at " + item.from;
+        const bool decided = copy.because.origin == copy.target;
+        item.rule = decided ? "a second copy: its end was decided" : "its deletion was observed at " + item.from;
       } else {
         continue;
       }

@@ -102,6 +102,18 @@ std::shared_ptr<const MeshView> Mesh::View(bool ignore_downtime) const {
   return view;
 }
 
+Duration Mesh::Draw(Duration longest) {
+  // SplitMix64, stirred by what is another coordinator's otherwise: its graph, and the instant.
+  const std::hash<std::string> hash;
+  for (const GraphEdge& edge : graph->edges()) draws += hash(edge.name);
+  draws += 0x9e3779b97f4a7c15 + static_cast<uint64_t>(clock->Now().count());
+  uint64_t mixed = draws;
+  mixed = (mixed ^ (mixed >> 30)) * 0xbf58476d1ce4e5b9;
+  mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111eb;
+  mixed ^= mixed >> 31;
+  return Duration(static_cast<int64_t>(mixed % static_cast<uint64_t>(longest.count() + 1)));
+}
+
 std::shared_ptr<Batch> Mesh::NewBatch(Duration patience, Duration margin) const {
   auto batch = std::make_shared<Batch>();
   batch->started = clock->Now();
@@ -138,7 +150,9 @@ void Mesh::MarkDown(ReplicaIndex r, const absl::Status& status) {
   down.look_due = true;
   down.compare_due = true;
   down.hopeless = absl::IsUnauthenticated(status) || absl::IsUnimplemented(status) || absl::IsInvalidArgument(status);
-  down.next_attempt = clock->Now() + Backoff(down.failures);
+  // Not all of its clients at once: between half and the whole of the pause.
+  const Duration pause = Backoff(down.failures);
+  down.next_attempt = clock->Now() + pause - Draw(pause / 2);
   if (down.state != ReplicaState::kDown) {
     down.state = ReplicaState::kDown;
     down.state_since_unix_ms = clock->UnixMillis();

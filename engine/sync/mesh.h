@@ -106,6 +106,8 @@ class Mesh {
   std::map<std::pair<int32_t, std::string>, Refusal> mailbox_refusals;  // (replica, mailbox): CREATE, SELECT…
   std::set<std::pair<MessageId, MailboxCopyId>> no_copy;                // a server-side copy failed: upload instead
   std::map<int32_t, int64_t> pending_mailboxes;  // by edge: what is to be done to mailboxes themselves
+  int64_t others_unix_ms = 0;                    // when another coordinator's work was seen last (listen.h); 0: never
+  uint64_t draws = 0;                            // what Draw goes on from
   FlagId deleted_flag;
   std::vector<std::pair<FlagId, FlagId>> exclusive_keywords;
   Progress progress;
@@ -124,6 +126,8 @@ class Mesh {
   // Until when the others wait for it; only of a busy one.
   Duration AwaitedUntil(ReplicaIndex r) const;
   bool IsAwaited(ReplicaIndex r) const { return IsBusy(r) && clock->Now() < AwaitedUntil(r); }
+  // A part of `longest`, drawn so that coordinators that begin together do not go on together.
+  Duration Draw(Duration longest);
   std::shared_ptr<Batch> NewBatch(Duration patience, Duration margin) const;
   void Begin(ReplicaIndex r, const std::shared_ptr<Batch>& batch);
   void End(ReplicaIndex r);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/sync/content_digest.h"
+#include "engine/sync/listen.h"
 #include "engine/sync/record_observation.h"
 
 namespace imapmesh {
@@ -160,6 +161,7 @@ asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::strin
     if (MailboxCopyRecord* now = mesh.FindCopy(r, mailbox)) *now = result->record;
     if (!result->distrust.empty()) mesh.Warn(mesh.name(r) + ": " + mailbox + ": " + result->distrust);
     Report(mesh, r, *result);
+    if (result->others) CO_RETURN_IF_ERROR(co_await NoteOthers(mesh));
     more = observation->more && !result->cut;
     if (!observation->more && !result->cut) mesh.incomplete.erase({r.value, mailbox});
   }

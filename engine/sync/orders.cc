@@ -142,6 +142,7 @@ asio::awaitable<absl::StatusOr<std::vector<PlanItem>>> Coordinator::ExplainAll(C
     };
     const auto work = co_await mesh_.store->Run(plan);
     if (!work.ok()) co_return work.status();
+    TellConflicts(*work);
     for (PlanItem& item : ExplainWork(*view, *work, names)) items.push_back(std::move(item));
     next = work->next;
     more = work->more;

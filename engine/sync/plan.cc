@@ -216,17 +216,8 @@ class Planner {
   Because BecauseOf(size_t r, const FlagRegister& kept, MessagePlan& plan) const {
     const CopyPlan* copy = FindPlan(plan, r);
     if (copy != nullptr && copy->because.edge.value >= 0) return copy->because;
-    return {AnyEdge(r), ReplicaIndex(static_cast<int32_t>(r)), kept.stamp, 1};
-  }
-
-  EdgeIndex AnyEdge(size_t r) const {
-    for (size_t e = 0; e < graph_.edges().size(); ++e) {
-      const GraphEdge& edge = graph_.edges()[e];
-      if (edge.a.value == static_cast<int32_t>(r) || edge.b.value == static_cast<int32_t>(r)) {
-        return EdgeIndex(static_cast<int32_t>(e));
-      }
-    }
-    return EdgeIndex(0);
+    const ReplicaIndex here(static_cast<int32_t>(r));
+    return {AnyEdgeOf(graph_, here), here, kept.stamp, 1};
   }
 
   void NoteKeywordConflict(const FlagRegister& kept, const FlagRegister& dropped, MessagePlan& plan) const {
@@ -312,6 +303,13 @@ std::vector<bool> Admissions::Reached(ReplicaIndex from, ChangeKind kind, const 
     }
   }
   return reached;
+}
+
+EdgeIndex AnyEdgeOf(const Graph& graph, ReplicaIndex r) {
+  for (size_t e = 0; e < graph.edges().size(); ++e) {
+    if (graph.edges()[e].a == r || graph.edges()[e].b == r) return EdgeIndex(static_cast<int32_t>(e));
+  }
+  return EdgeIndex(0);
 }
 
 MessagePlan PlanMessage(const MessageRegisters& message, const MailboxView& mailbox, const Admissions& admissions,

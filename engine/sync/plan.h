@@ -52,6 +52,9 @@ class Admissions {
   std::vector<uint8_t> bits_;
 };
 
+// An edge of the replica, to tell along which something is done that no other replica is the reason of.
+EdgeIndex AnyEdgeOf(const Graph& graph, ReplicaIndex r);
+
 enum class Action {
   kLevel,    // the values agree already: only the stamps are taken over
   kAdd,      // append or copy

@@ -6,6 +6,7 @@
 
 #include "engine/sync/conflicts.h"
 #include "engine/sync/content_digest.h"
+#include "engine/sync/duplicates.h"
 
 namespace imapmesh {
 namespace {
@@ -152,9 +153,15 @@ void RecordObservation::MergeGone(State& state, MergeResult& result) {
   int64_t ours = 0;
   for (const auto& [message, intent] : intents_) ours += intent.kind == IntentKind::kExpunge ? 1 : 0;
   const bool hold = BrakeHolds(count - ours, known, brake_.fraction(), static_cast<int64_t>(brake_.min_messages()));
+  const std::vector<HeldCopy> second_copies = state.conflicts().HeldByKind(kDuplicate);
   for (MessageRegisters& message : state.LoadByUids(result.record.id, vanished, static_cast<size_t>(count))) {
     CopyRegisters* copy = message.Find(result.record.id);
     const Intent* intent = FindIntent(message.id);
+    const bool by_somebody = intent == nullptr || intent->kind != IntentKind::kExpunge;
+    if (by_somebody && TakeOver(state, second_copies, message, result.record.id, vanished)) {
+      ++result.vanished;
+      continue;
+    }
     if (hold && intent == nullptr) {
       copy->presence = Presence::kHeld;
       copy->uid = Uid();
@@ -228,6 +235,8 @@ void RecordObservation::MergeArrived(State& state, MergeResult& result) {
     for (const CopyRegisters& copy : message.copies) state.SaveCopy(message.id, copy);
     if (unsettled) state.MarkUnsettled(message.id);
     imported_.Note(state, arrived.uid, message.id);
+    const bool first_contact = record_.uid_validity.value == 0 || record_.rebinding;
+    result.others |= intent == nullptr && identified.message.value != 0 && !first_contact;
     if (intent != nullptr) state.CloseIntent(message.id, result.record.id);
     state.conflicts().Release(message.id, result.record.id);
     NoteArrival(state, message.id, intent);

@@ -39,6 +39,7 @@ struct MergeResult {
   ContentNeeds needs;  // when not empty, nothing was written
   MailboxCopyRecord record;
   int64_t arrived = 0, changed = 0, vanished = 0, adopted = 0;
+  bool others = false;  // somebody else brought a message that the mesh had elsewhere
   bool brake = false;
   bool settling = false;  // intents are still too young to be judged
   bool cut = false;       // arrivals wait for content that cannot be had now

@@ -146,6 +146,12 @@ asio::awaitable<absl::Status> Coordinator::LookAndObserve() {
 
 // ---- plan and apply
 
+void Coordinator::TellConflicts(const Work& work) {
+  for (const ConflictNote& note : work.conflicts) {
+    mesh_.Emit(note.resolved ? "CONFLICT_RESOLVED" : "CONFLICT", note.replica, EdgeIndex(-1), note.mailbox, note.text);
+  }
+}
+
 PlanExceptions Coordinator::Exceptions() const {
   PlanExceptions exceptions;
   for (const auto& [key, refusal] : mesh_.refusals) exceptions.refused.insert(key);
@@ -182,6 +188,7 @@ asio::awaitable<absl::Status> Coordinator::EstimateProgress(const std::vector<Un
     PlanBatch batch(*view, *ideal, exceptions, mailboxes, next, mesh_.clock->UnixMillis());
     const auto work = co_await mesh_.store->Run(batch);
     if (!work.ok()) co_return work.status();
+    TellConflicts(*work);
     for (const PlannedMessage& planned : work->messages) {
       for (const CopyPlan& copy : planned.plan.copies) {
         if (copy.action != Action::kAdd || copy.because.edge.value < 0) continue;
@@ -236,6 +243,7 @@ asio::awaitable<absl::StatusOr<bool>> Coordinator::Pass(const std::vector<Unsett
     if (!planned.ok()) co_return planned.status();
     const auto work = std::make_shared<const Work>(*planned);
     for (const auto& [edge, counts] : batch.pending) pending[edge].Add(counts);
+    TellConflicts(*work);
     next = work->next;
     more = work->more;
     skipped += work->skipped;

@@ -34,11 +34,6 @@ const char* What(StepKind kind) {
   return "";
 }
 
-// Whether a step changed that the copy is there.
-bool ChangesPresence(StepKind kind) {
-  return kind != StepKind::kFlagsChanged && kind != StepKind::kStored;
-}
-
 const CopyPlan* FindPlan(const MessagePlan& plan, ReplicaIndex r) {
   const auto found =
       std::find_if(plan.copies.begin(), plan.copies.end(), [&](const CopyPlan& copy) { return copy.target == r; });

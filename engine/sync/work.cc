@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/printable.h"
 #include "engine/sync/conflicts.h"
 #include "engine/sync/mesh.h"
 
@@ -54,6 +55,14 @@ std::set<ReplicaIndex> Work::Targets(bool deletions) const {
 Work PlanBatch::operator()(State& state) {
   pending.clear();
   bytes_ = 0;
+  planned_.clear();
+  duplicates_.emplace(state, view_, now_);
+  Work work = PlanFrom(state);
+  for (ConflictNote& note : duplicates_->TakeNotes()) work.conflicts.push_back(std::move(note));
+  return work;
+}
+
+Work PlanBatch::PlanFrom(State& state) {
   Work work;
   size_t planned = 0;
   for (work.next = from_; work.next.mailbox < mailboxes_.size(); work.next = {work.next.mailbox + 1, MessageId()}) {
@@ -73,12 +82,14 @@ Work PlanBatch::operator()(State& state) {
 void PlanBatch::PlanOne(State& state, MessageRegisters message, const UnsettledMailbox& unsettled,
                         const Admissions& admissions, Work& work) {
   const MailboxView& mailbox = view_.mailboxes.at(unsettled.id);
+  if (duplicates_->HasMoved(message.id)) message = *state.Load(message.id);  // another UID since it was loaded
   MessagePlan plan = PlanMessage(message, mailbox, admissions, view_.context);
   const MessagePlan ideal = PlanMessage(message, mailbox, admissions, ideal_.context);
+  if (PlanDuplicate(state, message, ideal, work)) return;
   Count(ideal);
   PlannedMessage planned;
   bool open = ideal.copies.size() != plan.copies.size();
-  DecideConflict(state, message, plan);
+  DecideConflict(state, message, plan, work);
   // A change that won has a new stamp now: the next pass carries it back to where the message was deleted.
   bool skips = std::any_of(plan.copies.begin(), plan.copies.end(),
                            [](const CopyPlan& copy) { return copy.action == Action::kRestore; });
@@ -112,8 +123,28 @@ void PlanBatch::PlanOne(State& state, MessageRegisters message, const UnsettledM
   if (skips) ++work.skipped;
   if (planned.plan.copies.empty()) return;
   if (!planned.Appends().empty()) bytes_ += message.size;
+  planned_.insert(message.id);
   planned.message = std::move(message);
   work.messages.push_back(std::move(planned));
+}
+
+bool PlanBatch::PlanDuplicate(State& state, const MessageRegisters& message, const MessagePlan& ideal, Work& work) {
+  const bool spreads = std::any_of(ideal.copies.begin(), ideal.copies.end(),
+                                   [](const CopyPlan& copy) { return copy.action == Action::kAdd; });
+  if (!spreads && !duplicates_->IsKnown(message.id)) return false;
+  const Duplicates::Standing standing = duplicates_->Judge(message, planned_);
+  if (standing == Duplicates::Standing::kOrdinary) return false;
+  if (standing == Duplicates::Standing::kLater) ++work.skipped;
+  PlannedMessage planned;
+  for (CopyPlan& removal : duplicates_->Removals(message)) {
+    if (Wanted(state, message, removal)) planned.plan.copies.push_back(std::move(removal));
+  }
+  Count(planned.plan);
+  if (planned.plan.copies.empty()) return true;
+  planned_.insert(message.id);
+  planned.message = message;
+  work.messages.push_back(std::move(planned));
+  return true;
 }
 
 bool PlanBatch::Wanted(State& state, const MessageRegisters& message, const CopyPlan& copy) const {
@@ -143,11 +174,11 @@ void PlanBatch::Level(State& state, MessageRegisters& message, CopyPlan& plan) {
 }
 
 // A deletion met a change, or two keywords exclude one another: recorded, and carried out as far as registers go.
-void PlanBatch::DecideConflict(State& state, MessageRegisters& message, const MessagePlan& plan) {
-  if (plan.keywords) RecordKeywordConflict(state, message, *plan.keywords);
+void PlanBatch::DecideConflict(State& state, MessageRegisters& message, const MessagePlan& plan, Work& work) {
+  if (plan.keywords) RecordKeywordConflict(state, message, *plan.keywords, work);
   std::optional<Stamp> restored;
   for (const CopyPlan& copy : plan.copies) {
-    if (copy.conflict) RecordConflict(state, message, copy);
+    if (copy.conflict) RecordConflict(state, message, copy, work);
     if (copy.action != Action::kRestore) continue;
     if (!restored) restored = state.NextStamp();
     CopyRegisters* here = message.Find(copy.mailbox_copy);
@@ -166,7 +197,7 @@ ConflictRecord PlanBatch::NewConflict(const MessageRegisters& message) const {
   return conflict;
 }
 
-void PlanBatch::RecordConflict(State& state, const MessageRegisters& message, const CopyPlan& plan) {
+void PlanBatch::RecordConflict(State& state, const MessageRegisters& message, const CopyPlan& plan, Work& work) {
   ConflictRecord conflict = NewConflict(message);
   // One for each deletion, wherever the change is seen.
   conflict.key = "delete-change:" + std::to_string(message.id.value) + ":" + std::to_string(plan.because.stamp.value);
@@ -187,10 +218,13 @@ void PlanBatch::RecordConflict(State& state, const MessageRegisters& message, co
     conflict.policy = "DELETE_WINS";
     conflict.outcome = "the message is deleted";
   }
-  state.conflicts().Add(conflict);
+  if (!state.conflicts().Add(conflict)) return;
+  work.conflicts.push_back({false, plan.target, conflict.mailbox,
+                            "deleted at " + conflict.replica_a + ", changed here: " + conflict.outcome});
 }
 
-void PlanBatch::RecordKeywordConflict(State& state, const MessageRegisters& message, const KeywordConflict& keywords) {
+void PlanBatch::RecordKeywordConflict(State& state, const MessageRegisters& message, const KeywordConflict& keywords,
+                                      Work& work) {
   ConflictRecord conflict = NewConflict(message);
   conflict.key = "keywords:" + std::to_string(message.id.value) + ":" + std::to_string(keywords.stamp.value);
   conflict.kind = kExclusiveKeywords;
@@ -201,14 +235,17 @@ void PlanBatch::RecordKeywordConflict(State& state, const MessageRegisters& mess
   conflict.change_b = "+" + state.FlagName(keywords.dropped);
   conflict.policy = "NEWEST_WINS";
   conflict.outcome = state.FlagName(keywords.kept) + " stays";
-  state.conflicts().Add(conflict);
+  if (!state.conflicts().Add(conflict)) return;
+  work.conflicts.push_back({false, keywords.dropped_from, conflict.mailbox,
+                            conflict.change_b + " here, " + conflict.change_a + " at " + conflict.replica_a + ": " +
+                                Printable(conflict.outcome)});
 }
 
 // How many additions of messages with this identity are still to be done at a replica.
 int PlanBatch::PendingAdditions(State& state, const Digest& identity, MessageId except, ReplicaIndex replica) const {
   int pending = 0;
   for (const MessageId id : state.MessagesWithIdentity(identity, 16)) {
-    if (id == except) continue;
+    if (id == except || duplicates_->IsKnown(id)) continue;
     const auto other = state.Load(id);
     const auto mailbox = other ? view_.mailboxes.find(other->mailbox) : view_.mailboxes.end();
     if (mailbox == view_.mailboxes.end()) continue;

@@ -12,6 +12,7 @@
 
 #include "engine/store/state.h"
 #include "engine/sync/control.h"
+#include "engine/sync/duplicates.h"
 #include "engine/sync/order.h"
 #include "engine/sync/plan.h"
 
@@ -59,6 +60,8 @@ struct Work {
   int64_t skipped =
       0;  // messages that another pass has to plan: they wait for a busy replica, or a change won just now
 
+  std::vector<ConflictNote> conflicts;  // recorded or closed while planning
+
   // Of its deletions, or of all else.
   std::set<ReplicaIndex> Targets(bool deletions) const;
 };
@@ -90,14 +93,18 @@ class PlanBatch {
   PendingByEdge pending;
 
  private:
+  Work PlanFrom(State& state);
   void PlanOne(State& state, MessageRegisters message, const UnsettledMailbox& unsettled, const Admissions& admissions,
                Work& work);
+  // Of a message that may be a second copy made by a race: true when that is all there is to plan about it.
+  bool PlanDuplicate(State& state, const MessageRegisters& message, const MessagePlan& ideal, Work& work);
   // Whether something is to be done about the copy now.
   bool Wanted(State& state, const MessageRegisters& message, const CopyPlan& copy) const;
   void Level(State& state, MessageRegisters& message, CopyPlan& plan);
-  void DecideConflict(State& state, MessageRegisters& message, const MessagePlan& plan);
-  void RecordConflict(State& state, const MessageRegisters& message, const CopyPlan& plan);
-  void RecordKeywordConflict(State& state, const MessageRegisters& message, const KeywordConflict& keywords);
+  void DecideConflict(State& state, MessageRegisters& message, const MessagePlan& plan, Work& work);
+  void RecordConflict(State& state, const MessageRegisters& message, const CopyPlan& plan, Work& work);
+  void RecordKeywordConflict(State& state, const MessageRegisters& message, const KeywordConflict& keywords,
+                             Work& work);
   ConflictRecord NewConflict(const MessageRegisters& message) const;
   bool MovePending(State& state, const MessageRegisters& message, const CopyPlan& plan) const;
   std::optional<ServerSideCopy> FindContent(State& state, const MessageRegisters& message, ReplicaIndex replica) const;
@@ -111,7 +118,9 @@ class PlanBatch {
   const std::vector<UnsettledMailbox>& mailboxes_;
   PlanPosition from_;
   int64_t now_;
-  uint64_t bytes_ = 0;  // to append
+  uint64_t bytes_ = 0;                    // to append
+  std::optional<Duplicates> duplicates_;  // of this batch
+  std::set<MessageId> planned_;           // in this batch
 };
 
 }  // namespace imapmesh

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/printable.h"
+#include "engine/sync/duplicates.h"
 #include "graph/load.h"
 #include "tests/checker/checker.h"
 #include "tests/sim/daemon.h"
@@ -16,7 +17,7 @@ namespace imapmesh::sim {
 namespace {
 
 constexpr uint64_t kStepsASync = 150'000;
-constexpr int kSyncsToConverge = 3;
+constexpr int kSyncsToConverge = 4;
 constexpr int64_t kRoundsToConverge = 60;
 
 class Runner {
@@ -185,12 +186,29 @@ class Runner {
     }
   }
 
+  // A message that a user put somewhere a second time looks like a race of two coordinators: the user says that it is
+  // none.
+  void DecideDuplicates() {
+    Control& control = daemon_->control();
+    control.ListConflicts(/*open_only=*/true, [&control](absl::StatusOr<std::vector<ConflictReport>> conflicts) {
+      if (!conflicts.ok()) return;
+      for (const ConflictReport& conflict : *conflicts) {
+        if (conflict.kind != kDuplicate) continue;
+        control.Resolve(conflict.id, Decision::kRestore, "", [](const absl::StatusOr<ConflictReport>&) {});
+      }
+    });
+  }
+
   void Converge() {
     for (int i = 0; i < kSyncsToConverge; ++i) {
       const auto report = daemon_->Sync(kStepsASync);
       if (!report) return Broken("liveness: a sync does not end");
       if (!report->ok()) return Broken("liveness: a sync failed: " + Message(report->status()));
       rounds_ += (*report)->rounds;
+      if ((*report)->conflicts_open > 0 && i + 1 < kSyncsToConverge) {
+        DecideDuplicates();
+        continue;
+      }
       if ((*report)->converged) {
         if (rounds_ > kRoundsToConverge) Broken("convergence: it took " + std::to_string(rounds_) + " rounds");
         return Quiet();

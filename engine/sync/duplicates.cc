@@ -1,0 +1,233 @@
+#include "engine/sync/duplicates.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <utility>
+
+#include "base/printable.h"
+
+namespace imapmesh {
+namespace {
+
+// How far apart two copies of a race may have come. Each coordinator appends by what it observed before; that is
+// seconds old, or as old as the batch that it is at.
+constexpr int64_t kRaceMillis = 10 * 60 * 1000;
+// How much later than a copy its source may have been observed: both in one round.
+constexpr int64_t kSameRoundMillis = 5000;
+// How many steps of the history are looked through: what happened within kRaceMillis is among them.
+constexpr int64_t kRecentSteps = 50'000;
+constexpr size_t kTwinsMost = 16;
+
+bool IsSameMail(const MessageRegisters& a, const MessageRegisters& b) {
+  if (a.id == b.id || a.mailbox != b.mailbox || a.identity != b.identity) return false;
+  if (a.size != b.size || a.internal_date != b.internal_date || a.message_id != b.message_id) return false;
+  return !a.content || !b.content || a.content->exact == b.content->exact;
+}
+
+const CopyRegisters* FindBound(const MessageRegisters& message, MailboxCopyId here) {
+  const CopyRegisters* copy = message.Find(here);
+  return copy != nullptr && copy->present() && copy->uid.value != 0 ? copy : nullptr;
+}
+
+// The registers of `recorded` at another UID, whose flags `there` shows. Flags that only the other one has were set by
+// somebody; flags that it lacks come to it again from the other replicas, since nobody took them away.
+FlagRegisters FlagsAt(const FlagRegisters& recorded, const FlagRegisters& there) {
+  FlagRegisters flags = recorded;
+  for (const FlagRegister& entry : recorded.entries()) {
+    if (entry.set && !there.IsSet(entry.flag)) flags.Put(entry.flag, false, Stamp(0));
+  }
+  for (const FlagRegister& entry : there.entries()) {
+    if (entry.set && !recorded.IsSet(entry.flag)) flags.Put(entry.flag, true, entry.stamp);
+  }
+  return flags;
+}
+
+void MoveTo(CopyRegisters& copy, const CopyRegisters& other) {
+  copy.uid = other.uid;
+  copy.guid = other.guid;
+  copy.flags = FlagsAt(copy.flags, other.flags);
+}
+
+std::string KeyOf(const MessageRegisters& second, MailboxCopyId here) {
+  const CopyRegisters* copy = second.Find(here);
+  return "duplicate:" + std::to_string(second.id.value) + ":" + std::to_string(here.value) + ":" +
+         std::to_string(copy->uid.value);
+}
+
+std::string NameOf(const MessageRegisters& message) {
+  return message.message_id.empty() ? "message " + std::to_string(message.id.value) : Printable(message.message_id);
+}
+
+}  // namespace
+
+Duplicates::Duplicates(State& state, const MeshView& view, int64_t now_unix_ms)
+    : state_(state), view_(view), now_(now_unix_ms) {
+  for (const HeldCopy& held : state.conflicts().HeldByKind(kDuplicate)) held_[held.message].push_back(held);
+}
+
+bool Duplicates::IsHeld(MessageId message, MailboxCopyId here) const {
+  const auto held = held_.find(message);
+  return held != held_.end() &&
+         std::any_of(held->second.begin(), held->second.end(), [&](const HeldCopy& copy) { return copy.copy == here; });
+}
+
+std::optional<MessageRegisters> Duplicates::FindTwin(const MessageRegisters& message, MailboxCopyId here) const {
+  std::optional<MessageRegisters> found;
+  for (const MessageId id : state_.MessagesWithIdentity(message.identity, kTwinsMost)) {
+    if (id == message.id) continue;
+    auto other = state_.Load(id);
+    if (!other || !IsSameMail(message, *other) || FindBound(*other, here) == nullptr) continue;
+    const bool first = !IsHeld(id, here);
+    if (first || !found) found = std::move(other);
+    if (first) break;
+  }
+  return found;
+}
+
+std::optional<HistoryStep> Duplicates::CameAt(MessageId message, MailboxCopyId here) const {
+  return state_.history().LastPresence(message, here, kRecentSteps);
+}
+
+// Else there was no other replica from which a second copy could have been carried here at `unix_ms`.
+bool Duplicates::WasElsewhere(const MessageRegisters& first, MailboxCopyId here, int64_t unix_ms) const {
+  return std::any_of(first.copies.begin(), first.copies.end(), [&](const CopyRegisters& other) {
+    if (other.mailbox_copy == here || !other.present()) return false;
+    const auto there = CameAt(first.id, other.mailbox_copy);
+    return !there || there->unix_ms <= unix_ms + (IsOurs(there->kind) ? 0 : kSameRoundMillis);
+  });
+}
+
+bool Duplicates::IsRace(const MessageRegisters& first, const MessageRegisters& second, MailboxCopyId here) const {
+  if (state_.conflicts().FindByKey(KeyOf(second, here))) return false;  // it was one, and both are kept
+  const auto came = CameAt(first.id, here), followed = CameAt(second.id, here);
+  if (!came) return false;  // it was there before the mesh was
+  // Without a step it was there when the mailbox was first looked into, and yet was appended: a race for a new mailbox.
+  if (!followed) return IsOurs(came->kind);
+  return std::abs(came->unix_ms - followed->unix_ms) <= kRaceMillis &&
+         WasElsewhere(first, here, std::max(came->unix_ms, followed->unix_ms));
+}
+
+// What is under way knows the copies by the UIDs that they had when it was planned.
+bool Duplicates::MustWait(const Twin& twin, const MessageRegisters& second, const std::set<MessageId>& planned) const {
+  if (FindBound(twin.first, twin.here)->uid < FindBound(second, twin.here)->uid) return false;
+  return planned.contains(twin.first.id) || view_.busy[static_cast<size_t>(ReplicaOf(twin.here).value)] ||
+         state_.HasIntent(twin.first.id, twin.here) || state_.HasIntent(second.id, twin.here);
+}
+
+Duplicates::Standing Duplicates::Judge(const MessageRegisters& message, const std::set<MessageId>& planned) {
+  const bool known = IsKnown(message.id);
+  if (!known && state_.MessagesWithIdentity(message.identity, 2).size() < 2) return Standing::kOrdinary;
+  std::vector<Twin> found;
+  bool present = false;
+  for (const CopyRegisters& copy : message.copies) {
+    if (!copy.present() || !view_.copies.contains(copy.mailbox_copy)) continue;
+    present = true;
+    if (IsHeld(message.id, copy.mailbox_copy)) continue;
+    auto first = FindBound(message, copy.mailbox_copy) == nullptr ? std::nullopt : FindTwin(message, copy.mailbox_copy);
+    if (!first || !IsRace(*first, message, copy.mailbox_copy)) {
+      if (known) CloseAll(message, "it came to another replica too: both are kept");
+      return Standing::kOrdinary;
+    }
+    found.push_back({*std::move(first), copy.mailbox_copy});
+  }
+  if (!present) {
+    if (!known) return Standing::kOrdinary;
+    CloseAll(message, "one of the two copies is gone: the other one stays");
+    state_.ForgetMessage(message.id);
+    return Standing::kSecond;
+  }
+  for (const Twin& twin : found) {
+    if (MustWait(twin, message, planned)) return Standing::kLater;
+  }
+  for (Twin& twin : found) Hold(std::move(twin), *state_.Load(message.id));
+  return Standing::kSecond;
+}
+
+void Duplicates::Hold(Twin twin, MessageRegisters second) {
+  CopyRegisters &one = *twin.first.Find(twin.here), &other = *second.Find(twin.here);
+  if (one.uid > other.uid) {
+    const CopyRegisters before = one;
+    MoveTo(one, other);
+    MoveTo(other, before);
+    state_.ForgetCopy(second.id, twin.here);  // no UID is two messages', not for a moment
+    state_.SaveCopy(twin.first.id, one);
+    state_.SaveCopy(second.id, other);
+    state_.MarkUnsettled(twin.first.id);
+    moved_.insert({twin.first.id, second.id});
+  }
+  const std::string uids = "UID " + std::to_string(one.uid.value) + " and UID " + std::to_string(other.uid.value);
+  ConflictRecord conflict;
+  conflict.key = KeyOf(second, twin.here);
+  conflict.kind = kDuplicate;
+  conflict.mailbox = view_.mailboxes.at(second.mailbox).name;
+  conflict.message = second.id;
+  conflict.message_id = second.message_id;
+  conflict.internal_date = second.internal_date;
+  conflict.unix_ms = now_;
+  conflict.replica_a = view_.graph->replica(ReplicaOf(twin.here)).name();
+  conflict.change_a = "holds it twice, as " + uids + ": somebody else carried it there at the same time";
+  conflict.policy = "ASK";
+  conflict.outcome = "waits for a decision: the second copy stays there and is carried nowhere";
+  conflict.stamp = other.stamp;
+  conflict.open = true;
+  const auto id = state_.conflicts().Add(conflict);
+  if (!id) return;
+  state_.conflicts().Hold(*id, second.id, twin.here);
+  held_[second.id].push_back({second.id, twin.here, *id, true});
+  notes_.push_back({false, ReplicaOf(twin.here), conflict.mailbox, NameOf(second) + " " + conflict.change_a});
+}
+
+void Duplicates::CloseAll(const MessageRegisters& message, const std::string& outcome) {
+  for (const HeldCopy& held : held_[message.id]) {
+    state_.conflicts().Release(message.id, held.copy);
+    if (!held.open || !view_.copies.contains(held.copy)) continue;
+    state_.conflicts().Close(held.conflict, outcome, now_);
+    notes_.push_back({true, ReplicaOf(held.copy), view_.mailboxes.at(message.mailbox).name,
+                      "conflict " + std::to_string(held.conflict) + ": " + outcome});
+  }
+  held_.erase(message.id);
+}
+
+std::vector<CopyPlan> Duplicates::Removals(const MessageRegisters& second) {
+  std::vector<CopyPlan> removals;
+  const auto held = held_.find(second.id);
+  if (held == held_.end()) return removals;
+  for (const HeldCopy& decided : held->second) {
+    const CopyRegisters* here = FindBound(second, decided.copy);
+    if (decided.open || here == nullptr || !view_.copies.contains(decided.copy)) continue;
+    if (!FindTwin(second, decided.copy)) {  // the first one is gone by now: this is the message
+      state_.conflicts().Release(second.id, decided.copy);
+      continue;
+    }
+    CopyPlan removal;
+    removal.target = ReplicaOf(decided.copy);
+    removal.mailbox_copy = decided.copy;
+    removal.action = Action::kExpunge;
+    removal.stamp = here->stamp;
+    removal.presence = Presence::kAbsent;
+    removal.flags = here->flags;
+    removal.because = {AnyEdgeOf(*view_.graph, removal.target), removal.target, here->stamp};
+    removals.push_back(std::move(removal));
+  }
+  return removals;
+}
+
+bool TakeOver(State& state, const std::vector<HeldCopy>& held, MessageRegisters& first, MailboxCopyId here,
+              const UidSet& vanished) {
+  for (const HeldCopy& candidate : held) {
+    if (candidate.copy != here || candidate.message == first.id) continue;
+    const auto second = state.Load(candidate.message);
+    const CopyRegisters* other = second && IsSameMail(first, *second) ? FindBound(*second, here) : nullptr;
+    if (other == nullptr || vanished.Contains(other->uid)) continue;
+    CopyRegisters& copy = *first.Find(here);
+    MoveTo(copy, *other);
+    state.ForgetCopy(second->id, here);
+    state.SaveCopy(first.id, copy);
+    state.MarkUnsettled(first.id);
+    state.MarkUnsettled(second->id);
+    return true;
+  }
+  return false;
+}
+
+}  // namespace imapmesh

@@ -1,0 +1,89 @@
+// Duplicates: second copies of a message that a race made. Two coordinators that bring a message into one mailbox copy
+// in the same instant both append it, and IMAP gives neither a way to prevent that (docs/model.md, Several
+// coordinators).
+//
+// Planning asks a Duplicates about what it would carry; RecordObservation asks TakeOver when a first copy is gone.
+// Functions over State, run on the store's thread inside one transaction. Invariants: a second copy is carried nowhere,
+// and expunged only when a person decided so and another copy stands beside it; while it is there, the end of the first
+// one by anybody's hand is no deletion of the message; of two copies the one with the lower UID counts as the first, so
+// that all coordinators mean the same.
+#ifndef IMAPMESH_ENGINE_SYNC_DUPLICATES_H_
+#define IMAPMESH_ENGINE_SYNC_DUPLICATES_H_
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "engine/store/state.h"
+#include "engine/sync/mesh.h"
+#include "engine/sync/plan.h"
+
+namespace imapmesh {
+
+// The kind of conflict, as recorded and shown: one for each second copy in each mailbox copy.
+inline constexpr char kDuplicate[] = "DUPLICATE";
+
+// What people are told about a conflict that planning recorded or closed.
+struct ConflictNote {
+  bool resolved = false;
+  ReplicaIndex replica;
+  std::string mailbox;
+  std::string text;  // printable
+};
+
+class Duplicates {
+ public:
+  enum class Standing {
+    kOrdinary,  // a message of its own
+    kSecond,    // left alone, but for Removals
+    kLater      // cannot be told or written down now: something is under way
+  };
+
+  Duplicates(State& state, const MeshView& view, int64_t now_unix_ms);
+
+  bool IsKnown(MessageId message) const { return held_.contains(message); }
+  // Of a message that is to be carried somewhere, or that is known. Records what it finds. `planned` are the messages
+  // of the batch so far.
+  Standing Judge(const MessageRegisters& message, const std::set<MessageId>& planned);
+  // What a person decided to remove and stands beside another copy.
+  std::vector<CopyPlan> Removals(const MessageRegisters& second);
+  // Whether its copies have other UIDs since this was made.
+  bool HasMoved(MessageId message) const { return moved_.contains(message); }
+  std::vector<ConflictNote> TakeNotes() { return std::move(notes_); }
+
+ private:
+  struct Twin {
+    MessageRegisters first;
+    MailboxCopyId here;
+  };
+
+  // Another message of the same mail that is at `here`; of several the one that is no second copy itself.
+  std::optional<MessageRegisters> FindTwin(const MessageRegisters& message, MailboxCopyId here) const;
+  bool IsRace(const MessageRegisters& first, const MessageRegisters& second, MailboxCopyId here) const;
+  bool WasElsewhere(const MessageRegisters& first, MailboxCopyId here, int64_t unix_ms) const;
+  std::optional<HistoryStep> CameAt(MessageId message, MailboxCopyId here) const;
+  bool MustWait(const Twin& twin, const MessageRegisters& second, const std::set<MessageId>& planned) const;
+  void Hold(Twin twin, MessageRegisters second);
+  void CloseAll(const MessageRegisters& message, const std::string& outcome);
+  bool IsHeld(MessageId message, MailboxCopyId here) const;
+  ReplicaIndex ReplicaOf(MailboxCopyId copy) const { return view_.copies.at(copy).first; }
+
+  State& state_;
+  const MeshView& view_;
+  const int64_t now_;
+  std::map<MessageId, std::vector<HeldCopy>> held_;
+  std::set<MessageId> moved_;
+  std::vector<ConflictNote> notes_;
+};
+
+// `first` is gone from `here` by somebody's hand. When one of `held` is a second copy of it there that is not among
+// `vanished`, that one takes its place: both are saved, and true is returned.
+bool TakeOver(State& state, const std::vector<HeldCopy>& held, MessageRegisters& first, MailboxCopyId here,
+              const UidSet& vanished);
+
+}  // namespace imapmesh
+
+#endif  // IMAPMESH_ENGINE_SYNC_DUPLICATES_H_

@@ -1,0 +1,212 @@
+#include "engine/sync/duplicates.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "engine/sync/conflicts.h"
+#include "engine/sync/work.h"
+#include "graph/load.h"
+
+namespace imapmesh {
+namespace {
+
+constexpr int64_t kNow = 1'700'000'000'000;
+
+// Three replicas a, b and c with INBOX, and a message that came to a and was carried to b and c.
+class DuplicatesTest : public testing::Test {
+ protected:
+  DuplicatesTest()
+      : folder_(std::filesystem::temp_directory_path() / ("duplicates-" + std::to_string(getpid()))),
+        state_((std::filesystem::create_directories(folder_), folder_ / "state.db")) {
+    auto loaded = LoadTopologyText(R"(
+        name: "t" replica { name: "a" tunnel { command: "a" } } replica { name: "b" tunnel { command: "b" } }
+        replica { name: "c" tunnel { command: "c" } } edge { a: "a" b: "b" } edge { a: "b" b: "c" })",
+                                   "t", ".");
+    EXPECT_TRUE(loaded.ok()) << loaded.status();
+    view_.graph = loaded->graph;
+    view_.context.graph = view_.graph.get();
+    view_.context.replica_up = {true, true, true};
+    view_.context.edge_paused = {false, false};
+    view_.busy = view_.awaited = view_.can_move = {false, false, false};
+    mailbox_ = {state_.InternMailbox("INBOX"), "INBOX", {}, {true, true, true}};
+    for (int32_t r = 0; r < 3; ++r) {
+      mailbox_.copies.emplace_back(r + 1);
+      view_.copies[mailbox_.copies.back()] = {ReplicaIndex(r), mailbox_.id};
+    }
+    view_.mailboxes[mailbox_.id] = mailbox_;
+    first_ = Insert();
+    Put(first_, 0, 10, kNow, StepKind::kSeen);
+    Put(first_, 1, 20, kNow + 50, StepKind::kAppended);
+    Put(first_, 2, 30, kNow + 60, StepKind::kAppended);
+  }
+  ~DuplicatesTest() override { std::filesystem::remove_all(folder_); }
+
+  MessageId Insert(int64_t internal_date = 5000) {
+    MessageRegisters message;
+    message.mailbox = mailbox_.id;
+    message.identity[0] = 7;
+    message.size = 100;
+    message.internal_date = internal_date;
+    message.message_id = "<m@example.org>";
+    return state_.InsertMessage(message);
+  }
+
+  void Put(MessageId message, size_t replica, uint32_t uid, int64_t unix_ms, StepKind step,
+           const FlagRegisters& flags = FlagRegisters()) {
+    CopyRegisters copy;
+    copy.mailbox_copy = mailbox_.copies[replica];
+    copy.uid = Uid(uid);
+    copy.presence = Presence::kPresent;
+    copy.stamp = message == first_ ? Stamp(1) : state_.NextStamp();
+    copy.flags = flags;
+    state_.SaveCopy(message, copy);
+    state_.MarkUnsettled(message);
+    state_.history().Add({unix_ms, message, copy.mailbox_copy, step, ""});
+  }
+
+  // What is gone from a mailbox copy by somebody's hand.
+  bool EndsByHand(MessageId id, size_t replica) {
+    auto message = *state_.Load(id);
+    UidSet vanished;
+    vanished.Add(message.Find(mailbox_.copies[replica])->uid);
+    return TakeOver(state_, state_.conflicts().HeldByKind(kDuplicate), message, mailbox_.copies[replica], vanished);
+  }
+
+  Work Plan() {
+    const std::vector<UnsettledMailbox> unsettled = {{mailbox_.id, mailbox_.name, 10}};
+    PlanBatch batch(view_, view_, exceptions_, unsettled, PlanPosition(), kNow + 1000);
+    return batch(state_);
+  }
+
+  std::vector<ConflictRecord> Open() { return state_.conflicts().List(/*open_only=*/true, 100); }
+  Uid UidOf(MessageId message, size_t replica) { return state_.Load(message)->Find(mailbox_.copies[replica])->uid; }
+
+  std::filesystem::path folder_;
+  State state_;
+  std::optional<Transaction> transaction_{std::in_place, state_.database()};
+  MeshView view_;
+  PlanExceptions exceptions_;
+  MailboxView mailbox_;
+  MessageId first_;
+};
+
+TEST_F(DuplicatesTest, ASecondCopyWhereAMessageWasCarriedIsReportedAndCarriedNowhere) {
+  const MessageId second = Insert();
+  Put(second, 1, 21, kNow + 80, StepKind::kSeen);
+  const Work work = Plan();
+  EXPECT_TRUE(work.messages.empty());
+  ASSERT_EQ(Open().size(), 1u);
+  const ConflictRecord conflict = Open()[0];
+  EXPECT_EQ(conflict.kind, kDuplicate);
+  EXPECT_EQ(conflict.replica_a, "b");
+  EXPECT_EQ(conflict.mailbox, "INBOX");
+  EXPECT_NE(conflict.change_a.find("UID 20 and UID 21"), std::string::npos);
+  EXPECT_EQ(Choices(conflict), (std::vector<Decision>{Decision::kDelete, Decision::kRestore}));
+  ASSERT_EQ(work.conflicts.size(), 1u);
+  EXPECT_NE(work.conflicts[0].text.find("<m@example.org>"), std::string::npos);
+  EXPECT_TRUE(Plan().conflicts.empty());  // it is told once
+}
+
+TEST_F(DuplicatesTest, OfTwoCopiesTheLowerUidIsTheFirstWhoeverAppendedIt) {
+  FlagRegisters seen;
+  const FlagId flag = state_.InternFlag("\\Seen");
+  seen.Put(flag, true, state_.NextStamp());
+  const MessageId second = Insert();
+  Put(second, 1, 19, kNow + 80, StepKind::kSeen, seen);
+  Plan();
+  EXPECT_EQ(UidOf(first_, 1), Uid(19));
+  EXPECT_EQ(UidOf(second, 1), Uid(20));
+  EXPECT_TRUE(state_.Load(first_)->Find(mailbox_.copies[1])->flags.IsSet(flag));
+  EXPECT_FALSE(state_.Load(second)->Find(mailbox_.copies[1])->flags.IsSet(flag));
+}
+
+TEST_F(DuplicatesTest, RacesAtSeveralReplicasAreOneSecondMessage) {
+  const MessageId second = Insert();
+  Put(second, 1, 21, kNow + 80, StepKind::kSeen);
+  Put(second, 2, 29, kNow + 90, StepKind::kSeen);
+  EXPECT_TRUE(Plan().messages.empty());
+  EXPECT_EQ(Open().size(), 2u);
+  EXPECT_EQ(UidOf(first_, 2), Uid(29));
+}
+
+TEST_F(DuplicatesTest, WhatIsNoRaceIsAMessageOfItsOwn) {
+  const MessageId at_its_origin = Insert();
+  Put(at_its_origin, 0, 11, kNow + 20, StepKind::kSeen);  // before it was anywhere else
+  EXPECT_EQ(Plan().messages.size(), 1u);
+  const MessageId much_later = Insert();
+  Put(much_later, 1, 22, kNow + 3'600'000, StepKind::kSeen);
+  EXPECT_EQ(Plan().messages.size(), 2u);
+  const MessageId other_date = Insert(6000);
+  Put(other_date, 1, 23, kNow + 80, StepKind::kSeen);
+  EXPECT_EQ(Plan().messages.size(), 3u);
+  EXPECT_TRUE(Open().empty());
+}
+
+TEST_F(DuplicatesTest, WhenAnybodyRemovesOneOfTheTwoTheMessageIsStillThere) {
+  const MessageId second = Insert();
+  Put(second, 1, 21, kNow + 80, StepKind::kSeen);
+  Plan();
+  EXPECT_TRUE(EndsByHand(first_, 1));
+  EXPECT_EQ(UidOf(first_, 1), Uid(21));
+  const Work work = Plan();
+  EXPECT_TRUE(work.messages.empty());
+  EXPECT_FALSE(state_.Load(second).has_value());
+  EXPECT_TRUE(Open().empty());
+  ASSERT_EQ(work.conflicts.size(), 1u);
+  EXPECT_TRUE(work.conflicts[0].resolved);
+  EXPECT_FALSE(EndsByHand(first_, 1));  // the last one: that is a deletion
+}
+
+TEST_F(DuplicatesTest, DecidedToDeleteTheSecondCopyGoesWhileTheFirstIsThere) {
+  const MessageId second = Insert();
+  Put(second, 1, 21, kNow + 80, StepKind::kSeen);
+  Plan();
+  const int64_t conflict = Open()[0].id;
+  EXPECT_EQ(Decide(state_, view_, conflict, Decision::kKeep, "b", kNow).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  ASSERT_TRUE(Decide(state_, view_, conflict, Decision::kDelete, "", kNow).ok());
+  EXPECT_TRUE(Open().empty());
+  const Work work = Plan();
+  ASSERT_EQ(work.messages.size(), 1u);
+  EXPECT_EQ(work.messages[0].message.id, second);
+  ASSERT_EQ(work.messages[0].plan.copies.size(), 1u);
+  EXPECT_EQ(work.messages[0].plan.copies[0].action, Action::kExpunge);
+  EXPECT_EQ(work.messages[0].plan.copies[0].target, ReplicaIndex(1));
+}
+
+TEST_F(DuplicatesTest, DecidedToDeleteTheLastCopyStays) {
+  const MessageId second = Insert();
+  Put(second, 1, 21, kNow + 80, StepKind::kSeen);
+  Plan();
+  ASSERT_TRUE(Decide(state_, view_, Open()[0].id, Decision::kDelete, "", kNow).ok());
+  state_.ForgetCopy(first_, mailbox_.copies[1]);
+  for (const PlannedMessage& planned : Plan().messages) {
+    for (const CopyPlan& copy : planned.plan.copies) EXPECT_NE(copy.action, Action::kExpunge);
+  }
+}
+
+TEST_F(DuplicatesTest, DecidedToKeepItIsCarriedLikeAnyMessage) {
+  const MessageId second = Insert();
+  Put(second, 1, 21, kNow + 80, StepKind::kSeen);
+  Plan();
+  ASSERT_TRUE(Decide(state_, view_, Open()[0].id, Decision::kRestore, "", kNow).ok());
+  const Work work = Plan();
+  ASSERT_EQ(work.messages.size(), 1u);
+  EXPECT_EQ(work.messages[0].plan.copies.size(), 2u);
+}
+
+TEST_F(DuplicatesTest, WhatIsUnderWayIsNotGivenAnotherUid) {
+  const MessageId second = Insert();
+  Put(second, 1, 19, kNow + 80, StepKind::kSeen);
+  view_.busy[1] = true;
+  EXPECT_EQ(Plan().skipped, 1);
+  EXPECT_TRUE(Open().empty());
+  view_.busy[1] = false;
+  EXPECT_EQ(Plan().skipped, 0);
+  EXPECT_EQ(Open().size(), 1u);
+}
+
+}  // namespace
+}  // namespace imapmesh

@@ -1,0 +1,63 @@
+#include "engine/sync/listen.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "engine/net/signal.h"
+
+namespace imapmesh {
+namespace {
+
+using std::chrono::duration;
+using std::chrono::duration_cast;
+using std::chrono::milliseconds;
+
+constexpr char kOthers[] = "others_unix_ms";
+constexpr int64_t kRememberedMillis = int64_t{7} * 24 * 3600 * 1000;
+constexpr int64_t kSavedEveryMillis = int64_t{3600} * 1000;
+// The moments of two coordinators differ by more than a question and an APPEND take, mostly.
+constexpr Duration kLongestWait = milliseconds(300);
+constexpr double kRoundTripsToWait = 10;
+
+}  // namespace
+
+asio::awaitable<absl::Status> NoteOthers(Mesh& mesh) {
+  const int64_t now = mesh.clock->UnixMillis();
+  const bool news = now - mesh.others_unix_ms > kSavedEveryMillis;
+  if (!news) co_return absl::OkStatus();
+  mesh.others_unix_ms = now;
+  mesh.Debug("another coordinator, or another tool, carries the same mail: additions are made with more care");
+  const auto save = [now](State& state) {
+    state.SetMeta(kOthers, std::to_string(now));
+    return true;
+  };
+  const auto saved = co_await mesh.store->Run(save);
+  co_return saved.status();
+}
+
+asio::awaitable<absl::Status> LoadOthers(Mesh& mesh) {
+  const auto load = [](State& state) { return state.Meta(kOthers).value_or(""); };
+  const auto loaded = co_await mesh.store->Run(load);
+  if (!loaded.ok()) co_return loaded.status();
+  std::from_chars(loaded->data(), loaded->data() + loaded->size(), mesh.others_unix_ms);
+  co_return absl::OkStatus();
+}
+
+asio::awaitable<bool> MayAdd(Mesh& mesh, ReplicaIndex target, std::string mailbox) {
+  if (mesh.clock->UnixMillis() - mesh.others_unix_ms > kRememberedMillis) co_return true;
+  const auto round_trip =
+      duration_cast<Duration>(duration<double, std::milli>(mesh.slot(target).replica->info().round_trip_ms));
+  const Duration longest = std::max<Duration>(
+      kLongestWait, duration_cast<Duration>(
+                        duration<double, std::nano>(static_cast<double>(round_trip.count()) * kRoundTripsToWait)));
+  co_await Sleep(*mesh.clock, mesh.executor, mesh.Draw(longest));
+  const auto next = co_await mesh.slot(target).replica->NextUid(mailbox);
+  const MailboxCopyRecord* recorded = mesh.FindCopy(target, mailbox);
+  const bool unknown = !next.ok() || next->value == 0 || recorded == nullptr || recorded->uid_next.value == 0;
+  if (unknown || *next <= recorded->uid_next) co_return true;  // an error shows again with the addition itself
+  mesh.slot(target).look_due = true;
+  mesh.due.insert({target.value, mailbox});
+  co_return false;
+}
+
+}  // namespace imapmesh
