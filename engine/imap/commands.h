@@ -119,7 +119,7 @@ struct SelectResult {
   ModSeq highest_modseq;  // 0: NOMODSEQ
   uint32_t exists = 0;
   std::vector<std::string> flags;
-  std::vector<std::string> permanent_flags;
+  std::optional<std::vector<std::string>> permanent_flags;  // nullopt: the server did not tell
   bool read_only = false;
   bool uid_not_sticky = false;
   UidSet vanished;                    // since the asked modseq; only when the UIDVALIDITY is the asked one

@@ -47,8 +47,6 @@ void SortByUid(std::vector<ArrivedMessage>& arrived) {
 void TakeSelected(const imap::SelectResult& selected, Observation& observation) {
   observation.read_only = selected.read_only;
   observation.permanent_flags = selected.permanent_flags;
-  const auto& permanent = selected.permanent_flags;
-  observation.new_keywords = std::find(permanent.begin(), permanent.end(), "\\*") != permanent.end();
   observation.cursor = {selected.uid_validity, selected.uid_next, selected.highest_modseq, std::nullopt};
 }
 

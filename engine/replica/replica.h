@@ -89,8 +89,11 @@ struct Observation {
   std::vector<ArrivedMessage> arrived;  // UIDs from since.uid_next on (from 1 when complete), ascending
   uint64_t exists = 0;                  // messages in the mailbox copy now
   bool read_only = false;
-  bool new_keywords = true;  // PERMANENTFLAGS has \*
-  std::vector<std::string> permanent_flags;
+  // PERMANENTFLAGS, "\\*" among them where new keywords can be made (RFC 3501 section 7.1); nullopt: the server did
+  // not tell.
+  std::optional<std::vector<std::string>> permanent_flags;
+  std::vector<std::string> keywords_apart;  // that this replica cannot hold: their names stand for others here
+  std::string doubt;                        // what the server told wrongly, and what was done about it; "" for nothing
 };
 
 struct MailboxReference {

@@ -1,14 +1,35 @@
 #include "engine/store/mailbox_table.h"
 
+#include <algorithm>
+
 namespace imapmesh {
 
 #define MAILBOX_COPY_COLUMNS                                                                                         \
   "c.id, c.replica, c.mailbox, m.name, m.name_stamp, c.name_here, c.local_name, c.name_stamp, c.server_id, "         \
   "c.special_use, c.listed, c.tombstone, c.gone, c.exists_stamp, c.subscribed, c.subscribed_stamp, c.uid_validity, " \
-  "c.uid_next, c.highest_modseq, c.rebinding, c.read_only, c.messages "                                              \
+  "c.uid_next, c.highest_modseq, c.rebinding, c.read_only, c.messages, c.flag_limits "                                              \
   "FROM mailbox_copy c JOIN mailbox m ON m.id = c.mailbox "
 
 namespace {
+
+// "" for none, else "+" for these alone or "-" for all but these, and their ids: "+1,3,7".
+std::string EncodeLimits(const FlagLimits& limits) {
+  if (!limits.only && limits.flags.empty()) return "";
+  std::string text = limits.only ? "+" : "-";
+  for (const FlagId flag : limits.flags) text += (text.size() > 1 ? "," : "") + std::to_string(flag.value);
+  return text;
+}
+
+FlagLimits DecodeLimits(std::string_view text) {
+  FlagLimits limits;
+  limits.only = text.starts_with('+');
+  for (size_t begin = 1; begin < text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    limits.flags.emplace_back(std::stoi(std::string(text.substr(begin, end - begin))));
+    begin = end + 1;
+  }
+  return limits;
+}
 
 MailboxCopyRecord ReadRecord(const Statement& statement) {
   MailboxCopyRecord record;
@@ -34,6 +55,7 @@ MailboxCopyRecord ReadRecord(const Statement& statement) {
   record.rebinding = statement.Int(19) != 0;
   record.read_only = statement.Int(20) != 0;
   record.messages = statement.Int(21);
+  record.flag_limits = DecodeLimits(statement.Text(22));
   return record;
 }
 
@@ -67,7 +89,8 @@ void MailboxTable::Save(MailboxCopyRecord& record) {
       .Prepare(
           "UPDATE mailbox_copy SET name_here = ?, listed = ?, tombstone = ?, subscribed = ?, uid_validity = ?, "
           "uid_next = ?, highest_modseq = ?, rebinding = ?, read_only = ?, messages = ?, local_name = ?, "
-          "name_stamp = ?, server_id = ?, special_use = ?, gone = ?, exists_stamp = ?, subscribed_stamp = ? "
+          "name_stamp = ?, server_id = ?, special_use = ?, gone = ?, exists_stamp = ?, subscribed_stamp = ?, "
+          "flag_limits = ? "
           "WHERE id = ?")
       .Bind(1, record.name_here)
       .Bind(2, record.exists)
@@ -86,7 +109,8 @@ void MailboxTable::Save(MailboxCopyRecord& record) {
       .Bind(15, static_cast<int64_t>(record.gone))
       .Bind(16, record.exists_stamp.value)
       .Bind(17, record.subscribed_stamp.value)
-      .Bind(18, record.id.value)
+      .Bind(18, EncodeLimits(record.flag_limits))
+      .Bind(19, record.id.value)
       .Run();
 }
 
@@ -115,6 +139,7 @@ void MailboxTable::ForgetReplica(ReplicaId replica) {
        {"DELETE FROM intent WHERE mailbox_copy IN (SELECT id FROM mailbox_copy WHERE replica = ?)",
         "DELETE FROM imported_gone WHERE mailbox_copy IN (SELECT id FROM mailbox_copy WHERE replica = ?)",
         "DELETE FROM message_copy WHERE mailbox_copy IN (SELECT id FROM mailbox_copy WHERE replica = ?)",
+        "DELETE FROM kept_back WHERE mailbox_copy IN (SELECT id FROM mailbox_copy WHERE replica = ?)",
         "DELETE FROM mailbox_copy WHERE replica = ?"}) {
     database_.Prepare(sql).Bind(1, replica.value).Run();
   }

@@ -13,6 +13,7 @@
 
 #include "base/ids.h"
 #include "engine/store/database.h"
+#include "engine/store/registers.h"
 
 namespace imapmesh {
 
@@ -46,7 +47,8 @@ struct MailboxCopyRecord {
   Uid uid_next;
   ModSeq highest_modseq;
   bool rebinding = false;  // UIDVALIDITY changed or state is behind: UIDs are being matched anew
-  bool read_only = false;
+  bool read_only = false;    // its messages can be read and nothing else (RFC 3501 section 7.1, READ-ONLY)
+  FlagLimits flag_limits;
   int64_t messages = 0;  // in the mailbox copy at the last observation
 };
 

@@ -86,6 +86,23 @@ struct MessageRegisters {
   const CopyRegisters* Find(MailboxCopyId copy) const { return const_cast<MessageRegisters*>(this)->Find(copy); }
 };
 
+// Which flags of a mailbox copy can be changed for good, as its server told last (PERMANENTFLAGS, RFC 3501 section 7.1).
+struct FlagLimits {
+  bool only = false;          // `flags` alone can be changed; else all but `flags`
+  std::vector<FlagId> flags;  // ascending
+  bool operator==(const FlagLimits&) const = default;
+};
+
+// What a copy should get and cannot take: its mailbox copy is read-only, lacks rights, or does not keep the flags.
+struct KeptBack {
+  MessageId message;
+  MailboxCopyId mailbox_copy;
+  bool addition = false;
+  bool deletion = false;
+  FlagRegisters flags;  // as they should be
+  bool operator==(const KeptBack&) const = default;
+};
+
 // What is about to be done to one message copy, committed before the server is told (DESIGN.md section 3, apply).
 enum class IntentKind : uint8_t { kAdd = 1, kFlags = 2, kExpunge = 3, kCopy = 4 };
 

@@ -89,6 +89,13 @@ CREATE INDEX imported_message_message ON imported_message(message);
 CREATE TABLE imported_gone(
   mailbox_copy INTEGER NOT NULL, number INTEGER NOT NULL, PRIMARY KEY(mailbox_copy, number)) WITHOUT ROWID;
 )sql",
+    R"sql(
+ALTER TABLE mailbox_copy ADD COLUMN flag_limits TEXT NOT NULL DEFAULT '';
+CREATE TABLE kept_back(
+  message INTEGER NOT NULL, mailbox_copy INTEGER NOT NULL, addition INTEGER NOT NULL, deletion INTEGER NOT NULL,
+  flags BLOB NOT NULL, PRIMARY KEY(message, mailbox_copy)) WITHOUT ROWID;
+CREATE INDEX kept_back_copy ON kept_back(mailbox_copy);
+)sql",
 };
 
 int64_t ReadPragma(Database& database, const char* sql) {

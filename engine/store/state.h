@@ -21,6 +21,7 @@
 #include "engine/store/database.h"
 #include "engine/store/history_table.h"
 #include "engine/store/imported_table.h"
+#include "engine/store/kept_back_table.h"
 #include "engine/store/mailbox_table.h"
 #include "engine/store/registers.h"
 
@@ -105,6 +106,7 @@ class State {
   ConflictTable& conflicts() { return conflicts_; }
   HistoryTable& history() { return history_; }
   ImportedTable& imported() { return imported_; }
+  KeptBackTable& kept_back() { return kept_back_; }
 
  private:
   MessageRegisters ReadMessage(Statement& statement);
@@ -114,6 +116,7 @@ class State {
   ConflictTable conflicts_{database_};
   HistoryTable history_{database_};
   ImportedTable imported_{database_};
+  KeptBackTable kept_back_{database_};
   std::unordered_map<std::string, FlagId> flags_by_folded_name_;
   std::unordered_map<FlagId, std::string> flag_names_;
   std::unordered_map<std::string, MailboxId> mailboxes_;

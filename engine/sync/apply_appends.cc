@@ -284,6 +284,10 @@ asio::awaitable<void> Appender::AppendItems(ReplicaIndex target, std::vector<Cha
     }
     co_await recorder_.CloseIntents(changes);
     if (absl::IsNotFound(uids.status()) && Recreate(target, recorder_.MailboxName(*changes.front().planned))) co_return;
+    if (absl::IsPermissionDenied(uids.status())) {
+      recorder_.Forbid(target, changes.front(), /*addition=*/true, uids.status());
+      co_return;
+    }
     if (changes.size() == 1) {
       recorder_.Refuse(target, changes.front(), "APPEND", uids.status());
       co_return;

@@ -140,6 +140,10 @@ asio::awaitable<void> Changer::RunExpunge(ReplicaIndex target, std::vector<Chang
       co_return;
     }
     co_await recorder_.CloseIntents(changes);
+    if (absl::IsPermissionDenied(expunged.status())) {
+      recorder_.Forbid(target, changes.front(), /*addition=*/false, expunged.status());
+      co_return;
+    }
     for (const Change& change : changes) recorder_.Refuse(target, change, "EXPUNGE", expunged.status());
     co_return;
   }

@@ -12,8 +12,9 @@ namespace {
 
 constexpr size_t kMessagesACopy = 1000;
 
-// A copy carries the flags of where it came from: what differs from the wanted ones stays pending.
-CopyRegisters AsCopied(const Change& change, Uid uid, const CopyRegisters* source) {
+// A copy carries the flags of where it came from, as far as it can hold them: what differs from the wanted ones stays
+// pending.
+CopyRegisters AsCopied(const Change& change, Uid uid, const CopyRegisters* source, const FlagLimits& limits) {
   CopyRegisters copy;
   copy.mailbox_copy = change.mailbox_copy;
   copy.uid = uid;
@@ -21,7 +22,7 @@ CopyRegisters AsCopied(const Change& change, Uid uid, const CopyRegisters* sourc
   copy.stamp = change.plan->stamp;
   if (source != nullptr) {
     for (const FlagRegister& entry : source->flags.entries()) {
-      if (entry.set) copy.flags.Put(entry.flag, true, kCarried);
+      if (entry.set && CanChange(limits, entry.flag)) copy.flags.Put(entry.flag, true, kCarried);
     }
   }
   for (const FlagRegister& entry : change.plan->flags.entries()) {
@@ -182,7 +183,9 @@ asio::awaitable<void> Copier::RecordCopies(const CopyGroup& group, const std::ve
     const CopyRegisters* before = source == sources->end() ? nullptr : &source->second;
     const EdgeIndex edge = change.plan->because.edge;
     const StepKind step = group.move ? StepKind::kMoved : StepKind::kCopied;
-    arrivals.push_back({change.planned->message.id, AsCopied(change, found->second, before), step, edge});
+    const MailboxView& mailbox = recorder_.view().mailboxes.at(change.planned->message.mailbox);
+    const FlagLimits& limits = mailbox.limits[static_cast<size_t>(group.replica.value)].flags;
+    arrivals.push_back({change.planned->message.id, AsCopied(change, found->second, before, limits), step, edge});
     if (group.move && before != nullptr) {
       departures.push_back({copy.source.message, *before, step, edge});
       departures.back().copy.presence = Presence::kAbsent;

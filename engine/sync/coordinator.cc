@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "engine/sync/kept_back.h"
 #include "engine/sync/listen.h"
 #include "engine/sync/memories.h"
 
@@ -86,6 +87,7 @@ absl::Status Coordinator::BuildReplicas(std::shared_ptr<const Graph> graph) {
   mesh_.incomplete.clear();
   mesh_.refusals.clear();
   mesh_.mailbox_refusals.clear();
+  mesh_.forbidden.clear();
   const size_t edges = graph->edges().size();
   mesh_.edge_paused.assign(edges, false);
   for (size_t e = 0; e < edges; ++e) mesh_.edge_paused[e] = graph->topology().edge(static_cast<int>(e)).paused();
@@ -108,6 +110,7 @@ asio::awaitable<absl::Status> Coordinator::LoadState() {
     std::vector<std::optional<std::string>> paused;
     FlagId deleted;
     std::vector<std::pair<FlagId, FlagId>> exclusive;
+    KeptBackReport kept_back;
   };
   const Graph& graph = *mesh_.graph;
   const int64_t now = mesh_.clock->UnixMillis();
@@ -128,6 +131,8 @@ asio::awaitable<absl::Status> Coordinator::LoadState() {
     for (const auto& [one, other] : kExclusivePairs) {
       loaded.exclusive.emplace_back(state.InternFlag(one), state.InternFlag(other));
     }
+    state.kept_back().UnsettleMessages();
+    loaded.kept_back = LoadKeptBack(state);
     state.history().Prune(now - kHistoryMillis, kHistorySteps);
     state.TouchIntents(now);  // whatever connection carried them is gone since now at the latest
     const std::string fingerprint = GraphFingerprint(graph);
@@ -146,6 +151,7 @@ asio::awaitable<absl::Status> Coordinator::LoadState() {
   mesh_.TakeMailboxes(std::move(loaded->copies));
   mesh_.deleted_flag = loaded->deleted;
   mesh_.exclusive_keywords = loaded->exclusive;
+  mesh_.kept_back = std::move(loaded->kept_back);
   CO_RETURN_IF_ERROR(co_await LoadOthers(mesh_));
   co_return co_await LoadMemories(mesh_);
 }
@@ -195,11 +201,13 @@ asio::awaitable<absl::Status> Coordinator::Converge() {
 void Coordinator::RenewHope() {
   mesh_.refusals.clear();
   mesh_.mailbox_refusals.clear();
+  mesh_.forbidden.clear();
   mesh_.no_copy.clear();
   mesh_.edge_opens.assign(mesh_.edge_opens.size(), Duration(0));  // who asks does not wait for an interval
   for (ReplicaSlot& slot : mesh_.replicas) {
     slot.look_due = true;
     slot.compare_due = true;
+    slot.limits_due = true;
     slot.hopeless = false;
     slot.failures = 0;
     slot.next_attempt = Duration(0);

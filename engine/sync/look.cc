@@ -108,6 +108,15 @@ void AddUnshownDue(Mesh& mesh, const Listing& listing) {
   slot.compare_due = false;
 }
 
+// Whether a server would take by now what it would not is told by SELECT alone.
+void AddKeptBackDue(Mesh& mesh, ReplicaIndex r) {
+  if (!std::exchange(mesh.slot(r).limits_due, false)) return;
+  for (const auto& [name, entry] : mesh.mailboxes) {
+    const MailboxCopyRecord& record = entry.copies[static_cast<size_t>(r.value)];
+    if (record.exists && mesh.kept_back.copies.contains(record.id)) mesh.due.insert({r.value, name});
+  }
+}
+
 }  // namespace
 
 asio::awaitable<void> LookAt(Mesh& mesh, ReplicaIndex r) {
@@ -148,6 +157,7 @@ asio::awaitable<absl::Status> RecordListing(Mesh& mesh, ReplicaIndex r) {
   if (!result.ok()) co_return result.status();
   Take(mesh, *std::move(result), r);
   AddUnshownDue(mesh, listing);
+  AddKeptBackDue(mesh, r);
   co_return absl::OkStatus();
 }
 

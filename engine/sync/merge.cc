@@ -55,7 +55,8 @@ void AdoptFlags(MessageRegisters& message, CopyRegisters& copy, const std::vecto
     }
     copy.flags.Put(flag, true, newest.set ? newest.stamp : context.stamp);
   }
-  if (others && !Holds(flags, context.deleted_flag) && Newest(message, copy.mailbox_copy, context.deleted_flag).set) {
+  const bool tells = CanChange(context.limits, context.deleted_flag);  // by its absence
+  if (others && tells && !Holds(flags, context.deleted_flag) && Newest(message, copy.mailbox_copy, context.deleted_flag).set) {
     copy.flags.Put(context.deleted_flag, false, context.stamp);
   }
 }
@@ -108,6 +109,11 @@ bool MergeFlags(CopyRegisters& copy, const std::vector<FlagId>& flags, const Int
     const bool deleting = intent != nullptr && intent->kind == IntentKind::kExpunge && flag == context.deleted_flag;
     if (deleting) {  // ours, on the way to an EXPUNGE that will be tried again, or else is taken back
       copy.flags.Put(flag, now, now ? kCarried : Stamp(0));
+      changed = true;
+      return;
+    }
+    if (!now && MayHaveDropped(context.limits_before, context.limits, flag)) {  // the others keep it
+      copy.flags.Put(flag, false, Stamp(0));
       changed = true;
       return;
     }

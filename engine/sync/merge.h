@@ -9,12 +9,16 @@
 #include <vector>
 
 #include "engine/store/registers.h"
+#include "engine/sync/flag_limits.h"
 
 namespace imapmesh {
 
 struct MergeContext {
   Stamp stamp;          // of this observation
   FlagId deleted_flag;  // \Deleted: at first contact it is not spread
+  // Of the mailbox copy, as recorded and as this observation tells.
+  FlagLimits limits_before = {};
+  FlagLimits limits = {};
 };
 
 // The message has a copy with this UID here that was not known before: new to the mesh, adopted, added again by

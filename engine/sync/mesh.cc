@@ -88,11 +88,13 @@ std::shared_ptr<const MeshView> Mesh::View(bool ignore_downtime) const {
     view->awaited.push_back(!ignore_downtime && IsAwaited(ReplicaIndex(static_cast<int32_t>(view->awaited.size()))));
   }
   for (const auto& [name, entry] : mailboxes) {
-    MailboxView mailbox{entry.id, name, {}, {}};
+    MailboxView mailbox{entry.id, name, {}, {}, {}};
     for (size_t r = 0; r < entry.copies.size(); ++r) {
       const MailboxCopyId id = entry.copies[r].id;
       mailbox.copies.push_back(id);
       mailbox.exists.push_back(entry.copies[r].exists);
+      mailbox.limits.push_back({entry.copies[r].read_only, forbidden.contains({id, true}),
+                                forbidden.contains({id, false}), entry.copies[r].flag_limits});
       if (id.value == 0) continue;
       view->copies[id] = {ReplicaIndex(static_cast<int32_t>(r)), entry.id};
       if (incomplete.contains({static_cast<int32_t>(r), name})) view->incomplete.insert(id);

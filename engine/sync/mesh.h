@@ -50,6 +50,9 @@ struct ReplicaSlot {
   // Where a server has no mod-sequences a status does not show changed flags: the next look makes those mailbox copies
   // due whatever it shows. Set by an asked sync, by the poll interval, and when the replica comes back.
   bool compare_due = true;
+  // What a mailbox copy can take is told when it is selected: the next look makes those due from which something is kept
+  // back. Set by an asked sync and when the daemon starts.
+  bool limits_due = true;
   std::map<std::string, uint64_t> unseen;  // by mailbox, of the last look, there
   int tasks = 0;                 // under way in its lane (lane.h); while there are any nothing else is begun here
   std::shared_ptr<Batch> batch;  // of them; null while there are none
@@ -85,6 +88,12 @@ struct Refusal {
   ProblemReport report;
 };
 
+// What mailbox copies cannot take, for people (kept_back.h).
+struct KeptBackReport {
+  std::map<MailboxCopyId, KeptBackSummary> copies;
+  std::map<FlagId, std::string> flag_names;
+};
+
 class Mesh {
  public:
   using Log = std::function<void(LogLevel, const std::string&)>;
@@ -104,6 +113,9 @@ class Mesh {
   std::set<std::pair<int32_t, std::string>> incomplete;  // observed in part only: nothing is added there
   std::map<std::pair<MessageId, MailboxCopyId>, Refusal> refusals;
   std::map<std::pair<int32_t, std::string>, Refusal> mailbox_refusals;  // (replica, mailbox): CREATE, SELECT…
+  // Additions (true) or deletions that a mailbox copy refused for want of rights: it is not asked for more in this run.
+  std::map<std::pair<MailboxCopyId, bool>, ProblemReport> forbidden;
+  KeptBackReport kept_back;
   std::set<std::pair<MessageId, MailboxCopyId>> no_copy;                // a server-side copy failed: upload instead
   std::map<int32_t, int64_t> pending_mailboxes;  // by edge: what is to be done to mailboxes themselves
   int64_t others_unix_ms = 0;                    // when another coordinator's work was seen last (listen.h); 0: never

@@ -116,6 +116,7 @@ struct Prepared {
 asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::string mailbox, Prepared prepared) {
   mesh.due.erase({r.value, mailbox});
   mesh.incomplete.insert({r.value, mailbox});
+  bool compared = false;
   for (bool more = true; more;) {
     const MailboxCopyRecord* found = mesh.FindCopy(r, mailbox);
     if (found == nullptr || !found->exists) co_return absl::OkStatus();
@@ -162,7 +163,8 @@ asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::strin
     if (!result->distrust.empty()) mesh.Warn(mesh.name(r) + ": " + mailbox + ": " + result->distrust);
     Report(mesh, r, *result);
     if (result->others) CO_RETURN_IF_ERROR(co_await NoteOthers(mesh));
-    more = observation->more && !result->cut;
+    const bool compare = result->compare && !std::exchange(compared, true);
+    more = (observation->more && !result->cut) || compare;
     if (!observation->more && !result->cut) mesh.incomplete.erase({r.value, mailbox});
   }
   co_return absl::OkStatus();

@@ -68,6 +68,15 @@ asio::awaitable<absl::Status> Coordinator::RunSync(SyncOrder order) {
     co_return absl::OkStatus();
   }
   RenewHope();
+  const auto unsettle = [](State& state) {
+    state.kept_back().UnsettleMessages();
+    return true;
+  };
+  const auto unsettled = co_await mesh_.store->Run(unsettle);
+  if (!unsettled.ok()) {
+    order.done(unsettled.status());
+    co_return unsettled.status();
+  }
   const Duration started = mesh_.clock->Now();
   Duration last_shown(0);
   const auto before = CountersNow();

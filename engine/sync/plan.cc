@@ -31,6 +31,7 @@ class Planner {
     DecideConflicts(plan);
     PlanFlags(presence, plan);
     for (const auto& [one, other] : context_.exclusive) SettleExclusive(one, other, plan);
+    for (size_t r = 0; r < mailbox_.limits.size(); ++r) KeepBack(r, plan);
     FindHolders(presence, plan);
     return plan;
   }
@@ -124,11 +125,14 @@ class Planner {
     const CopyRegisters* deleted = here_[static_cast<size_t>(deleter.value)];
     for (const FlagRegister& entry : here_[r]->flags.entries()) {
       if (entry.flag == context_.deleted_flag) continue;
+      if (!CanChange(FlagLimitsAt(static_cast<size_t>(deleter.value)), entry.flag)) continue;  // it can never be seen
       const Stamp seen = deleted == nullptr ? Stamp(0) : deleted->flags.Get(entry.flag).stamp;
       if (entry.stamp > seen) return true;
     }
     return false;
   }
+
+  FlagLimits FlagLimitsAt(size_t r) const { return r < mailbox_.limits.size() ? mailbox_.limits[r].flags : FlagLimits(); }
 
   CopyPlan* FindPlan(MessagePlan& plan, size_t r) const {
     for (CopyPlan& copy : plan.copies) {
@@ -186,6 +190,41 @@ class Planner {
       copy->action = Action::kFlags;
       copy->because = node.because;
     }
+  }
+
+  // Takes out of the plan what the mailbox copy at `r` cannot take: it flowed through to the others all the same.
+  void KeepBack(size_t r, MessagePlan& plan) const {
+    CopyPlan* copy = FindPlan(plan, r);
+    if (copy == nullptr) return;
+    const CopyLimits& limits = mailbox_.limits[r];
+    KeptBack kept;
+    kept.message = message_.id;
+    kept.mailbox_copy = copy->mailbox_copy;
+    const bool fixed_mark = !CanChange(limits.flags, context_.deleted_flag);
+    kept.addition = copy->action == Action::kAdd && (limits.read_only || limits.no_additions);
+    kept.deletion =
+        copy->action == Action::kExpunge && (limits.read_only || limits.no_deletions || fixed_mark);
+    if (!kept.addition && !kept.deletion) kept.flags = KeepFlagsBack(r, limits.flags, *copy);
+    if (kept.addition || kept.deletion) {
+      plan.copies.erase(plan.copies.begin() + (copy - plan.copies.data()));
+    }
+    if (kept.addition || kept.deletion || !kept.flags.entries().empty()) plan.kept_back.push_back(std::move(kept));
+  }
+
+  FlagRegisters KeepFlagsBack(size_t r, const FlagLimits& limits, CopyPlan& copy) const {
+    if (copy.presence != Presence::kPresent) return {};
+    FlagChanges changes = Divide(limits, copy.flag_changes);
+    if (changes.kept_back.entries().empty()) return {};
+    const bool added = copy.action == Action::kAdd;
+    for (const FlagRegister& kept : changes.kept_back.entries()) {
+      const FlagRegister now = added || !Present(r) ? FlagRegister{kept.flag, false, Stamp(0)}
+                                                    : here_[r]->flags.Get(kept.flag);
+      copy.flags.Put(now.flag, now.set, now.stamp);
+    }
+    copy.kept_back = changes.kept_back.entries();
+    copy.flag_changes = std::move(changes.stored);
+    if (copy.action == Action::kFlags && copy.flag_changes.empty()) copy.action = Action::kLevel;
+    return std::move(changes.kept_back);
   }
 
   // The registers that the copy at `r` will have; null where the message will not be.

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "engine/store/registers.h"
+#include "engine/sync/flag_limits.h"
 #include "graph/graph.h"
 
 namespace imapmesh {
@@ -32,6 +33,7 @@ struct MailboxView {
   std::string name;
   std::vector<MailboxCopyId> copies;  // by ReplicaIndex
   std::vector<bool> exists = {};      // likewise: whether it is there now
+  std::vector<CopyLimits> limits = {};  // likewise; empty: there are none
 };
 
 // Which edges admit what for one mailbox: computed once a mailbox, asked for every message.
@@ -81,6 +83,7 @@ struct CopyPlan {
   Stamp stamp;                             // of presence afterwards
   FlagRegisters flags;                     // all registers of the copy afterwards
   std::vector<FlagRegister> flag_changes;  // whose value changes
+  std::vector<FlagRegister> kept_back;     // changes that the mailbox copy cannot hold: not in `flags`
   Because because;
   std::vector<ReplicaIndex> holders;  // kAdd: whose content policy lets arrive here, cheapest first
   bool conflict = false;              // against a change at this copy that the deleter had not seen
@@ -98,6 +101,7 @@ struct KeywordConflict {
 struct MessagePlan {
   std::vector<CopyPlan> copies;
   std::optional<KeywordConflict> keywords;
+  std::vector<KeptBack> kept_back;  // what mailbox copies cannot take
 };
 
 MessagePlan PlanMessage(const MessageRegisters& message, const MailboxView& mailbox, const Admissions& admissions,

@@ -3,6 +3,7 @@
 
 #include "base/printable.h"
 #include "engine/sync/coordinator.h"
+#include "engine/sync/kept_back.h"
 
 namespace imapmesh {
 namespace {
@@ -38,7 +39,7 @@ bool Coordinator::Converged() const {
     if (counts.total() > 0 && !paused) return false;
   }
   return pass_complete_ && !AnyBusy() && mesh_.due.empty() && mesh_.refusals.empty() &&
-         mesh_.mailbox_refusals.empty() && !settling_;
+         mesh_.mailbox_refusals.empty() && CountRefused(mesh_) == 0 && !settling_;
 }
 
 EdgeReport Coordinator::DescribeEdge(size_t e, bool syncing) const {
@@ -135,6 +136,7 @@ asio::awaitable<absl::Status> Coordinator::Publish(bool syncing) {
   for (const auto& [name, entry] : mesh_.mailboxes) snapshot->mailboxes.push_back(DescribeMailbox(entry));
   for (const auto& [key, refusal] : mesh_.refusals) snapshot->problems.push_back(refusal.report);
   for (const auto& [key, refusal] : mesh_.mailbox_refusals) snapshot->problems.push_back(refusal.report);
+  for (ProblemReport& problem : DescribeKeptBack(mesh_)) snapshot->problems.push_back(std::move(problem));
   const std::lock_guard lock(published_mutex_);
   published_ = std::move(snapshot);
   co_return absl::OkStatus();
@@ -156,7 +158,7 @@ RunReport Coordinator::MakeReport(const std::vector<ReplicaCounters>& before,
   for (size_t e = 0; e < report.edges.size(); ++e) report.edges[e].operations -= operations_before[e];
   report.conflicts_open = snapshot->conflicts_open;
   report.conflicts_resolved = snapshot->conflicts_resolved;
-  report.refused = static_cast<int64_t>(mesh_.refusals.size() + mesh_.mailbox_refusals.size());
+  report.refused = static_cast<int64_t>(mesh_.refusals.size() + mesh_.mailbox_refusals.size()) + CountRefused(mesh_);
   return report;
 }
 

@@ -124,6 +124,22 @@ void Recorder::Refuse(ReplicaIndex target, const Change& change, const char* ope
   mesh_.refusals[{message.id, change.mailbox_copy}] = std::move(refusal);
 }
 
+void Recorder::Forbid(ReplicaIndex target, const Change& change, bool addition, const absl::Status& status) {
+  const std::string& mailbox = MailboxName(*change.planned);
+  ProblemReport report = {mesh_.name(target),
+                          mailbox,
+                          addition ? "APPEND" : "EXPUNGE",
+                          "",
+                          Message(status),
+                          "give the account the right there (RFC 4314), then sync again; the rest goes on",
+                          mesh_.clock->UnixMillis()};
+  const bool news = mesh_.forbidden.insert_or_assign({change.mailbox_copy, addition}, std::move(report)).second;
+  if (!news) return;
+  mesh_.Warn(Message(status));
+  mesh_.Emit("PROBLEM", target, change.plan->because.edge, mailbox, Message(status));
+  mesh_.slot(target).look_due = true;  // another round plans without it
+}
+
 void Recorder::Done(const Change& change, const std::string& mailbox, const char* operation) {
   ++done_;
   const EdgeIndex edge = change.plan->because.edge;

@@ -44,7 +44,8 @@ MergeResult RecordObservation::operator()(State& state) {
   imported_.Begin(state, result.record, observation_.cursor.uid_validity);
   result.distrust = imported_.distrust();
   if (!IdentifyArrivals(state, result)) return result;
-  context_ = {state.NextStamp(), deleted_flag_};
+  const auto intern = [&](std::string_view name) { return state.InternFlag(name); };
+  context_ = {state.NextStamp(), deleted_flag_, record_.flag_limits, LimitsOf(observation_, intern)};
   MergeGone(state, result);
   MergeChanged(state, result);
   MergeArrived(state, result);
@@ -301,7 +302,6 @@ void RecordObservation::Finish(State& state, MergeResult& result) {
   record.uid_validity = observation_.cursor.uid_validity;
   record.uid_next = cut_at_.value != 0 ? cut_at_ : observation_.cursor.uid_next;
   record.highest_modseq = observation_.cursor.highest_modseq;
-  record.read_only = observation_.read_only;
   record.messages = static_cast<int64_t>(observation_.exists);
   result.cut = cut_at_.value != 0;
   const bool consumed = !observation_.more && !result.cut;
@@ -309,6 +309,7 @@ void RecordObservation::Finish(State& state, MergeResult& result) {
     if (record.rebinding) state.ForgetUnbound(record.id);
     record.rebinding = false;
     CloseSettledIntents(state, result);
+    TakeLimits(state, result);
   }
   state.Save(record);
   MergeImportedGone(state, imported_.Finish(state, record, consumed, brake_), result);
@@ -331,6 +332,22 @@ void RecordObservation::MergeImportedGone(State& state, const std::vector<Import
     state.history().Add({now_, id, mailbox_copy, StepKind::kGone, ""});
     ++result.vanished;
   }
+}
+
+// Other limits hold once every flag was compared under them: until then it is not known what was dropped.
+void RecordObservation::TakeLimits(State& state, MergeResult& result) {
+  MailboxCopyRecord& record = result.record;
+  const bool flags_differ = record_.flag_limits != context_.limits;
+  if (!flags_differ && record_.read_only == observation_.read_only) return;
+  const bool in_full = observation_.complete || record_.highest_modseq.value == 0 || record_.uid_next.value <= 1;
+  if (flags_differ && !in_full) {
+    record.highest_modseq = ModSeq();
+    result.compare = true;
+    return;
+  }
+  record.flag_limits = context_.limits;
+  record.read_only = observation_.read_only;
+  state.kept_back().Unsettle(record.id);
 }
 
 void RecordObservation::CloseSettledIntents(State& state, MergeResult& result) {

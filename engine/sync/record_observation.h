@@ -44,6 +44,7 @@ struct MergeResult {
   bool settling = false;  // intents are still too young to be judged
   bool cut = false;       // arrivals wait for content that cannot be had now
   std::string distrust;   // ImportedPairs::distrust
+  bool compare = false;   // observe once more, comparing everything: the limits of flags changed
 };
 
 class RecordObservation {
@@ -96,6 +97,7 @@ class RecordObservation {
   void Note(State& state, MessageId message, StepKind what) const;
   void MergeImportedGone(State& state, const std::vector<ImportedGone>& gone, MergeResult& result);
   void Finish(State& state, MergeResult& result);
+  void TakeLimits(State& state, MergeResult& result);
   void CloseSettledIntents(State& state, MergeResult& result);
 
   const MailboxCopyRecord record_;

@@ -7,6 +7,7 @@
 #include "engine/sync/apply_mailboxes.h"
 #include "engine/sync/conflicts.h"
 #include "engine/sync/coordinator.h"
+#include "engine/sync/kept_back.h"
 #include "engine/sync/lane.h"
 #include "engine/sync/look.h"
 #include "engine/sync/memories.h"
@@ -291,12 +292,13 @@ asio::awaitable<absl::StatusOr<Coordinator::RoundOutcome>> Coordinator::Round() 
   outcome.operations = operations_ - operations_before;
   const auto count = [](State& state) {
     return std::make_tuple(state.CopiesWithIntents(), state.conflicts().Count(true), state.conflicts().Count(false),
-                           state.conflicts().HasUndescribed());
+                           state.conflicts().HasUndescribed(), LoadKeptBack(state));
   };
   const auto counted = co_await mesh_.store->Run(count);
   if (!counted.ok()) co_return counted.status();
   conflicts_open_ = std::get<1>(*counted);
   conflicts_resolved_ = std::get<2>(*counted);
+  mesh_.kept_back = std::get<4>(*counted);
   if (std::get<3>(*counted)) CO_RETURN_IF_ERROR(co_await DescribeConflicts(mesh_));
   outcome.settling = settling_ = ObserveAgain(std::get<0>(*counted));
   co_return outcome;

@@ -87,6 +87,7 @@ void PlanBatch::PlanOne(State& state, MessageRegisters message, const UnsettledM
   const MessagePlan ideal = PlanMessage(message, mailbox, admissions, ideal_.context);
   if (PlanDuplicate(state, message, ideal, work)) return;
   Count(ideal);
+  state.kept_back().Put(message.id, ideal.kept_back);
   PlannedMessage planned;
   bool open = ideal.copies.size() != plan.copies.size();
   DecideConflict(state, message, plan, work);
