@@ -195,8 +195,8 @@ asio::awaitable<absl::StatusOr<UidSet>> StoreFlags(Session& session, StoreReques
 // Several in one exchange; one status for each. None may have `unchanged_since`.
 asio::awaitable<std::vector<absl::Status>> StoreTogether(Session& session, std::vector<StoreRequest> requests);
 
-// \Deleted must be set already.
-asio::awaitable<absl::Status> UidExpunge(Session& session, UidSet uids);
+// \Deleted must be set already. Those that the server did not tell to be gone: they may be there still.
+asio::awaitable<absl::StatusOr<UidSet>> UidExpunge(Session& session, UidSet uids);
 // EXPUNGE: removes every message marked \Deleted, whoever marked it. Those of `shown`, the UIDs of the whole mailbox in
 // order, that the server told to be gone meanwhile.
 asio::awaitable<absl::StatusOr<UidSet>> ExpungeMarked(Session& session, UidSet shown);

@@ -328,11 +328,26 @@ asio::awaitable<absl::StatusOr<UidSet>> StoreFlags(Session& session, StoreReques
   co_return modified;
 }
 
-asio::awaitable<absl::Status> UidExpunge(Session& session, UidSet uids) {
+asio::awaitable<absl::StatusOr<UidSet>> UidExpunge(Session& session, UidSet uids) {
   if (!session.HasCapability("UIDPLUS")) co_return Missing("UIDPLUS, so single messages cannot be expunged");
-  ResponseHandler handler;
+  uint64_t expunged = 0;
+  std::vector<UidRange> ranges;
+  ResponseHandler handler = [&](Response& response) {
+    if (std::holds_alternative<ExpungeResponse>(response)) ++expunged;
+    const auto* told = std::get_if<VanishedResponse>(&response);
+    if (told == nullptr || told->earlier) return absl::OkStatus();
+    ranges.insert(ranges.end(), told->uids.ranges().begin(), told->uids.ranges().end());
+    return absl::OkStatus();
+  };
   CompletionHandler completed;
-  co_return co_await RunForUids(session, "UID EXPUNGE", std::move(uids), "", std::move(handler), std::move(completed));
+  CO_RETURN_IF_ERROR(co_await RunForUids(session, "UID EXPUNGE", uids, "", std::move(handler), std::move(completed)));
+  if (expunged >= uids.size()) co_return UidSet();
+  const UidSet vanished = UidSet::FromRanges(std::move(ranges));
+  std::vector<Uid> untold;
+  for (const Uid uid : uids.Take(SIZE_MAX)) {
+    if (!vanished.Contains(uid)) untold.push_back(uid);
+  }
+  co_return UidSet(untold);
 }
 
 asio::awaitable<absl::StatusOr<UidSet>> ExpungeMarked(Session& session, UidSet shown) {

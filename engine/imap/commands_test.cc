@@ -174,7 +174,7 @@ TEST_F(CommandsTest, LongSetsAreSplitAndPipelined) {
   }
   // Then all are awaited, so that the session stays usable, and the refusal is told.
   script_->Step(expected, answers).Step("A4 NOOP\r\n", "A4 OK\r\n");
-  EXPECT_TRUE(absl::IsPermissionDenied(Run(UidExpunge(session(), uids))));
+  EXPECT_TRUE(absl::IsPermissionDenied(Run(UidExpunge(session(), uids)).status()));
   EXPECT_TRUE(Run(Noop(session())).ok());
 }
 

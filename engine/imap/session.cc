@@ -39,6 +39,9 @@ absl::StatusCode RefusalCode(const StatusResponse& response) {
     return absl::StatusCode::kUnauthenticated;
   }
   if (code == "ALREADYEXISTS") return absl::StatusCode::kAlreadyExists;
+  // Servers older than RFC 5530 say so in words only; Cyrus still does.
+  const bool denied = InCapitals(response.text).find("PERMISSION DENIED") != std::string::npos;
+  if (code.empty() && denied) return absl::StatusCode::kPermissionDenied;
   if (code == "CANNOT" || code == "CLIENTBUG") return absl::StatusCode::kInvalidArgument;
   return response.kind == StatusKind::kBad ? absl::StatusCode::kInvalidArgument : absl::StatusCode::kAborted;
 }

@@ -1,6 +1,7 @@
 #include "engine/replica/imap_expunge.h"
 
 #include <cstdint>
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -62,8 +63,22 @@ asio::awaitable<absl::StatusOr<ExpungeResult>> ExpungeMessages(imap::Session& se
   if (!session.HasCapability("UIDPLUS")) co_return co_await ExpungeAlone(session, std::move(uids), unchanged_since);
   ExpungeResult result;
   CO_ASSIGN_OR_RETURN(result.modified, co_await Mark(session, uids, true, unchanged_since));
-  UidSet doomed = Without(uids, result.modified);
-  if (!doomed.empty()) CO_RETURN_IF_ERROR(co_await imap::UidExpunge(session, std::move(doomed)));
+  const UidSet doomed = Without(uids, result.modified);
+  if (doomed.empty()) co_return result;
+  const absl::StatusOr<UidSet> untold = co_await imap::UidExpunge(session, doomed);
+  if (!untold.ok()) {
+    if (session.closed().ok()) CO_RETURN_IF_ERROR((co_await Mark(session, doomed, false, ModSeq())).status());
+    co_return untold.status();
+  }
+  if (untold->empty()) co_return result;
+  std::vector<Uid> kept;
+  const std::function<absl::Status(imap::MessageFlags)> take = [&](imap::MessageFlags message) {
+    if (untold->Contains(message.uid)) kept.push_back(message.uid);
+    return absl::OkStatus();
+  };
+  CO_RETURN_IF_ERROR(co_await imap::FetchFlags(session, *untold, ModSeq(), take));
+  result.kept = UidSet(kept);
+  if (!kept.empty()) CO_RETURN_IF_ERROR((co_await Mark(session, result.kept, false, ModSeq())).status());
   co_return result;
 }
 

@@ -21,11 +21,31 @@ TEST_F(ExpungeTest, WithUidplusJustTheseAreExpunged) {
   Greet("UIDPLUS CONDSTORE");
   script_
       ->Step("A1 UID STORE 3:5 (UNCHANGEDSINCE 9) +FLAGS.SILENT (\\Deleted)\r\n", "A1 OK [MODIFIED 4] some changed\r\n")
-      .Step("A2 UID EXPUNGE 3,5\r\n", "A2 OK\r\n");
+      .Step("A2 UID EXPUNGE 3,5\r\n", "* 1 EXPUNGE\r\n* 1 EXPUNGE\r\nA2 OK\r\n");
   const auto result = Run(ExpungeMessages(session(), Uids("3:5"), ModSeq(9)));
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(result->modified.ToString(), "4");
   EXPECT_TRUE(result->unmeant.empty());
+}
+
+TEST_F(ExpungeTest, WhatAServerIgnoredIsFoundStillThereAndNotLeftMarked) {
+  // Dovecot without the right e: "OK Expunge ignored: Permission denied".
+  Greet("UIDPLUS");
+  script_->Step("A1 UID STORE 3,5 +FLAGS.SILENT (\\Deleted)\r\n", "A1 OK\r\n")
+      .Step("A2 UID EXPUNGE 3,5\r\n", "A2 OK Expunge ignored: Permission denied\r\n")
+      .Step("A3 UID FETCH 3,5 (UID FLAGS)\r\n", "* 1 FETCH (UID 3 FLAGS (\\Deleted))\r\nA3 OK\r\n")
+      .Step("A4 UID STORE 3 -FLAGS.SILENT (\\Deleted)\r\n", "A4 OK\r\n");
+  const auto result = Run(ExpungeMessages(session(), Uids("3,5"), ModSeq()));
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->kept.ToString(), "3");
+}
+
+TEST_F(ExpungeTest, ARefusedExpungeLeavesNoMarks) {
+  Greet("UIDPLUS");
+  script_->Step("A1 UID STORE 3 +FLAGS.SILENT (\\Deleted)\r\n", "A1 OK\r\n")
+      .Step("A2 UID EXPUNGE 3\r\n", "A2 NO Permission denied\r\n")
+      .Step("A3 UID STORE 3 -FLAGS.SILENT (\\Deleted)\r\n", "A3 OK\r\n");
+  EXPECT_TRUE(absl::IsPermissionDenied(Run(ExpungeMessages(session(), Uids("3"), ModSeq())).status()));
 }
 
 TEST_F(ExpungeTest, WithoutUidplusExpungeIsSentWhenNothingElseIsMarked) {

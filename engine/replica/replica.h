@@ -128,6 +128,7 @@ struct ExpungeResult {
   UidSet modified;  // left alone: changed since `unchanged_since` (RFC 7162 section 3.1.3)
   // Gone beside what was asked for, in the same instant: only where the server cannot expunge single messages.
   UidSet unmeant;
+  UidSet kept;  // still there though the server answered OK: what some do where the right is missing (RFC 4314: e)
 };
 
 // CONTRACT.md section 4: counted since the replica object was made.
@@ -217,7 +218,7 @@ class Replica {
   }
 
   // \Deleted with UNCHANGEDSINCE (where known), then UID EXPUNGE of just these. A server without UIDPLUS refuses
-  // (kAborted) while other messages there are marked \Deleted.
+  // (kAborted) while other messages there are marked \Deleted. What was refused is not left marked.
   virtual asio::awaitable<absl::StatusOr<ExpungeResult>> Expunge(MailboxReference mailbox, UidSet uids,
                                                                  ModSeq unchanged_since) = 0;
 

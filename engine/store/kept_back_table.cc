@@ -10,8 +10,7 @@ void KeptBackTable::Put(MessageId message, const std::vector<KeptBack>& kept) {
   database_.Prepare("DELETE FROM kept_back WHERE message = ?").Bind(1, message.value).Run();
   for (const KeptBack& copy : kept) {
     const std::string flags = EncodeFlags(copy.flags);
-    database_
-        .Prepare("INSERT INTO kept_back(message, mailbox_copy, addition, deletion, flags) VALUES(?, ?, ?, ?, ?)")
+    database_.Prepare("INSERT INTO kept_back(message, mailbox_copy, addition, deletion, flags) VALUES(?, ?, ?, ?, ?)")
         .Bind(1, message.value)
         .Bind(2, copy.mailbox_copy.value)
         .Bind(3, copy.addition)

@@ -1,7 +1,7 @@
 // What mailbox copies could not take: message by message, until their limits change or it is no longer wanted.
 //
-// Reached through State::kept_back(); written where a message is planned, so it tells what the last plan of each message
-// left out. Store thread, inside its transactions.
+// Reached through State::kept_back(); written where a message is planned, so it tells what the last plan of each
+// message left out. Store thread, inside its transactions.
 #ifndef IMAPMESH_ENGINE_STORE_KEPT_BACK_TABLE_H_
 #define IMAPMESH_ENGINE_STORE_KEPT_BACK_TABLE_H_
 

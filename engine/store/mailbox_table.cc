@@ -7,7 +7,7 @@ namespace imapmesh {
 #define MAILBOX_COPY_COLUMNS                                                                                         \
   "c.id, c.replica, c.mailbox, m.name, m.name_stamp, c.name_here, c.local_name, c.name_stamp, c.server_id, "         \
   "c.special_use, c.listed, c.tombstone, c.gone, c.exists_stamp, c.subscribed, c.subscribed_stamp, c.uid_validity, " \
-  "c.uid_next, c.highest_modseq, c.rebinding, c.read_only, c.messages, c.flag_limits "                                              \
+  "c.uid_next, c.highest_modseq, c.rebinding, c.read_only, c.messages, c.flag_limits "                               \
   "FROM mailbox_copy c JOIN mailbox m ON m.id = c.mailbox "
 
 namespace {

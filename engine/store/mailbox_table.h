@@ -47,7 +47,7 @@ struct MailboxCopyRecord {
   Uid uid_next;
   ModSeq highest_modseq;
   bool rebinding = false;  // UIDVALIDITY changed or state is behind: UIDs are being matched anew
-  bool read_only = false;    // its messages can be read and nothing else (RFC 3501 section 7.1, READ-ONLY)
+  bool read_only = false;  // its messages can be read and nothing else (RFC 3501 section 7.1, READ-ONLY)
   FlagLimits flag_limits;
   int64_t messages = 0;  // in the mailbox copy at the last observation
 };

@@ -86,7 +86,8 @@ struct MessageRegisters {
   const CopyRegisters* Find(MailboxCopyId copy) const { return const_cast<MessageRegisters*>(this)->Find(copy); }
 };
 
-// Which flags of a mailbox copy can be changed for good, as its server told last (PERMANENTFLAGS, RFC 3501 section 7.1).
+// Which flags of a mailbox copy can be changed for good, as its server told last (PERMANENTFLAGS, RFC 3501
+// section 7.1).
 struct FlagLimits {
   bool only = false;          // `flags` alone can be changed; else all but `flags`
   std::vector<FlagId> flags;  // ascending

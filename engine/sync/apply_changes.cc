@@ -148,11 +148,15 @@ asio::awaitable<void> Changer::RunExpunge(ReplicaIndex target, std::vector<Chang
     co_return;
   }
   std::vector<Recorded> records;
-  std::vector<Change> modified;
+  std::vector<Change> modified, kept;
   for (const Change& change : changes) {
     const CopyRegisters& before = *change.planned->message.Find(change.mailbox_copy);
     if (expunged->modified.Contains(before.uid)) {
       modified.push_back(change);
+      continue;
+    }
+    if (expunged->kept.Contains(before.uid)) {
+      kept.push_back(change);
       continue;
     }
     Recorded record{change.planned->message.id, before, StepKind::kExpunged, change.plan->because.edge};
@@ -164,6 +168,14 @@ asio::awaitable<void> Changer::RunExpunge(ReplicaIndex target, std::vector<Chang
   }
   co_await recorder_.Record(target, mailbox, std::move(records));
   if (!expunged->unmeant.empty()) co_await GiveBack(target, changes.front().mailbox_copy, mailbox, expunged->unmeant);
+  if (!kept.empty()) {
+    co_await recorder_.CloseIntents(kept);
+    const absl::Status ignored =
+        Error(absl::StatusCode::kPermissionDenied,
+              "replica %s: mailbox %s: expunging messages: the server answered OK, but %d of them are still there",
+              recorder_.mesh().name(target), Printable(mailbox), kept.size());
+    recorder_.Forbid(target, kept.front(), /*addition=*/false, ignored);
+  }
   if (!modified.empty()) {
     co_await recorder_.CloseIntents(modified);
     recorder_.mesh().slot(target).look_due = true;

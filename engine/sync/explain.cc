@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "base/printable.h"
+#include "engine/sync/kept_back.h"
 
 namespace imapmesh {
 namespace {
@@ -30,6 +31,7 @@ class Explainer {
       } else {
         continue;
       }
+      NameKeptBack(copy, item);
       items.push_back(std::move(item));
     }
   }
@@ -97,6 +99,13 @@ class Explainer {
     }
   }
 
+  void NameKeptBack(const CopyPlan& copy, PlanItem& item) const {
+    if (copy.kept_back.empty()) return;
+    const auto name_of = [&](FlagId flag) { return flags_.at(flag); };
+    item.detail += (item.detail.empty() ? "" : "; ") + std::string("not storable here: ") +
+                   DescribeChanges(copy.kept_back, name_of);
+  }
+
   const MeshView& view_;
   const std::map<FlagId, std::string>& flags_;
 };
@@ -143,6 +152,7 @@ std::set<FlagId> FlagsOf(const Work& work) {
   for (const PlannedMessage& planned : work.messages) {
     for (const CopyPlan& copy : planned.plan.copies) {
       for (const FlagRegister& change : copy.flag_changes) flags.insert(change.flag);
+      for (const FlagRegister& change : copy.kept_back) flags.insert(change.flag);
     }
   }
   return flags;

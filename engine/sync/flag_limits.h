@@ -1,8 +1,8 @@
 // Flag limits: which flags of a message a mailbox copy can hold (PERMANENTFLAGS, RFC 3501 section 7.1).
 //
 // Pure. record_observation.cc learns the limits from what SELECT told, merge.cc asks whether the absence of a flag can
-// be somebody's doing, plan.cc plans only what can be stored. Registers stay true throughout: what a copy cannot hold is
-// unset there and set for the others, and what it should get is kept back (KeptBack) until its limits change.
+// be somebody's doing, plan.cc plans only what can be stored. Registers stay true throughout: what a copy cannot hold
+// is unset there and set for the others, and what it should get is kept back (KeptBack) until its limits change.
 #ifndef IMAPMESH_ENGINE_SYNC_FLAG_LIMITS_H_
 #define IMAPMESH_ENGINE_SYNC_FLAG_LIMITS_H_
 

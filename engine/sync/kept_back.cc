@@ -46,7 +46,8 @@ class Describer {
   void Refused(bool addition, const char* operation, std::string what) {
     const auto forbidden = mesh_.forbidden.find({record_.id, addition});
     if (record_.read_only) {
-      Add(operation, std::move(what), "the mailbox is read-only here (READ-ONLY): mail comes from it and goes not there",
+      Add(operation, std::move(what),
+          "the mailbox is read-only here (READ-ONLY): mail comes from it and goes not there",
           "nothing else waits for it; give the account rights there (RFC 4314), or declare the edge one-way");
     } else if (forbidden != mesh_.forbidden.end()) {
       problems.push_back(forbidden->second);

@@ -21,7 +21,8 @@ KeptBackReport LoadKeptBack(State& state);
 // One for each mailbox copy and kind of operation.
 std::vector<ProblemReport> DescribeKeptBack(const Mesh& mesh);
 
-// Mailbox copies that lack a message, or have one too many, for want of rights. Flags do not count: nothing fails there.
+// Mailbox copies that lack a message, or have one too many, for want of rights. Flags do not count: nothing fails
+// there.
 int64_t CountRefused(const Mesh& mesh);
 
 // "+$Work -\\Seen"

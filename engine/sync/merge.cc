@@ -56,7 +56,8 @@ void AdoptFlags(MessageRegisters& message, CopyRegisters& copy, const std::vecto
     copy.flags.Put(flag, true, newest.set ? newest.stamp : context.stamp);
   }
   const bool tells = CanChange(context.limits, context.deleted_flag);  // by its absence
-  if (others && tells && !Holds(flags, context.deleted_flag) && Newest(message, copy.mailbox_copy, context.deleted_flag).set) {
+  if (others && tells && !Holds(flags, context.deleted_flag) &&
+      Newest(message, copy.mailbox_copy, context.deleted_flag).set) {
     copy.flags.Put(context.deleted_flag, false, context.stamp);
   }
 }

@@ -50,8 +50,8 @@ struct ReplicaSlot {
   // Where a server has no mod-sequences a status does not show changed flags: the next look makes those mailbox copies
   // due whatever it shows. Set by an asked sync, by the poll interval, and when the replica comes back.
   bool compare_due = true;
-  // What a mailbox copy can take is told when it is selected: the next look makes those due from which something is kept
-  // back. Set by an asked sync and when the daemon starts.
+  // What a mailbox copy can take is told when it is selected: the next look makes those due from which something is
+  // kept back. Set by an asked sync and when the daemon starts.
   bool limits_due = true;
   std::map<std::string, uint64_t> unseen;  // by mailbox, of the last look, there
   int tasks = 0;                 // under way in its lane (lane.h); while there are any nothing else is begun here
@@ -116,10 +116,10 @@ class Mesh {
   // Additions (true) or deletions that a mailbox copy refused for want of rights: it is not asked for more in this run.
   std::map<std::pair<MailboxCopyId, bool>, ProblemReport> forbidden;
   KeptBackReport kept_back;
-  std::set<std::pair<MessageId, MailboxCopyId>> no_copy;                // a server-side copy failed: upload instead
-  std::map<int32_t, int64_t> pending_mailboxes;  // by edge: what is to be done to mailboxes themselves
-  int64_t others_unix_ms = 0;                    // when another coordinator's work was seen last (listen.h); 0: never
-  uint64_t draws = 0;                            // what Draw goes on from
+  std::set<std::pair<MessageId, MailboxCopyId>> no_copy;  // a server-side copy failed: upload instead
+  std::map<int32_t, int64_t> pending_mailboxes;           // by edge: what is to be done to mailboxes themselves
+  int64_t others_unix_ms = 0;  // when another coordinator's work was seen last (listen.h); 0: never
+  uint64_t draws = 0;          // what Draw goes on from
   FlagId deleted_flag;
   std::vector<std::pair<FlagId, FlagId>> exclusive_keywords;
   Progress progress;

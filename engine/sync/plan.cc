@@ -132,7 +132,9 @@ class Planner {
     return false;
   }
 
-  FlagLimits FlagLimitsAt(size_t r) const { return r < mailbox_.limits.size() ? mailbox_.limits[r].flags : FlagLimits(); }
+  FlagLimits FlagLimitsAt(size_t r) const {
+    return r < mailbox_.limits.size() ? mailbox_.limits[r].flags : FlagLimits();
+  }
 
   CopyPlan* FindPlan(MessagePlan& plan, size_t r) const {
     for (CopyPlan& copy : plan.copies) {
@@ -202,8 +204,7 @@ class Planner {
     kept.mailbox_copy = copy->mailbox_copy;
     const bool fixed_mark = !CanChange(limits.flags, context_.deleted_flag);
     kept.addition = copy->action == Action::kAdd && (limits.read_only || limits.no_additions);
-    kept.deletion =
-        copy->action == Action::kExpunge && (limits.read_only || limits.no_deletions || fixed_mark);
+    kept.deletion = copy->action == Action::kExpunge && (limits.read_only || limits.no_deletions || fixed_mark);
     if (!kept.addition && !kept.deletion) kept.flags = KeepFlagsBack(r, limits.flags, *copy);
     if (kept.addition || kept.deletion) {
       plan.copies.erase(plan.copies.begin() + (copy - plan.copies.data()));
@@ -217,8 +218,8 @@ class Planner {
     if (changes.kept_back.entries().empty()) return {};
     const bool added = copy.action == Action::kAdd;
     for (const FlagRegister& kept : changes.kept_back.entries()) {
-      const FlagRegister now = added || !Present(r) ? FlagRegister{kept.flag, false, Stamp(0)}
-                                                    : here_[r]->flags.Get(kept.flag);
+      const FlagRegister now =
+          added || !Present(r) ? FlagRegister{kept.flag, false, Stamp(0)} : here_[r]->flags.Get(kept.flag);
       copy.flags.Put(now.flag, now.set, now.stamp);
     }
     copy.kept_back = changes.kept_back.entries();

@@ -31,8 +31,8 @@ struct PlanContext {
 struct MailboxView {
   MailboxId id;
   std::string name;
-  std::vector<MailboxCopyId> copies;  // by ReplicaIndex
-  std::vector<bool> exists = {};      // likewise: whether it is there now
+  std::vector<MailboxCopyId> copies;    // by ReplicaIndex
+  std::vector<bool> exists = {};        // likewise: whether it is there now
   std::vector<CopyLimits> limits = {};  // likewise; empty: there are none
 };
 

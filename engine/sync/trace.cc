@@ -5,6 +5,7 @@
 #include "absl/time/time.h"
 
 #include "base/printable.h"
+#include "engine/sync/kept_back.h"
 
 namespace imapmesh {
 namespace {
@@ -84,6 +85,9 @@ Tracer::Tracer(const Mesh& mesh, std::string message_id)
     }
   }
   for (const auto& [key, refusal] : mesh.refusals) refused_[key] = refusal.report.answer;
+  for (const auto& [key, problem] : mesh.forbidden) {
+    if (key.second) forbidden_[key.first] = problem.answer;
+  }
   for (const auto& [name, entry] : mesh.mailboxes) {
     for (const MailboxCopyRecord& record : entry.copies) names_here_[record.id] = Printable(record.name_here);
   }
@@ -146,7 +150,7 @@ TracedCopy Tracer::TraceCopy(State& state, const MessageRegisters& message, Repl
   if (planned != nullptr) traced.pending = DescribePlan(*view_, *planned);
   if (copy != nullptr) traced.stamp = copy->stamp.value;
   if (copy == nullptr || !copy->present()) {
-    traced.because = WhyAbsent(state, message, r, planned, FindPlan(ideal, r));
+    traced.because = WhyAbsent(state, message, r, planned, ideal);
     if (traced.because.empty() && last != nullptr) traced.because = DescribeStep(*last, /*present=*/false);
     if (traced.because.empty()) traced.because = "it was deleted there, before the history begins";
     return traced;
@@ -157,12 +161,27 @@ TracedCopy Tracer::TraceCopy(State& state, const MessageRegisters& message, Repl
     if (flag.set) traced.flags.push_back(Printable(state.FlagName(flag.flag)));
   }
   traced.because = last == nullptr ? "it was there before the history begins" : DescribeStep(*last, /*present=*/true);
+  traced.because += WhatIsKeptBack(state, here, ideal);
   return traced;
+}
+
+// Of a copy that is there; "" for nothing.
+std::string Tracer::WhatIsKeptBack(State& state, MailboxCopyId here, const MessagePlan& ideal) const {
+  std::string text;
+  for (const KeptBack& kept : ideal.kept_back) {
+    if (kept.mailbox_copy != here) continue;
+    if (kept.deletion) text += "; it was deleted elsewhere, and the account may not expunge it here";
+    if (kept.flags.entries().empty()) continue;
+    const auto name_of = [&](FlagId flag) { return state.FlagName(flag); };
+    text += "; not storable here: " + DescribeChanges(kept.flags.entries(), name_of);
+  }
+  return text;
 }
 
 // "" when it was deleted there: the history tells more.
 std::string Tracer::WhyAbsent(State& state, const MessageRegisters& message, ReplicaIndex r, const CopyPlan* now,
-                              const CopyPlan* ideal) const {
+                              const MessagePlan& ideal_plan) const {
+  const CopyPlan* ideal = FindPlan(ideal_plan, r);
   const MailboxCopyId here = view_->mailboxes.at(message.mailbox).copies[static_cast<size_t>(r.value)];
   const CopyRegisters* copy = here.value == 0 ? nullptr : message.Find(here);
   if (copy != nullptr && copy->presence == Presence::kHeld) {
@@ -172,6 +191,12 @@ std::string Tracer::WhyAbsent(State& state, const MessageRegisters& message, Rep
   }
   if (const auto refused = refused_.find({message.id, here}); refused != refused_.end()) {
     return "the server refused it: " + refused->second;
+  }
+  for (const KeptBack& kept : ideal_plan.kept_back) {
+    if (kept.mailbox_copy != here || !kept.addition) continue;
+    const auto forbidden = forbidden_.find(here);
+    return forbidden == forbidden_.end() ? "waits: the mailbox is read-only there"
+                                         : "waits: the account has no right to add it: " + forbidden->second;
   }
   if (now != nullptr && now->action == Action::kAdd) {
     const bool unknown = here.value != 0 && state.HasIntent(message.id, here);

@@ -33,8 +33,9 @@ class Tracer {
   TracedMessage TraceOne(State& state, const MessageRegisters& message) const;
   TracedCopy TraceCopy(State& state, const MessageRegisters& message, ReplicaIndex r, const MessagePlan& now,
                        const MessagePlan& ideal, const std::vector<HistoryStep>& steps) const;
+  std::string WhatIsKeptBack(State& state, MailboxCopyId here, const MessagePlan& ideal) const;
   std::string WhyAbsent(State& state, const MessageRegisters& message, ReplicaIndex r, const CopyPlan* now,
-                        const CopyPlan* ideal) const;
+                        const MessagePlan& ideal_plan) const;
   std::string WhatBlocks(ReplicaIndex r, const CopyPlan& ideal) const;
   std::string WhyNever(const MessageRegisters& message, ReplicaIndex r) const;
 
@@ -45,6 +46,7 @@ class Tracer {
   std::map<int32_t, Downtime> down_;
   std::map<std::pair<MessageId, MailboxCopyId>, std::string> refused_;
   std::map<MailboxCopyId, std::string> names_here_;
+  std::map<MailboxCopyId, std::string> forbidden_;  // what the server said to additions for which it gives no right
 };
 
 }  // namespace imapmesh

@@ -139,7 +139,7 @@ asio::awaitable<void> UseMessages(Session& session, UidSet uids) {
   CheckPrintable(copied.status());
   if (copied.ok() && copied->uids.size() > uids.size()) std::abort();
   CheckPrintable((co_await UidMove(session, uids, "Work")).status());
-  CheckPrintable(co_await UidExpunge(session, uids));
+  CheckPrintable((co_await UidExpunge(session, uids)).status());
   CheckPrintable(co_await AppendTwo(session));
 }
 
