@@ -85,6 +85,7 @@ void Session::set_selected(std::string mailbox_raw, UidValidity validity) {
   selected_ = std::move(mailbox_raw);
   selected_validity_ = validity;
   highest_modseq_ = ModSeq();
+  if (selected_.empty()) permanent_flags_.reset();  // what SELECT tells comes before it is answered
 }
 
 void Session::Close(absl::Status reason) {
@@ -185,6 +186,8 @@ void Session::Track(const Response& response) {
   if (const auto* status = std::get_if<StatusResponse>(&response)) {
     if (status->kind == StatusKind::kBye) bye_text_ = status->text;
     if (status->code.name == "CAPABILITY") learn(status->code.words);
+    if (status->code.name == "PERMANENTFLAGS") permanent_flags_ = status->code.words;
+    if (status->code.name == "CLOSED") permanent_flags_.reset();  // RFC 7162 section 3.2.11
   } else if (const auto* capability = std::get_if<CapabilityResponse>(&response)) {
     learn(capability->capabilities);
   } else if (const auto* enabled = std::get_if<EnabledResponse>(&response)) {

@@ -109,6 +109,8 @@ class Session {
   // Its UIDVALIDITY when it was selected: another mailbox may have its name since. 0 where the server did not tell.
   UidValidity selected_validity() const { return selected_validity_; }
   void set_selected(std::string mailbox_raw, UidValidity validity = UidValidity());
+  // Its PERMANENTFLAGS as the server told last (RFC 3501 section 7.1); nullopt: it did not tell.
+  const std::optional<std::vector<std::string>>& permanent_flags() const { return permanent_flags_; }
   // How many messages the selected mailbox holds, as the server told last.
   uint64_t exists() const { return exists_; }
   // What the server did that QRESYNC forbids once it is enabled (RFC 7162 section 3.2.10); "" for nothing. What it
@@ -180,6 +182,7 @@ class Session {
   std::map<std::string, std::string> server_id_;
   std::string selected_;
   UidValidity selected_validity_;
+  std::optional<std::vector<std::string>> permanent_flags_;
   std::string bye_text_;
   uint64_t exists_ = 0;
   std::string resync_defect_;

@@ -7,6 +7,7 @@
 #include "base/printable.h"
 #include "engine/imap/commands.h"
 #include "engine/imap/date_time.h"
+#include "engine/replica/flag_names.h"
 #include "engine/replica/header_text.h"
 #include "engine/replica/imap_expunge.h"
 #include "engine/replica/imap_observe.h"
@@ -406,8 +407,11 @@ asio::awaitable<std::vector<absl::Status>> ImapReplica::StoreFlagsTogether(Mailb
     fail(selected, "selecting it");
     co_return outcomes;
   }
-  std::vector<imap::StoreRequest> requests;  // two for each of `stores`
-  for (const FlagStore& store : stores) {
+  std::vector<imap::StoreRequest> requests;  // two for each of `stores`; empty where it is not to be sent
+  for (size_t i = 0; i < stores.size(); ++i) {
+    FlagStore& store = stores[i];
+    outcomes[i] = Explain(CheckKept((*lease)->permanent_flags(), store), mailbox.mailbox, "changing flags");
+    if (!outcomes[i].ok()) store.uids = UidSet();
     for (const bool adding : {true, false}) {
       imap::StoreRequest& request = requests.emplace_back();
       request.uids = store.uids;
@@ -417,6 +421,7 @@ asio::awaitable<std::vector<absl::Status>> ImapReplica::StoreFlagsTogether(Mailb
   }
   const std::vector<absl::Status> stored = co_await imap::StoreTogether(**lease, std::move(requests));
   for (size_t i = 0; i < stores.size(); ++i) {
+    if (!outcomes[i].ok()) continue;
     const absl::Status& worse = stored[2 * i].ok() ? stored[2 * i + 1] : stored[2 * i];
     outcomes[i] = Explain(worse, mailbox.mailbox, "changing flags");
     if (outcomes[i].ok()) counters_.flags_changed += stores[i].uids.size();

@@ -206,7 +206,8 @@ class Replica {
   virtual asio::awaitable<absl::Status> StoreFlags(MailboxReference mailbox, UidSet uids, std::vector<std::string> add,
                                                    std::vector<std::string> remove) = 0;
 
-  // The same for several sets in one exchange; one status for each.
+  // The same for several sets in one exchange; one status for each. kFailedPrecondition also where the mailbox does not
+  // keep one of the flags (PERMANENTFLAGS), and nothing was changed: observe it.
   virtual asio::awaitable<std::vector<absl::Status>> StoreFlagsTogether(MailboxReference mailbox,
                                                                         std::vector<FlagStore> stores) {
     std::vector<absl::Status> statuses;

@@ -42,7 +42,8 @@ std::map<MailboxCopyId, KeptBackSummary> KeptBackTable::Summaries() {
     summary.additions += statement.Int(1);
     summary.deletions += statement.Int(2);
     summary.flagged += statement.Int(3);
-    for (const FlagRegister& entry : DecodeFlags(statement.Blob(4)).entries()) summary.flags.insert(entry.flag);
+    const FlagRegisters flags = DecodeFlags(statement.Blob(4));
+    for (const FlagRegister& entry : flags.entries()) summary.flags.insert(entry.flag);
   }
   return summaries;
 }

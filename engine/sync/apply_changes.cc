@@ -100,8 +100,12 @@ asio::awaitable<void> Changer::Finish(ReplicaIndex target, std::vector<Change> g
   const std::string& mailbox = recorder_.MailboxName(*group.front().planned);
   if (!stored.ok()) {
     co_await recorder_.CloseIntents(group);
-    for (const Change& change : group) recorder_.Refuse(target, change, "STORE", stored);
     recorder_.mesh().slot(target).look_due = true;
+    if (absl::IsFailedPrecondition(stored)) {  // not as it was recorded: planned anew once it is observed
+      recorder_.mesh().due.insert({target.value, mailbox});
+      co_return;
+    }
+    for (const Change& change : group) recorder_.Refuse(target, change, "STORE", stored);
     co_return;
   }
   std::vector<Recorded> records;

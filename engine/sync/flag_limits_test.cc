@@ -92,6 +92,14 @@ TEST(MergeUnderLimits, WhatWasSeenSetUnderTheSameLimitsSomebodyTookAway) {
   EXPECT_EQ(copy.flags.Get(kWork), (FlagRegister{kWork, false, Stamp(50)}));
 }
 
+TEST(MergeUnderLimits, WhatWasTakenAwayInVainIsNobodysAddition) {
+  CopyRegisters copy = CopyWith(kSeen, Stamp(20));
+  copy.flags.Put(kWork, false, Stamp(30));
+  const MergeContext context{Stamp(50), kDeleted, FlagLimits(), kOnlySeen};
+  EXPECT_TRUE(MergeFlags(copy, {kSeen, kWork}, nullptr, context));
+  EXPECT_EQ(copy.flags.Get(kWork), (FlagRegister{kWork, true, kCarried}));  // older than any wish
+}
+
 TEST(MergeUnderLimits, ARemovalOfWhatLastsIsARemoval) {
   CopyRegisters copy = CopyWith(kSeen, Stamp(20));
   const MergeContext context{Stamp(50), kDeleted, FlagLimits(), kOnlySeen};

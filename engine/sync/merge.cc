@@ -118,6 +118,14 @@ bool MergeFlags(CopyRegisters& copy, const std::vector<FlagId>& flags, const Int
       changed = true;
       return;
     }
+    // What we took away stands there still: the server kept nothing of it, and nobody set it.
+    const bool undone =
+        now && copy.flags.Get(flag).stamp > Stamp(0) && MayHaveDropped(context.limits_before, context.limits, flag);
+    if (undone) {
+      copy.flags.Put(flag, true, kCarried);
+      changed = true;
+      return;
+    }
     const FlagRegister intended = intent != nullptr ? intent->flags.Get(flag) : FlagRegister{flag, !now, Stamp(0)};
     const bool ours = intended.stamp.value != 0 && intended.set == now;
     copy.flags.Put(flag, now, ours ? intended.stamp : context.stamp);
