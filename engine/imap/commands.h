@@ -90,7 +90,9 @@ struct ListedMailbox {
 };
 // Everything that matches `pattern` with its STATUS (MESSAGES UIDVALIDITY UIDNEXT, and HIGHESTMODSEQ where known, else
 // UNSEEN): one exchange with LIST-STATUS, else LIST, LSUB and pipelined STATUS.
-asio::awaitable<absl::StatusOr<std::vector<ListedMailbox>>> ListStatus(Session& session, std::string pattern);
+// `also` gets every response too: of commands that were queued before.
+asio::awaitable<absl::StatusOr<std::vector<ListedMailbox>>> ListStatus(Session& session, std::string pattern,
+                                                                       ResponseHandler also = nullptr);
 
 // Whether LIST of exactly this name shows a mailbox that can be selected.
 asio::awaitable<absl::StatusOr<bool>> Exists(Session& session, std::string mailbox_raw);

@@ -216,9 +216,13 @@ asio::awaitable<absl::StatusOr<std::string>> HierarchyDelimiter(Session& session
   co_return delimiter;
 }
 
-asio::awaitable<absl::StatusOr<std::vector<ListedMailbox>>> ListStatus(Session& session, std::string pattern) {
+asio::awaitable<absl::StatusOr<std::vector<ListedMailbox>>> ListStatus(Session& session, std::string pattern,
+                                                                       ResponseHandler also) {
   Listing listing;
-  ResponseHandler handler = [&listing](Response& response) { return listing.Take(response); };
+  ResponseHandler handler = [&](Response& response) {
+    const absl::Status taken = also ? also(response) : absl::OkStatus();
+    return taken.ok() ? listing.Take(response) : taken;
+  };
   Command list("LIST");
   list.Text(" \"\" ").String(pattern);
   const bool one_exchange = session.HasCapability("LIST-STATUS");

@@ -1,6 +1,8 @@
 // The commands over a scripted server: what goes over the wire, and what comes of the answers.
 #include "engine/imap/commands.h"
 
+#include "engine/imap/commands_metadata.h"
+
 #include <gtest/gtest.h>
 
 #include "engine/imap/scripted_stream.h"
@@ -59,6 +61,48 @@ TEST_F(CommandsTest, ListStatusInOneExchange) {
   EXPECT_TRUE((*listed)[0].subscribed);
   EXPECT_EQ((*listed)[0].status->highest_modseq, ModSeq(9));
   EXPECT_FALSE((*listed)[1].status.has_value());
+}
+
+TEST_F(CommandsTest, AnnotationsComeInTheExchangeOfAList) {
+  Greet(std::string(kDovecot) + " METADATA");
+  script_->Step(
+      "A1 GETMETADATA (DEPTH infinity MAXSIZE 65536) \"INBOX\" (/private /shared)\r\n"
+      "A2 GETMETADATA (DEPTH infinity MAXSIZE 65536) \"Box\" (/private /shared)\r\n"
+      "A3 GETMETADATA (DEPTH infinity MAXSIZE 65536) \"Gone\" (/private /shared)\r\n"
+      "A4 LIST \"\" \"*\" RETURN (SUBSCRIBED STATUS (MESSAGES UIDVALIDITY UIDNEXT HIGHESTMODSEQ))\r\n",
+      "* METADATA inbox (/private/Comment {4}\r\nmine \"/shared/comment\" NIL /shared/x \"\" /private/a*b \"bad\")\r\n"
+      "A1 OK\r\n* METADATA Box (/shared/comment ~{2}\r\n\x01\x02)\r\n* METADATA Box /shared/comment\r\n"
+      "A2 OK [METADATA LONGENTRIES 70000] x\r\nA3 NO gone\r\n* LIST () \"/\" INBOX\r\nA4 OK\r\n");
+  GetMetadata metadata;
+  ASSERT_TRUE(metadata.Send(session(), {"INBOX", "Box", "Gone"}).ok());
+  const ResponseHandler also = [&](Response& response) { return metadata.Take(response); };
+  ASSERT_TRUE(Run(ListStatus(session(), "*", also)).ok());
+  const auto found = Run(metadata.Await(session()));
+  ASSERT_TRUE(found.ok()) << found.status();
+  ASSERT_EQ(found->size(), 2u);
+  EXPECT_EQ(found->at("INBOX").values, (std::map<std::string, std::string>{{"/private/comment", "mine"}}));
+  EXPECT_TRUE(found->at("INBOX").complete);
+  EXPECT_EQ(found->at("Box").values.at("/shared/comment"), "\x01\x02");
+  EXPECT_FALSE(found->at("Box").complete);
+}
+
+TEST_F(CommandsTest, AnnotationsAreSetWithoutBecomingCommands) {
+  Greet("METADATA");
+  script_->Step("A1 SETMETADATA \"Box\" (\"/private/comment\" {14}\r\n", "+ go\r\n")
+      .Step("a\r\nA2 DELETE x \"/shared/comment\" NIL)\r\n", "A1 NO [METADATA TOOMANY] too many\r\n");
+  const absl::Status set =
+      Run(SetMetadata(session(), "Box", {{"/private/comment", "a\r\nA2 DELETE x"}, {"/shared/comment", ""}}));
+  EXPECT_FALSE(set.ok());
+  EXPECT_FALSE(absl::IsUnavailable(set)) << set;
+}
+
+TEST_F(CommandsTest, EntryNamesAreThoseOfMailboxes) {
+  EXPECT_TRUE(IsEntryName("/private/comment"));
+  EXPECT_TRUE(IsEntryName("/shared/vendor/example/x"));
+  for (const char* bad :
+       {"", "/comment", "/private/", "/private//x", "/private/a*", "/private/a b", "/shared/\xc3\xa4"}) {
+    EXPECT_FALSE(IsEntryName(bad)) << bad;
+  }
 }
 
 TEST_F(CommandsTest, ListStatusOnAPlainServer) {

@@ -310,6 +310,21 @@ SearchResponse ParseExtendedSearch(ResponseParser& parser) {
   return search;
 }
 
+MetadataResponse ParseMetadata(ResponseParser& parser) {
+  MetadataResponse metadata;
+  metadata.mailbox = parser.AString("a mailbox");
+  parser.SkipSpaces();
+  if (!parser.TryTake('(')) return metadata;
+  for (parser.SkipSpaces(); !parser.TryTake(')'); parser.SkipSpaces()) {
+    if (metadata.entries.size() == kWordsMax) throw Malformed{"fewer entries of METADATA"};
+    std::string name = parser.AString("an entry");
+    parser.SkipSpaces();
+    parser.TryTake('~');  // literal8
+    metadata.entries.emplace_back(std::move(name), parser.NString("a value"));
+  }
+  return metadata;
+}
+
 Response ParseNumbered(ResponseParser& parser, uint32_t number) {
   const std::string name = InCapitals(parser.Atom("a response name"));
   parser.SkipSpaces();
@@ -338,6 +353,7 @@ Response ParseUntagged(ResponseParser& parser) {
   if (name == "ID") return ParseId(parser);
   if (name == "SEARCH") return ParseSearch(parser);
   if (name == "ESEARCH") return ParseExtendedSearch(parser);
+  if (name == "METADATA") return ParseMetadata(parser);
   return UnknownResponse{name};
 }
 

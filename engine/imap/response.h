@@ -145,15 +145,21 @@ struct SearchResponse {
   std::optional<ModSeq> modseq;
 };
 
+// METADATA (RFC 5464 section 4.4): entries with their values, nullopt for NIL; no entries where only names were told.
+struct MetadataResponse {
+  std::string mailbox;  // raw; "" for the server's own
+  std::vector<std::pair<std::string, std::optional<std::string>>> entries;
+};
+
 // Something this client does not know; harmless.
 struct UnknownResponse {
   std::string name;
 };
 
-using Response =
-    std::variant<StatusResponse, ContinuationResponse, CapabilityResponse, EnabledResponse, ListResponse,
-                 MailboxStatusResponse, FlagsResponse, ExistsResponse, RecentResponse, ExpungeResponse,
-                 VanishedResponse, FetchResponse, NamespaceResponse, IdResponse, SearchResponse, UnknownResponse>;
+using Response = std::variant<StatusResponse, ContinuationResponse, CapabilityResponse, EnabledResponse, ListResponse,
+                              MailboxStatusResponse, FlagsResponse, ExistsResponse, RecentResponse, ExpungeResponse,
+                              VanishedResponse, FetchResponse, NamespaceResponse, IdResponse, SearchResponse,
+                              MetadataResponse, UnknownResponse>;
 
 // kDataLoss, with an excerpt fit to print, when `raw` is no response that IMAP knows.
 absl::StatusOr<Response> ParseResponse(RawResponse raw);

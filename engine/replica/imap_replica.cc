@@ -161,11 +161,17 @@ asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> ImapReplica::Look() 
     if (!unselected.ok()) co_return Explain(unselected, "", "leaving the selected mailbox");
   }
   const Duration asked = clock_.Now();
-  const auto listed = co_await imap::ListStatus(session, "*");
+  MetadataLook metadata(names_);
+  const std::vector<std::string> asked_metadata = std::exchange(metadata_asked_, {});
+  CO_RETURN_IF_ERROR(metadata.Send(session, asked_metadata));
+  const auto listed = co_await imap::ListStatus(session, "*", metadata.handler());
   if (!listed.ok()) co_return Explain(listed.status(), "", "listing the mailboxes");
   const double answered_ms = std::chrono::duration<double, std::milli>(clock_.Now() - asked).count();
   const bool quickest = info_.round_trip_ms == 0 || answered_ms < info_.round_trip_ms;
   if (quickest) info_.round_trip_ms = answered_ms;
+  auto annotated = co_await metadata.Await(session);
+  if (!annotated.ok()) co_return Explain(annotated.status(), "", "reading annotations");
+  metadata_ = *std::move(annotated);
   std::vector<MailboxStatus> statuses;
   mailboxes_listed_.clear();
   looked_.clear();
@@ -291,6 +297,26 @@ asio::awaitable<absl::Status> ImapReplica::FetchBodiesSelecting(
 
 bool ImapReplica::can_move() const {
   return std::find(info_.capabilities.begin(), info_.capabilities.end(), "MOVE") != info_.capabilities.end();
+}
+
+bool ImapReplica::has_metadata() const {
+  return std::find(info_.capabilities.begin(), info_.capabilities.end(), "METADATA") != info_.capabilities.end();
+}
+
+asio::awaitable<absl::StatusOr<MetadataByMailbox>> ImapReplica::GetMetadata(std::vector<std::string> mailboxes) {
+  auto lease = co_await pool_.Acquire("");
+  if (!lease.ok()) co_return Explain(lease.status(), "", "connecting");
+  auto found = co_await LookAtMetadata(**lease, names_, std::move(mailboxes));
+  if (!found.ok()) co_return Explain(found.status(), "", "reading annotations");
+  co_return found;
+}
+
+asio::awaitable<absl::Status> ImapReplica::SetMetadata(std::string mailbox,
+                                                       std::vector<std::pair<std::string, std::string>> entries) {
+  auto lease = co_await pool_.Acquire("");
+  if (!lease.ok()) co_return Explain(lease.status(), mailbox, "connecting");
+  const absl::Status set = co_await imap::SetMetadata(**lease, names_.ToServer(mailbox), std::move(entries));
+  co_return Explain(set, mailbox, "setting annotations");
 }
 
 size_t ImapReplica::max_append() const {

@@ -19,6 +19,7 @@
 #include "engine/net/dialer.h"
 #include "engine/net/signal.h"
 #include "engine/replica/connection_pool.h"
+#include "engine/replica/imap_metadata.h"
 #include "engine/replica/imap_observe.h"
 #include "engine/replica/mailbox_names.h"
 #include "engine/replica/replica.h"
@@ -70,6 +71,12 @@ class ImapReplica : public Replica {
   asio::awaitable<absl::StatusOr<bool>> RenameMailbox(std::string from, std::string to,
                                                       std::vector<std::string> subscribed) override;
   void SetAliases(std::map<std::string, std::string> mesh_to_local) override;
+  bool has_metadata() const override;
+  void AskMetadata(std::vector<std::string> mailboxes) override { metadata_asked_ = std::move(mailboxes); }
+  MetadataByMailbox TakeMetadata() override { return std::exchange(metadata_, {}); }
+  asio::awaitable<absl::StatusOr<MetadataByMailbox>> GetMetadata(std::vector<std::string> mailboxes) override;
+  asio::awaitable<absl::Status> SetMetadata(std::string mailbox,
+                                            std::vector<std::pair<std::string, std::string>> entries) override;
   asio::awaitable<absl::Status> Watch(std::function<void(std::vector<std::string>)> due) override;
   asio::awaitable<void> KeepAlive() override;
   void Close() override;
@@ -118,11 +125,13 @@ class ImapReplica : public Replica {
   bool multi_append_ = false;
   Tier tier_ = Tier::kPlain;
   bool trust_resync_ = true;
-  std::map<std::string, Uid> looked_;       // UIDNEXT of the last look
-  std::string resync_quirk_;                // why not; "" while it is
-  std::set<std::string> without_modseq_;    // mailboxes of a server that keeps mod-sequences for others
-  std::set<std::string> flags_taken_;       // by an APPEND here before
-  std::set<std::string> mailboxes_listed_;  // names of the mesh
+  std::map<std::string, Uid> looked_;        // UIDNEXT of the last look
+  std::string resync_quirk_;                 // why not; "" while it is
+  std::set<std::string> without_modseq_;     // mailboxes of a server that keeps mod-sequences for others
+  std::set<std::string> flags_taken_;        // by an APPEND here before
+  std::set<std::string> mailboxes_listed_;   // names of the mesh
+  std::vector<std::string> metadata_asked_;  // by the next look
+  MetadataByMailbox metadata_;               // of the last one
   mutable ReplicaCounters counters_;
   mutable ServerInfo info_;
 };

@@ -96,6 +96,12 @@ struct Observation {
   std::string doubt;                        // what the server told wrongly, and what was done about it; "" for nothing
 };
 
+// The annotations of one mailbox (METADATA, RFC 5464): values by entry, in lower case; none is empty.
+struct MailboxMetadata {
+  std::map<std::string, std::string> values;
+  bool complete = true;  // false: what is not in `values` may be there, but is too large to be carried
+};
+
 struct MailboxReference {
   std::string mailbox;
   UidValidity uid_validity;  // when not 0, an operation on another UIDVALIDITY fails with kFailedPrecondition
@@ -237,6 +243,21 @@ class Replica {
                                                               std::vector<std::string> subscribed) = 0;
   // Mailboxes that have another local name than in the mesh; replaces the ones given before.
   virtual void SetAliases(std::map<std::string, std::string> mesh_to_local) = 0;
+
+  // The annotations of mailboxes, where the server has METADATA; known once it was connected to.
+  virtual bool has_metadata() const { return false; }
+  // Of these, in the same exchange as the next Look, which TakeMetadata then gives; mailboxes may be left out.
+  virtual void AskMetadata(std::vector<std::string>) {}
+  virtual std::map<std::string, MailboxMetadata> TakeMetadata() { return {}; }
+  // By themselves; those that the server refuses are left out.
+  virtual asio::awaitable<absl::StatusOr<std::map<std::string, MailboxMetadata>>> GetMetadata(
+      std::vector<std::string>) {
+    co_return absl::UnimplementedError("the server has no METADATA");
+  }
+  // All or none; "" removes an entry.
+  virtual asio::awaitable<absl::Status> SetMetadata(std::string, std::vector<std::pair<std::string, std::string>>) {
+    co_return absl::UnimplementedError("the server has no METADATA");
+  }
 
   // Watches on a connection of its own until it breaks or Close is called; `due` is called with the mailboxes that may
   // have changed (empty: any). kUnimplemented: the server cannot push, poll instead.

@@ -138,6 +138,8 @@ void MailboxTable::ForgetReplica(ReplicaId replica) {
   for (const char* sql :
        {"DELETE FROM intent WHERE mailbox_copy IN (SELECT id FROM mailbox_copy WHERE replica = ?)",
         "DELETE FROM imported_gone WHERE mailbox_copy IN (SELECT id FROM mailbox_copy WHERE replica = ?)",
+        "DELETE FROM metadata WHERE mailbox_copy IN (SELECT id FROM mailbox_copy WHERE replica = ?)",
+        "DELETE FROM metadata_copy WHERE mailbox_copy IN (SELECT id FROM mailbox_copy WHERE replica = ?)",
         "DELETE FROM message_copy WHERE mailbox_copy IN (SELECT id FROM mailbox_copy WHERE replica = ?)",
         "DELETE FROM kept_back WHERE mailbox_copy IN (SELECT id FROM mailbox_copy WHERE replica = ?)",
         "DELETE FROM mailbox_copy WHERE replica = ?"}) {

@@ -96,6 +96,13 @@ CREATE TABLE kept_back(
   flags BLOB NOT NULL, PRIMARY KEY(message, mailbox_copy)) WITHOUT ROWID;
 CREATE INDEX kept_back_copy ON kept_back(mailbox_copy);
 )sql",
+    // Annotations of mailbox copies (metadata_table.h).
+    R"sql(
+CREATE TABLE metadata_copy(mailbox_copy INTEGER PRIMARY KEY, uid_validity INTEGER NOT NULL);
+CREATE TABLE metadata(
+  mailbox_copy INTEGER NOT NULL, entry TEXT NOT NULL, value BLOB NOT NULL, stamp INTEGER NOT NULL,
+  PRIMARY KEY(mailbox_copy, entry)) WITHOUT ROWID;
+)sql",
 };
 
 int64_t ReadPragma(Database& database, const char* sql) {

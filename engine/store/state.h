@@ -23,6 +23,7 @@
 #include "engine/store/imported_table.h"
 #include "engine/store/kept_back_table.h"
 #include "engine/store/mailbox_table.h"
+#include "engine/store/metadata_table.h"
 #include "engine/store/registers.h"
 
 namespace imapmesh {
@@ -107,6 +108,7 @@ class State {
   HistoryTable& history() { return history_; }
   ImportedTable& imported() { return imported_; }
   KeptBackTable& kept_back() { return kept_back_; }
+  MetadataTable& metadata() { return metadata_; }
 
  private:
   MessageRegisters ReadMessage(Statement& statement);
@@ -117,6 +119,7 @@ class State {
   HistoryTable history_{database_};
   ImportedTable imported_{database_};
   KeptBackTable kept_back_{database_};
+  MetadataTable metadata_{database_};
   std::unordered_map<std::string, FlagId> flags_by_folded_name_;
   std::unordered_map<FlagId, std::string> flag_names_;
   std::unordered_map<std::string, MailboxId> mailboxes_;

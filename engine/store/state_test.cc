@@ -100,6 +100,20 @@ TEST_F(StateTest, WhatIsNotFoundAgainAfterAUidvalidityChangeCountsAsNeverHad) {
   EXPECT_EQ(state.LoadUnsettled(mailbox, MessageId(0), 10).size(), 1u);
 }
 
+TEST_F(StateTest, AnnotationsAreThoseOfOneUidValidity) {
+  State state(path_);
+  const MailboxCopyId copy(1);
+  EXPECT_FALSE(state.metadata().Load(copy, UidValidity(7)).known);
+  const MetadataRegisters registers = {{"/private/comment", {std::string("a\0b", 3), Stamp(4)}},
+                                       {"/shared/x", {"", Stamp(5)}}};
+  state.metadata().Save(copy, UidValidity(7), registers);
+  EXPECT_TRUE(state.metadata().Load(copy, UidValidity(7)).known);
+  EXPECT_EQ(state.metadata().Load(copy, UidValidity(7)).registers, registers);
+  EXPECT_FALSE(state.metadata().Load(copy, UidValidity(8)).known);
+  state.metadata().Save(copy, UidValidity(8), {});
+  EXPECT_TRUE(state.metadata().Load(copy, UidValidity(8)).registers.empty());
+}
+
 TEST_F(StateTest, RefusesAFileThatIsNotItsOwn) {
   {
     Database other(path_);

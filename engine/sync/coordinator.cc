@@ -88,6 +88,7 @@ absl::Status Coordinator::BuildReplicas(std::shared_ptr<const Graph> graph) {
   mesh_.refusals.clear();
   mesh_.mailbox_refusals.clear();
   mesh_.forbidden.clear();
+  mesh_.metadata = MetadataLooks();
   const size_t edges = graph->edges().size();
   mesh_.edge_paused.assign(edges, false);
   for (size_t e = 0; e < edges; ++e) mesh_.edge_paused[e] = graph->topology().edge(static_cast<int>(e)).paused();
@@ -203,11 +204,13 @@ void Coordinator::RenewHope() {
   mesh_.mailbox_refusals.clear();
   mesh_.forbidden.clear();
   mesh_.no_copy.clear();
+  mesh_.metadata.refused.clear();
   mesh_.edge_opens.assign(mesh_.edge_opens.size(), Duration(0));  // who asks does not wait for an interval
   for (ReplicaSlot& slot : mesh_.replicas) {
     slot.look_due = true;
     slot.compare_due = true;
     slot.limits_due = true;
+    slot.metadata_due = true;
     slot.hopeless = false;
     slot.failures = 0;
     slot.next_attempt = Duration(0);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/sync/mailbox_listing.h"
+#include "engine/sync/sync_metadata.h"
 
 namespace imapmesh {
 namespace {
@@ -123,12 +124,14 @@ asio::awaitable<void> LookAt(Mesh& mesh, ReplicaIndex r) {
   ReplicaSlot& slot = mesh.slot(r);
   if (slot.state != ReplicaState::kUp) slot.state = ReplicaState::kConnecting;
   slot.look_due = false;
+  AskMetadata(mesh, r);
   absl::StatusOr<std::vector<MailboxStatus>> statuses = co_await slot.replica->Look();
   if (!statuses.ok()) {
     mesh.MarkDown(r, statuses.status());
     co_return;
   }
   mesh.MarkUp(r);
+  TakeMetadata(mesh, r);
   slot.last_look_unix_ms = mesh.clock->UnixMillis();
   slot.listing = *std::move(statuses);
 }

@@ -151,6 +151,7 @@ void Mesh::MarkDown(ReplicaIndex r, const absl::Status& status) {
   down.last_error = Message(status);
   down.look_due = true;
   down.compare_due = true;
+  down.metadata_due = true;
   down.hopeless = absl::IsUnauthenticated(status) || absl::IsUnimplemented(status) || absl::IsInvalidArgument(status);
   // Not all of its clients at once: between half and the whole of the pause.
   const Duration pause = Backoff(down.failures);

@@ -13,6 +13,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -53,6 +54,7 @@ struct ReplicaSlot {
   // What a mailbox copy can take is told when it is selected: the next look makes those due from which something is
   // kept back. Set by an asked sync and when the daemon starts.
   bool limits_due = true;
+  bool metadata_due = true;                // likewise for annotations, of whose changes nothing tells
   std::map<std::string, uint64_t> unseen;  // by mailbox, of the last look, there
   int tasks = 0;                 // under way in its lane (lane.h); while there are any nothing else is begun here
   std::shared_ptr<Batch> batch;  // of them; null while there are none
@@ -94,6 +96,18 @@ struct KeptBackReport {
   std::map<FlagId, std::string> flag_names;
 };
 
+// The annotations of mailbox copies: (replica, mailbox).
+struct MetadataLooks {
+  std::map<std::pair<int32_t, std::string>, MailboxMetadata> fresh;  // looked at, and not merged yet
+  std::set<std::pair<int32_t, std::string>> seen;                    // since all of the replica's were due
+  std::set<std::tuple<int32_t, std::string, std::string>> refused;   // and entry: not tried again in this run
+
+  // Something changed in the mailbox copy, its annotations perhaps: some servers count that as a change (Dovecot).
+  void Doubt(const std::pair<int32_t, std::string>& copy) {
+    if (!fresh.contains(copy)) seen.erase(copy);
+  }
+};
+
 class Mesh {
  public:
   using Log = std::function<void(LogLevel, const std::string&)>;
@@ -120,6 +134,7 @@ class Mesh {
   std::map<int32_t, int64_t> pending_mailboxes;           // by edge: what is to be done to mailboxes themselves
   int64_t others_unix_ms = 0;  // when another coordinator's work was seen last (listen.h); 0: never
   uint64_t draws = 0;          // what Draw goes on from
+  MetadataLooks metadata;
   FlagId deleted_flag;
   std::vector<std::pair<FlagId, FlagId>> exclusive_keywords;
   Progress progress;

@@ -163,6 +163,7 @@ asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::strin
     if (!result->distrust.empty()) mesh.Warn(mesh.name(r) + ": " + mailbox + ": " + result->distrust);
     Report(mesh, r, *result);
     if (result->others) CO_RETURN_IF_ERROR(co_await NoteOthers(mesh));
+    mesh.metadata.Doubt({r.value, mailbox});
     const bool compare = result->compare && !std::exchange(compared, true);
     more = (observation->more && !result->cut) || compare;
     if (!observation->more && !result->cut) mesh.incomplete.erase({r.value, mailbox});

@@ -119,7 +119,7 @@ asio::awaitable<absl::Status> Coordinator::RunPlan(std::function<void(absl::Stat
     co_return absl::OkStatus();
   }
   plan_cancelled_ = cancelled;
-  for (ReplicaSlot& slot : mesh_.replicas) slot.look_due = slot.compare_due = true;
+  for (ReplicaSlot& slot : mesh_.replicas) slot.look_due = slot.compare_due = slot.metadata_due = true;
   absl::Status status = co_await LookAndObserve();
   if (!status.ok() || *cancelled) {
     plan_cancelled_ = nullptr;

@@ -12,6 +12,7 @@
 #include "engine/sync/look.h"
 #include "engine/sync/memories.h"
 #include "engine/sync/observe.h"
+#include "engine/sync/sync_metadata.h"
 
 namespace imapmesh {
 namespace {
@@ -289,6 +290,8 @@ asio::awaitable<absl::StatusOr<Coordinator::RoundOutcome>> Coordinator::Round() 
   CO_RETURN_IF_ERROR(co_await SaveMemories(mesh_));
   if (stopping_) co_return outcome;
   CO_RETURN_IF_ERROR(co_await PlanAndApply());
+  CO_ASSIGN_OR_RETURN(const int64_t annotated, co_await SyncMetadata(mesh_));
+  operations_ += annotated;
   outcome.operations = operations_ - operations_before;
   const auto count = [](State& state) {
     return std::make_tuple(state.CopiesWithIntents(), state.conflicts().Count(true), state.conflicts().Count(false),

@@ -107,6 +107,7 @@ Duration Coordinator::UntilNextDue() {
     if (now >= next_poll_[r]) {
       slot.look_due = true;
       slot.compare_due = true;
+      slot.metadata_due = true;
       next_poll_[r] = Duration(0);
     }
     wait = std::min(wait, slot.look_due ? Duration(0) : next_poll_[r] - now);
