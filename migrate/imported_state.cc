@@ -52,14 +52,14 @@ class Writer {
 absl::StatusOr<int64_t> WriteImportedState(const std::string& path, const std::vector<MailboxPair>& pairs) {
   try {
     State state(path);
-    if (!state.MailboxCopies().empty() || state.Meta("imported")) {
+    if (!state.MailboxCopies().empty()) {
       return Error(absl::StatusCode::kFailedPrecondition,
                    "%s: there is a state already; another tool's can only be the beginning: choose another path with "
                    "--state, or move this one away",
                    path);
     }
     Transaction transaction(state.database());
-    state.SetMeta("imported", "1");
+    state.imported().Clear();
     Writer writer(state);
     for (const MailboxPair& pair : pairs) writer.Add(pair);
     transaction.Commit();

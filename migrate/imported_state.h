@@ -29,9 +29,9 @@ struct MailboxPair {
 
 inline constexpr size_t kImportedPairsMax = 20'000'000;
 
-// Writes them; `path` must hold no state yet, or an empty one. Sides whose UIDVALIDITY contradicts another's are left
-// out. Returns how many pairs were taken. kFailedPrecondition when imapmesh has a state there already; kInternal when
-// SQLite fails: nothing is written then.
+// Writes them in place of what was imported before; `path` must hold no state yet, or one that was not used. Sides
+// whose UIDVALIDITY contradicts another's are left out. Returns how many pairs were taken. kFailedPrecondition when
+// imapmesh has synced with it; kInternal when SQLite fails: nothing is written then.
 absl::StatusOr<int64_t> WriteImportedState(const std::string& path, const std::vector<MailboxPair>& pairs);
 
 }  // namespace imapmesh

@@ -137,8 +137,18 @@ TEST(ImportedState, PairsThatShareAUidAreOneMessage) {
 
 TEST(ImportedState, IsOnlyABeginning) {
   const std::string path = Fresh("twice.db");
-  ASSERT_TRUE(WriteImportedState(path, {}).ok());
-  EXPECT_THAT(Message(WriteImportedState(path, {}).status()), HasSubstr("there is a state already"));
+  const std::vector<MailboxPair> pairs = {
+      {{"a", "INBOX", UidValidity(1)}, {"b", "INBOX", UidValidity(2)}, {{Uid(1), Uid(1)}}}};
+  ASSERT_TRUE(WriteImportedState(path, pairs).ok());
+  EXPECT_EQ(WriteImportedState(path, pairs).value_or(0), 1);  // made again
+  {
+    State state(path);
+    MailboxCopyRecord used;
+    used.replica = state.InternReplica("a");
+    used.mailbox = state.InternMailbox("INBOX");
+    state.Save(used);
+  }
+  EXPECT_THAT(Message(WriteImportedState(path, pairs).status()), HasSubstr("there is a state already"));
 }
 
 }  // namespace

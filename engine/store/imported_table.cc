@@ -7,6 +7,13 @@ namespace imapmesh {
   "FROM imported_uid u WHERE u.copy = ?1 AND NOT EXISTS (SELECT 1 FROM message_copy c WHERE c.mailbox_copy = ?2 " \
   "AND c.uid = u.uid)"
 
+void ImportedTable::Clear() {
+  for (const char* sql : {"DELETE FROM imported_copy", "DELETE FROM imported_uid", "DELETE FROM imported_message",
+                          "DELETE FROM imported_gone"}) {
+    database_.Prepare(sql).Run();
+  }
+}
+
 int64_t ImportedTable::AddCopy(ReplicaId replica, std::string_view mailbox, UidValidity uid_validity) {
   database_.Prepare("INSERT INTO imported_copy(replica, mailbox, uid_validity) VALUES(?, ?, ?)")
       .Bind(1, replica.value)

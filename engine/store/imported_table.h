@@ -32,6 +32,8 @@ class ImportedTable {
  public:
   explicit ImportedTable(Database& database) : database_(database) {}
 
+  // Everything: the import is made again.
+  void Clear();
   // `mailbox`: its local name (MailboxCopyRecord::local_name). Each pair of replica and mailbox once.
   int64_t AddCopy(ReplicaId replica, std::string_view mailbox, UidValidity uid_validity);
   // UIDs with the same `number`, of whatever mailbox copies, are one message. Each UID of a copy once.

@@ -254,8 +254,15 @@ void TakeMetadata(Mesh& mesh, ReplicaIndex r) {
 }
 
 asio::awaitable<absl::StatusOr<int64_t>> SyncMetadata(Mesh& mesh) {
-  int able = 0;
-  for (size_t i = 0; i < mesh.replicas.size(); ++i) able += IsAble(mesh, At(i)) ? 1 : 0;
+  int able = 0, up = 0;
+  for (size_t i = 0; i < mesh.replicas.size(); ++i) {
+    up += mesh.IsUp(At(i)) && mesh.replicas[i].replica->has_metadata() ? 1 : 0;
+    able += IsAble(mesh, At(i)) ? 1 : 0;
+  }
+  if (up < 2) {  // what was looked at alone is old by the time that another one comes
+    mesh.metadata.fresh.clear();
+    mesh.metadata.seen.clear();
+  }
   if (able < 2) co_return int64_t{0};
   co_await LookAtMissing(mesh);
   std::set<std::string> mailboxes;
