@@ -169,7 +169,6 @@ void Mesh::MarkDown(ReplicaIndex r, const absl::Status& status) {
 
 void Mesh::MarkUp(ReplicaIndex r) {
   ReplicaSlot& up = slot(r);
-  up.failures = 0;
   if (up.state == ReplicaState::kUp) return;
   up.state = ReplicaState::kUp;
   up.was_up = true;

@@ -45,7 +45,7 @@ struct ReplicaSlot {
   std::string last_error;
   bool was_up = false;       // since the start
   bool hopeless = false;     // a login refused or a server that lacks what is needed: only an order tries again
-  int failures = 0;          // in a row
+  int failures = 0;          // with nothing done in between: a look that succeeds is not enough
   Duration next_attempt{0};  // engine time, while down
   bool look_due = true;
   // Where a server has no mod-sequences a status does not show changed flags: the next look makes those mailbox copies
@@ -159,6 +159,8 @@ class Mesh {
   void Begin(ReplicaIndex r, const std::shared_ptr<Batch>& batch);
   void End(ReplicaIndex r);
   void Progressed(ReplicaIndex r) { slot(r).last_progress = clock->Now(); }
+  // Something was learned or written there, or nothing is left to do: its next failure is a first one.
+  void Achieved(ReplicaIndex r) { slot(r).failures = 0; }
 
   MailboxCopyRecord* FindCopy(ReplicaIndex r, const std::string& mailbox);
   // The entry for a mailbox, made when necessary (its id is set by the transaction that interns it).

@@ -162,6 +162,7 @@ asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::strin
     if (MailboxCopyRecord* now = mesh.FindCopy(r, mailbox)) *now = result->record;
     if (!result->distrust.empty()) mesh.Warn(mesh.name(r) + ": " + mailbox + ": " + result->distrust);
     Report(mesh, r, *result);
+    if (result->arrived + result->adopted + result->changed + result->vanished > 0) mesh.Achieved(r);
     if (result->others) CO_RETURN_IF_ERROR(co_await NoteOthers(mesh));
     mesh.metadata.Doubt({r.value, mailbox});
     const bool compare = result->compare && !std::exchange(compared, true);

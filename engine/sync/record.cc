@@ -65,6 +65,7 @@ asio::awaitable<void> Recorder::CloseIntents(const std::vector<Change>& changes)
 asio::awaitable<void> Recorder::Record(ReplicaIndex target, const std::string& mailbox, std::vector<Recorded> records) {
   if (records.empty()) co_return;
   mesh_.Progressed(target);
+  mesh_.Achieved(target);
   const MailboxCopyRecord* now = mesh_.FindCopy(target, mailbox);
   std::optional<MailboxCopyRecord> moved;
   std::sort(records.begin(), records.end(),

@@ -293,6 +293,12 @@ asio::awaitable<absl::StatusOr<Coordinator::RoundOutcome>> Coordinator::Round() 
   CO_ASSIGN_OR_RETURN(const int64_t annotated, co_await SyncMetadata(mesh_));
   operations_ += annotated;
   outcome.operations = operations_ - operations_before;
+  for (size_t i = 0; i < mesh_.replicas.size(); ++i) {
+    const ReplicaIndex r(static_cast<int32_t>(i));
+    const auto due = mesh_.due.lower_bound({r.value, ""});
+    const bool any_due = due != mesh_.due.end() && due->first == r.value;
+    if (mesh_.IsUp(r) && !mesh_.IsBusy(r) && !any_due) mesh_.Achieved(r);
+  }
   const auto count = [](State& state) {
     return std::make_tuple(state.CopiesWithIntents(), state.conflicts().Count(true), state.conflicts().Count(false),
                            state.conflicts().HasUndescribed(), LoadKeptBack(state));

@@ -55,6 +55,7 @@ class MemoryReplica : public Replica {
   const std::map<uint32_t, Message>& Messages(const std::string& mailbox) { return boxes_[mailbox].messages; }
   // It takes every command and answers none, until `stuck` is false again.
   void SetStuck(bool stuck);
+  bool looks_while_stuck = false;  // it still answers LIST, as a server does whose mailboxes another process has locked
 
   Duration latency{std::chrono::milliseconds(1)};
   Duration per_byte{0};

@@ -265,6 +265,20 @@ TEST(Patience, AReplicaThatStopsAnsweringDelaysTheOthersOnceAndThenNoMore) {
   for (int r = 0; r < kSize; ++r) EXPECT_EQ(mesh.Count(r), 5u);
 }
 
+// LIST works, each SELECT runs into the deadline: this is a failure in a row, though it comes back each time.
+TEST(Patience, ARunGivesUpAReplicaThatIsListedButCannotBeLookedInto) {
+  TestMesh mesh(3, Star(3));
+  mesh[2].Put("INBOX", Mail(1));
+  mesh[1].Put("INBOX", Mail(2));
+  mesh[2].looks_while_stuck = true;
+  mesh[2].SetStuck(true);
+  const RunReport report = mesh.RunOnce();
+  EXPECT_FALSE(report.converged);
+  EXPECT_LT(mesh.clock.Now(), seconds(5 * 30));
+  EXPECT_EQ(mesh.Count(0), 1u);
+  EXPECT_EQ(mesh[2].counters().commands, 4u);
+}
+
 TEST(Starvation, BulkToASlowReplicaHoldsBackNoSmallChangeOfOthers) {
   TestMesh mesh(4, Star(4));
   for (int i = 0; i < 3000; ++i) {
