@@ -6,6 +6,7 @@ The event loop runs in a thread of its own; the methods may be called from any t
 
 import asyncio
 import collections
+import socket
 import threading
 
 CHUNK_BYTES = 65536
@@ -16,6 +17,7 @@ CHUNK_BYTES = 65536
 Fault = collections.namedtuple("Fault", "kind after seconds", defaults=(0.0,))
 KINDS = ("cut", "stall", "trickle", "delay")
 TRICKLED_BYTES = 200
+TCP_ESTABLISHED = 1  # the first byte of struct tcp_info, tcp(7)
 
 
 def draw(source, kinds=KINDS, longest=60_000):
@@ -60,7 +62,8 @@ class _Connection:
         if self.fault.kind == "cut":
             raise ConnectionResetError
         if self.fault.kind == "stall":
-            await asyncio.Event().wait()  # until the proxy or the connection is closed
+            await self.client_closes()
+            raise ConnectionResetError
         if self.fault.kind == "delay":
             await asyncio.sleep(self.fault.seconds)
             return chunk
@@ -71,6 +74,13 @@ class _Connection:
         if self.passed - self.fault.after >= TRICKLED_BYTES:
             self.fault = None
         return chunk[len(slow):]
+
+    async def client_closes(self):
+        """Reads nothing meanwhile, so that who writes is held up. A server whose client is gone must learn of it: its
+        process holds the lock of an mbox for as long, and locks everybody else out."""
+        client = self.writers[0].get_extra_info("socket")
+        while client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_ESTABLISHED:
+            await asyncio.sleep(0.05)
 
     def close(self):
         for writer in self.writers:
