@@ -47,7 +47,7 @@ class SystemDialer : public Dialer {
                         co_await Resolve(executor_, clock_, host, port, kResolveLimit));
     StartConnect start = SystemConnect(executor_, peer);
     ConnectLimits limits;
-    co_return co_await ConnectToFirst(executor_, clock_, std::move(addresses), std::move(start), std::move(limits));
+    co_return co_await ConnectToFirst(executor_, clock_, std::move(addresses), std::move(start), limits);
   }
 
   asio::awaitable<absl::StatusOr<std::unique_ptr<ByteStream>>> DialTcp(TcpEndpoint endpoint) {

@@ -23,7 +23,7 @@ constexpr size_t kErrorBytes = 2048;
 
 using asio::posix::stream_descriptor;
 
-class TunnelStream : public ByteStream {
+class TunnelStream final : public ByteStream {
  public:
   TunnelStream(stream_descriptor from_child, stream_descriptor to_child, pid_t child, int error_pipe, std::string what)
       : output_(std::move(from_child), what),

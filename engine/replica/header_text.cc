@@ -49,6 +49,7 @@ std::string Cut(std::string text) {
 // `bytes` of `charset` in UTF-8; nullopt when it is not known or they do not fit it.
 std::optional<std::string> ToUtf8(std::string bytes, const std::string& charset) {
   const iconv_t converter = iconv_open("UTF-8", charset.c_str());
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): iconv_open(3) says so
   if (converter == reinterpret_cast<iconv_t>(-1)) return std::nullopt;
   std::string utf8(bytes.size() * 4 + 16, '\0');
   char *in = bytes.data(), *out = utf8.data();

@@ -267,6 +267,7 @@ asio::awaitable<absl::Status> MailboxApplier::RenameAt(ReplicaIndex target,
     if (record.exists) names.insert(record.local_name);
   }
   std::vector<MailboxRename> wanted;
+  wanted.reserve(operations.size());
   for (const auto& [from, operation] : operations) wanted.push_back({from, operation.after.name});
   for (const MailboxRename& rename : OrderRenames(names, wanted)) {
     std::vector<std::string> subscribed;
@@ -449,6 +450,7 @@ std::vector<PlannedMailbox> MailboxesToMake(const Mesh& mesh) {
     return a.because.depth < b.because.depth;
   });
   std::vector<PlannedMailbox> mailboxes;
+  mailboxes.reserve(creations.size());
   for (const MailboxOperation& creation : creations) {
     mailboxes.push_back({creation.target, creation.because.edge, creation.name});
   }

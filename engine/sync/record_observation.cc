@@ -293,6 +293,7 @@ MessageRegisters RecordObservation::NewMessage(State& state, const ArrivedMessag
 
 std::vector<FlagId> RecordObservation::Intern(State& state, const std::vector<std::string>& names) {
   std::vector<FlagId> flags;
+  flags.reserve(names.size());
   for (const std::string& name : names) flags.push_back(state.InternFlag(name));
   return flags;
 }

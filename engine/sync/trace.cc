@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 
 #include "base/printable.h"
@@ -217,7 +218,7 @@ std::string Tracer::WhatBlocks(ReplicaIndex r, const CopyPlan& ideal) const {
     std::string since;
     if (downtime.since_unix_ms != 0) since = " since " + FormatUnixMillis(downtime.since_unix_ms);
     const std::string error = downtime.error.empty() ? "" : " (" + Printable(downtime.error) + ")";
-    add("replica " + view_->graph->replica(ReplicaIndex(index)).name() + " is down" + since + error);
+    add(absl::StrCat("replica ", view_->graph->replica(ReplicaIndex(index)).name(), " is down", since, error));
   }
   for (size_t e = 0; e < view_->graph->edges().size(); ++e) {
     if (!view_->context.edge_paused[e]) continue;
