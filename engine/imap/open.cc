@@ -79,7 +79,7 @@ asio::awaitable<absl::Status> FinishGuess(Session& session, const OpenOptions& o
 
 // One line each: the greeting, the capabilities.
 std::string Encode(const ServerMemory& memory) {
-  if (memory.capabilities.empty()) return "";
+  if (memory.capabilities.empty() || memory.distrusted) return "";
   std::string text = memory.greeting + "\n";
   for (const std::string& capability : memory.capabilities) text += capability + " ";
   return text.size() <= kMemoryBytesMax ? text : "";
@@ -131,7 +131,8 @@ asio::awaitable<absl::StatusOr<std::unique_ptr<Session>>> OpenSession(std::uniqu
   const std::string greeted = greeting->code.arguments + " " + greeting->text;
   ServerMemory* memory = options.memory.get();
   std::optional<SentSetUp> guessed;
-  if (memory != nullptr && !memory->capabilities.empty() && memory->greeting == greeted) {
+  const bool believed = memory != nullptr && !memory->distrusted && !memory->capabilities.empty();
+  if (believed && memory->greeting == greeted) {
     options.login.behind = [&] {
       auto sent = SendSetUp(*session, RequestOf(options), memory->capabilities);
       if (sent.ok()) guessed = *std::move(sent);
@@ -149,8 +150,11 @@ asio::awaitable<absl::StatusOr<std::unique_ptr<Session>>> OpenSession(std::uniqu
     ready = co_await TurnOnExtensions(*session, options);
   }
   if (memory != nullptr) {
+    const bool misguided = guessed && !ready.ok() && !absl::IsUnauthenticated(ready);
+    const bool distrusted = memory->distrusted || misguided;
     *memory = ServerMemory();
     if (ready.ok() && told) *memory = {greeted, session->capabilities()};
+    memory->distrusted = distrusted;
   }
   if (!ready.ok()) co_return ready;
   co_return session;

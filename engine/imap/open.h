@@ -27,6 +27,9 @@ enum class Security { kNone, kTls, kStartTls };
 struct ServerMemory {
   std::string greeting;
   Capabilities capabilities;  // after the login; empty: nothing is known
+  // A session that guessed was lost, so no more guesses are made. Not kept by Encode. Cyrus 3.6 under load reads what
+  // came behind the login twice.
+  bool distrusted = false;
 };
 
 // A few kilobytes of text; "" for nothing. What Decode does not understand gives an empty memory.

@@ -56,10 +56,10 @@ absl::Status ImapReplica::Explain(const absl::Status& status, std::string_view m
 // ---- connections
 
 asio::awaitable<absl::StatusOr<std::unique_ptr<imap::Session>>> ImapReplica::Open() {
-  const bool guesses = !options_.open.memory->capabilities.empty();
+  const bool believed = !options_.open.memory->distrusted;
   auto session = co_await OpenOnce();
-  // What was remembered of the server may be why: it is forgotten then, and one more attempt goes step by step.
-  const bool again = !session.ok() && guesses && options_.open.memory->capabilities.empty();
+  // What was remembered of the server may be why: one more attempt goes step by step.
+  const bool again = !session.ok() && believed && options_.open.memory->distrusted;
   if (again) session = co_await OpenOnce();
   co_return session;
 }

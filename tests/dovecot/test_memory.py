@@ -1,6 +1,8 @@
 """What is remembered of a server from one start to the next: a guess that may be wrong, never a reason to fail."""
 
+import asyncio
 import sqlite3
+import threading
 
 import dovecot
 import mail
@@ -8,6 +10,45 @@ from mesh import CONVERGED, PARTIAL, MeshTest
 
 WITHOUT_COMPRESS = dovecot.CAPABILITY + " UNKNOWN=WORD"
 WITHOUT_QRESYNC = " ".join(word for word in dovecot.CAPABILITY.split() if word not in ("QRESYNC", "CONDSTORE", "NOTIFY"))
+
+
+class ReadsTwice:
+    """Before `port`: a server that reads the login again when more came with it, as Cyrus 3.6 does under load."""
+
+    def __init__(self, port):
+        self.target, self.read_twice = port, 0
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+        self.server = asyncio.run_coroutine_threadsafe(asyncio.start_server(self.serve, "127.0.0.1", 0),
+                                                       self.loop).result(10)
+        self.port = self.server.sockets[0].getsockname()[1]
+
+    async def serve(self, client, to_client):
+        server, to_server = await asyncio.open_connection("127.0.0.1", self.target)
+        more_came = False
+
+        async def forward():
+            nonlocal more_came
+            while chunk := await client.read(65536):
+                more_came |= b" AUTHENTICATE " in chunk and chunk.count(b"\r\n") > 1
+                to_server.write(chunk)
+            to_server.close()
+
+        async def back():
+            nonlocal more_came
+            while chunk := await server.read(65536):
+                to_client.write(chunk)
+                if more_came and b"A1 OK" in chunk:
+                    self.read_twice, more_came = self.read_twice + 1, False
+                    to_client.write(b"A1 BAD Already authenticated\r\n")
+            to_client.close()
+
+        await asyncio.gather(forward(), back(), return_exceptions=True)
+
+    def close(self):
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(10)
 
 
 class Memory(MeshTest):
@@ -53,6 +94,22 @@ class Memory(MeshTest):
         run = self.run_once(expect=PARTIAL)
         self.assertIn("refused", run.replica("server")["last_error"])
         self.assertEqual(self.remembered()["server:server"], "")
+
+    def test_a_server_that_reads_the_login_twice(self):
+        between = ReadsTwice(self.servers["server"].port)
+        self.addCleanup(between.close)
+        self.write_text(self.topology_path.read_text().replace(f"port: {self.servers['server'].port} ",
+                                                               f"port: {between.port} "))
+        self.run_once()
+        with mail.Account(self.servers["laptop"]) as account:
+            for mailbox in ("INBOX", "One", "Two", "Three", "Four", "Five", "Six"):
+                if mailbox != "INBOX":
+                    account.create(mailbox)
+                account.append_many(mailbox, [(mail.ordinary(200 + number), "", 1_600_002_000) for number in range(3)])
+        run = self.run_once()
+        self.assertEqual(run.code, CONVERGED, run)
+        self.assertEqual(between.read_twice, 2)  # each run guessed once, and did not again for its other connections
+        self.check()
 
     def test_nonsense_in_the_state(self):
         database = sqlite3.connect(self.state_path)
