@@ -199,6 +199,19 @@ asio::awaitable<std::vector<absl::Status>> StoreTogether(Session& session, std::
 
 // \Deleted must be set already. Those that the server did not tell to be gone: they may be there still.
 asio::awaitable<absl::StatusOr<UidSet>> UidExpunge(Session& session, UidSet uids);
+
+// The two halves of StoreFlags and of UidExpunge, so that more can be sent behind them; each Send needs its Await. For
+// sets of a few kilobytes, see Session::Send.
+struct SentForUids {
+  std::vector<std::string> tags;
+  absl::Status failed;  // at sending
+};
+SentForUids SendStore(Session& session, const StoreRequest& request);
+asio::awaitable<absl::StatusOr<UidSet>> AwaitStore(Session& session, SentForUids sent);
+SentForUids SendUidExpunge(Session& session, const UidSet& uids);
+// Of `uids` those that the server did not tell to be gone.
+asio::awaitable<absl::StatusOr<UidSet>> AwaitUidExpunge(Session& session, SentForUids sent, UidSet uids);
+
 // EXPUNGE: removes every message marked \Deleted, whoever marked it. Those of `shown`, the UIDs of the whole mailbox in
 // order, that the server told to be gone meanwhile.
 asio::awaitable<absl::StatusOr<UidSet>> ExpungeMarked(Session& session, UidSet shown);

@@ -181,6 +181,74 @@ class Gone {
   std::vector<Uid> order_;
 };
 
+constexpr std::string_view kUidExpungeLacks = "UIDPLUS, so single messages cannot be expunged";
+
+std::string StoreSuffix(const StoreRequest& request) {
+  std::string suffix;
+  if (request.unchanged_since != ModSeq()) {
+    suffix = absl::StrFormat(" (UNCHANGEDSINCE %d)", request.unchanged_since.value);
+  }
+  return suffix + (request.add ? " +FLAGS.SILENT " : " -FLAGS.SILENT ") + JoinFlags(request.flags);
+}
+
+// RFC 7162 section 3.1.3: OK or NO, what matters is the set.
+absl::Status Stored(const StatusResponse& response, UidSet& modified) {
+  for (const UidRange& range : response.code.modified.ranges()) modified.AddRange(range.first, range.last);
+  if (response.kind == StatusKind::kOk || response.code.name == "MODIFIED") return absl::OkStatus();
+  return RefusalStatus("UID STORE", response);
+}
+
+SentForUids SendForUids(Session& session, const std::string& name, const UidSet& uids, const std::string& suffix) {
+  SentForUids sent;
+  for (const std::string& piece : uids.ToStrings(kSetBytesMax)) {
+    Command command(name);
+    command.Text(" ").Text(piece).Text(suffix);
+    absl::StatusOr<std::string> tag = session.Send(std::move(command));
+    sent.failed = tag.status();
+    if (!tag.ok()) break;
+    sent.tags.push_back(*std::move(tag));
+  }
+  return sent;
+}
+
+// The first error, of sending or as `completed` sees it.
+asio::awaitable<absl::Status> AwaitForUids(Session& session, SentForUids sent, ResponseHandler handler,
+                                           CompletionHandler completed) {
+  absl::Status outcome = sent.failed;
+  for (std::string& tag : sent.tags) {
+    const auto response = co_await session.AwaitCompletion(std::move(tag), handler);
+    absl::Status status = response.ok() ? completed(*response) : response.status();
+    if (outcome.ok()) outcome = std::move(status);
+  }
+  co_return outcome;
+}
+
+// What a server tells to be gone while it does UID EXPUNGE: by UID with QRESYNC, else by sequence numbers.
+class Expunged {
+ public:
+  absl::Status Take(const Response& response) {
+    if (std::holds_alternative<ExpungeResponse>(response)) ++count_;
+    const auto* told = std::get_if<VanishedResponse>(&response);
+    if (told == nullptr || told->earlier) return absl::OkStatus();
+    ranges_.insert(ranges_.end(), told->uids.ranges().begin(), told->uids.ranges().end());
+    return absl::OkStatus();
+  }
+
+  UidSet Untold(const UidSet& uids) const {
+    if (count_ >= uids.size()) return UidSet();
+    const UidSet vanished = UidSet::FromRanges(ranges_);
+    std::vector<Uid> untold;
+    for (const Uid uid : uids.Take(SIZE_MAX)) {
+      if (!vanished.Contains(uid)) untold.push_back(uid);
+    }
+    return UidSet(untold);
+  }
+
+ private:
+  uint64_t count_ = 0;
+  std::vector<UidRange> ranges_;
+};
+
 std::string NewMessageItems(const Session& session) {
   std::string items = " (UID FLAGS INTERNALDATE RFC822.SIZE ";
   if (const std::string identity = IdentityItem(session); !identity.empty()) items += identity + " ";
@@ -275,35 +343,17 @@ asio::awaitable<absl::StatusOr<UidSet>> UidSearchDeleted(Session& session) {
 
 asio::awaitable<std::vector<absl::Status>> StoreTogether(Session& session, std::vector<StoreRequest> requests) {
   std::vector<absl::Status> outcomes(requests.size());
-  std::deque<std::pair<size_t, std::string>> sent;  // which request, tag
-  size_t bytes = 0;
-  const auto await_all = [&]() -> asio::awaitable<void> {
-    for (; !sent.empty(); sent.pop_front()) {
-      absl::Status& outcome = outcomes[sent.front().first];
-      ResponseHandler handler;
-      const absl::StatusOr<StatusResponse> done = co_await session.Await(sent.front().second, std::move(handler));
-      if (outcome.ok()) outcome = done.status();
+  for (size_t first = 0, next = 0; first < requests.size(); first = next) {
+    std::vector<SentForUids> sent;
+    for (size_t bytes = 0; next < requests.size() && bytes < kCommandsInFlight * kSetBytesMax; ++next) {
+      bytes += requests[next].uids.ToString().size();
+      sent.push_back(SendStore(session, requests[next]));
     }
-    bytes = 0;
-  };
-  for (size_t i = 0; i < requests.size(); ++i) {
-    outcomes[i] = CheckFlags("UID STORE", requests[i].flags);
-    if (requests[i].flags.empty() || !outcomes[i].ok()) continue;
-    for (const std::string& piece : requests[i].uids.ToStrings(kSetBytesMax)) {
-      Command command("UID STORE");
-      command.Text(" ").Text(piece).Text(requests[i].add ? " +FLAGS.SILENT " : " -FLAGS.SILENT ");
-      command.Text(JoinFlags(requests[i].flags));
-      absl::StatusOr<std::string> tag = session.Send(std::move(command));
-      if (!tag.ok()) {
-        if (outcomes[i].ok()) outcomes[i] = tag.status();
-        break;
-      }
-      sent.emplace_back(i, *std::move(tag));
-      bytes += piece.size();
-      if (bytes >= kCommandsInFlight * kSetBytesMax) co_await await_all();
+    for (size_t i = first; i < next; ++i) {
+      const absl::StatusOr<UidSet> stored = co_await AwaitStore(session, std::move(sent[i - first]));
+      outcomes[i] = stored.status();
     }
   }
-  co_await await_all();
   co_return outcomes;
 }
 
@@ -311,43 +361,52 @@ asio::awaitable<absl::StatusOr<UidSet>> StoreFlags(Session& session, StoreReques
   UidSet modified;
   if (request.flags.empty()) co_return modified;
   CO_RETURN_IF_ERROR(CheckFlags("UID STORE", request.flags));
-  std::string suffix;
-  if (request.unchanged_since != ModSeq()) {
-    suffix = absl::StrFormat(" (UNCHANGEDSINCE %d)", request.unchanged_since.value);
-  }
-  suffix += (request.add ? " +FLAGS.SILENT " : " -FLAGS.SILENT ") + JoinFlags(request.flags);
   ResponseHandler handler;
-  // RFC 7162 section 3.1.3: OK or NO, what matters is the set.
-  CompletionHandler completed = [&modified](const StatusResponse& response) {
-    for (const UidRange& range : response.code.modified.ranges()) modified.AddRange(range.first, range.last);
-    if (response.kind == StatusKind::kOk || response.code.name == "MODIFIED") return absl::OkStatus();
-    return RefusalStatus("UID STORE", response);
-  };
-  CO_RETURN_IF_ERROR(co_await RunForUids(session, "UID STORE", request.uids, std::move(suffix), std::move(handler),
+  CompletionHandler completed = [&modified](const StatusResponse& response) { return Stored(response, modified); };
+  CO_RETURN_IF_ERROR(co_await RunForUids(session, "UID STORE", request.uids, StoreSuffix(request), std::move(handler),
                                          std::move(completed)));
   co_return modified;
 }
 
 asio::awaitable<absl::StatusOr<UidSet>> UidExpunge(Session& session, UidSet uids) {
-  if (!session.HasCapability("UIDPLUS")) co_return Missing("UIDPLUS, so single messages cannot be expunged");
-  uint64_t expunged = 0;
-  std::vector<UidRange> ranges;
-  ResponseHandler handler = [&](Response& response) {
-    if (std::holds_alternative<ExpungeResponse>(response)) ++expunged;
-    const auto* told = std::get_if<VanishedResponse>(&response);
-    if (told == nullptr || told->earlier) return absl::OkStatus();
-    ranges.insert(ranges.end(), told->uids.ranges().begin(), told->uids.ranges().end());
-    return absl::OkStatus();
-  };
+  if (!session.HasCapability("UIDPLUS")) co_return Missing(kUidExpungeLacks);
+  Expunged expunged;
+  ResponseHandler handler = [&](Response& response) { return expunged.Take(response); };
   CompletionHandler completed;
   CO_RETURN_IF_ERROR(co_await RunForUids(session, "UID EXPUNGE", uids, "", std::move(handler), std::move(completed)));
-  if (expunged >= uids.size()) co_return UidSet();
-  const UidSet vanished = UidSet::FromRanges(std::move(ranges));
-  std::vector<Uid> untold;
-  for (const Uid uid : uids.Take(SIZE_MAX)) {
-    if (!vanished.Contains(uid)) untold.push_back(uid);
-  }
-  co_return UidSet(untold);
+  co_return expunged.Untold(uids);
+}
+
+SentForUids SendStore(Session& session, const StoreRequest& request) {
+  SentForUids sent;
+  sent.failed = CheckFlags("UID STORE", request.flags);
+  if (request.flags.empty() || !sent.failed.ok()) return sent;
+  return SendForUids(session, "UID STORE", request.uids, StoreSuffix(request));
+}
+
+asio::awaitable<absl::StatusOr<UidSet>> AwaitStore(Session& session, SentForUids sent) {
+  UidSet modified;
+  ResponseHandler handler;
+  CompletionHandler completed = [&modified](const StatusResponse& response) { return Stored(response, modified); };
+  CO_RETURN_IF_ERROR(co_await AwaitForUids(session, std::move(sent), std::move(handler), std::move(completed)));
+  co_return modified;
+}
+
+SentForUids SendUidExpunge(Session& session, const UidSet& uids) {
+  if (session.HasCapability("UIDPLUS")) return SendForUids(session, "UID EXPUNGE", uids, "");
+  SentForUids sent;
+  sent.failed = Missing(kUidExpungeLacks);
+  return sent;
+}
+
+asio::awaitable<absl::StatusOr<UidSet>> AwaitUidExpunge(Session& session, SentForUids sent, UidSet uids) {
+  Expunged expunged;
+  ResponseHandler handler = [&](Response& response) { return expunged.Take(response); };
+  CompletionHandler completed = [](const StatusResponse& response) {
+    return response.kind == StatusKind::kOk ? absl::OkStatus() : RefusalStatus("UID EXPUNGE", response);
+  };
+  CO_RETURN_IF_ERROR(co_await AwaitForUids(session, std::move(sent), std::move(handler), std::move(completed)));
+  co_return expunged.Untold(uids);
 }
 
 asio::awaitable<absl::StatusOr<UidSet>> ExpungeMarked(Session& session, UidSet shown) {

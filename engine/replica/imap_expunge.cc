@@ -63,23 +63,28 @@ asio::awaitable<absl::StatusOr<ExpungeResult>> ExpungeMessages(imap::Session& se
   if (!session.HasCapability("UIDPLUS")) co_return co_await ExpungeAlone(session, std::move(uids), unchanged_since);
   ExpungeResult result;
   CO_ASSIGN_OR_RETURN(result.modified, co_await Mark(session, uids, true, unchanged_since));
-  const UidSet doomed = Without(uids, result.modified);
+  UidSet doomed = Without(uids, result.modified);
   if (doomed.empty()) co_return result;
-  const absl::StatusOr<UidSet> untold = co_await imap::UidExpunge(session, doomed);
+  absl::StatusOr<UidSet> untold = co_await imap::UidExpunge(session, doomed);
+  CO_ASSIGN_OR_RETURN(result.kept, co_await SettleExpunge(session, std::move(doomed), std::move(untold)));
+  co_return result;
+}
+
+asio::awaitable<absl::StatusOr<UidSet>> SettleExpunge(imap::Session& session, UidSet doomed,
+                                                      absl::StatusOr<UidSet> untold) {
   if (!untold.ok()) {
     if (session.closed().ok()) CO_RETURN_IF_ERROR((co_await Mark(session, doomed, false, ModSeq())).status());
     co_return untold.status();
   }
-  if (untold->empty()) co_return result;
   std::vector<Uid> kept;
+  if (untold->empty()) co_return UidSet();
   const std::function<absl::Status(imap::MessageFlags)> take = [&](imap::MessageFlags message) {
     if (untold->Contains(message.uid)) kept.push_back(message.uid);
     return absl::OkStatus();
   };
   CO_RETURN_IF_ERROR(co_await imap::FetchFlags(session, *untold, ModSeq(), take));
-  result.kept = UidSet(kept);
-  if (!kept.empty()) CO_RETURN_IF_ERROR((co_await Mark(session, result.kept, false, ModSeq())).status());
-  co_return result;
+  if (!kept.empty()) CO_RETURN_IF_ERROR((co_await Mark(session, UidSet(kept), false, ModSeq())).status());
+  co_return UidSet(kept);
 }
 
 }  // namespace imapmesh

@@ -19,6 +19,11 @@ namespace imapmesh {
 asio::awaitable<absl::StatusOr<ExpungeResult>> ExpungeMessages(imap::Session& session, UidSet uids,
                                                                ModSeq unchanged_since);
 
+// After UID EXPUNGE of `doomed`, with what it told: which of them the server has kept. Of those, and of all when it was
+// refused, our mark is taken away again.
+asio::awaitable<absl::StatusOr<UidSet>> SettleExpunge(imap::Session& session, UidSet doomed,
+                                                      absl::StatusOr<UidSet> untold);
+
 // `uids` without those of `excluded`.
 UidSet Without(const UidSet& uids, const UidSet& excluded);
 

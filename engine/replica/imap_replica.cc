@@ -7,8 +7,8 @@
 #include "base/printable.h"
 #include "engine/imap/commands.h"
 #include "engine/imap/date_time.h"
-#include "engine/replica/flag_names.h"
 #include "engine/replica/header_text.h"
+#include "engine/replica/imap_change.h"
 #include "engine/replica/imap_expunge.h"
 #include "engine/replica/imap_observe.h"
 
@@ -23,12 +23,6 @@ constexpr Duration kIdleRefresh = std::chrono::minutes(5);
 bool IsSystemFlag(std::string_view flag) {
   static constexpr std::string_view kFlags[] = {"\\Seen", "\\Answered", "\\Flagged", "\\Deleted", "\\Draft"};
   return std::find(std::begin(kFlags), std::end(kFlags), flag) != std::end(kFlags);
-}
-
-absl::Status CheckValidity(const MailboxReference& mailbox, UidValidity now) {
-  if (mailbox.uid_validity.value == 0 || mailbox.uid_validity == now) return absl::OkStatus();
-  return Error(absl::StatusCode::kFailedPrecondition, "its UIDVALIDITY changed from %u to %u; it is observed anew",
-               mailbox.uid_validity.value, now.value);
 }
 
 ImapReplicaOptions WithMemory(ImapReplicaOptions options) {
@@ -409,50 +403,48 @@ asio::awaitable<absl::StatusOr<std::vector<CopiedUid>>> ImapReplica::CopyMessage
 
 asio::awaitable<absl::Status> ImapReplica::StoreFlags(MailboxReference mailbox, UidSet uids,
                                                       std::vector<std::string> add, std::vector<std::string> remove) {
-  std::vector<FlagStore> stores(1);
-  stores[0].uids = std::move(uids);
-  stores[0].add = std::move(add);
-  stores[0].remove = std::move(remove);
-  const std::vector<absl::Status> stored = co_await StoreFlagsTogether(std::move(mailbox), std::move(stores));
-  co_return stored[0];
+  std::vector<MailboxChanges> changes(1);
+  changes[0].mailbox = std::move(mailbox);
+  FlagStore& store = changes[0].stores.emplace_back();
+  store.uids = std::move(uids);
+  store.add = std::move(add);
+  store.remove = std::move(remove);
+  const std::vector<MailboxOutcome> outcomes = co_await ChangeTogether(std::move(changes));
+  co_return outcomes[0].stored[0];
 }
 
-asio::awaitable<std::vector<absl::Status>> ImapReplica::StoreFlagsTogether(MailboxReference mailbox,
-                                                                           std::vector<FlagStore> stores) {
-  std::vector<absl::Status> outcomes(stores.size());
-  const auto fail = [&](const absl::Status& status, const char* what) {
-    outcomes.assign(stores.size(), Explain(status, mailbox.mailbox, what));
-  };
-  auto lease = co_await Acquire(mailbox.mailbox);
+asio::awaitable<std::vector<MailboxOutcome>> ImapReplica::ChangeTogether(std::vector<MailboxChanges> changes) {
+  const bool expunges =
+      std::any_of(changes.begin(), changes.end(), [](const auto& each) { return !each.expunge.empty(); });
+  if (expunges && !has_uidplus_) co_return co_await Replica::ChangeTogether(std::move(changes));
+  std::vector<ChangeRequest> requests;
+  for (const MailboxChanges& each : changes) requests.push_back({names_.ToServer(each.mailbox.mailbox), each});
+  auto lease = co_await pool_.Acquire(requests[0].mailbox_raw);
   if (!lease.ok()) {
-    fail(lease.status(), "connecting");
-    co_return outcomes;
+    MailboxOutcome failed;
+    failed.expunged = Explain(lease.status(), changes[0].mailbox.mailbox, "connecting");
+    std::vector<MailboxOutcome> none(changes.size(), failed);
+    for (size_t i = 0; i < changes.size(); ++i)
+      none[i].stored.resize(changes[i].stores.size(), failed.expunged.status());
+    co_return none;
   }
-  const absl::Status selected = co_await EnsureSelected(**lease, mailbox);
-  if (!selected.ok()) {
-    fail(selected, "selecting it");
-    co_return outcomes;
-  }
-  std::vector<imap::StoreRequest> requests;  // two for each of `stores`; empty where it is not to be sent
-  for (size_t i = 0; i < stores.size(); ++i) {
-    FlagStore& store = stores[i];
-    outcomes[i] = Explain(CheckKept((*lease)->permanent_flags(), store), mailbox.mailbox, "changing flags");
-    if (!outcomes[i].ok()) store.uids = UidSet();
-    for (const bool adding : {true, false}) {
-      imap::StoreRequest& request = requests.emplace_back();
-      request.uids = store.uids;
-      request.add = adding;
-      request.flags = adding ? store.add : store.remove;
-    }
-  }
-  const std::vector<absl::Status> stored = co_await imap::StoreTogether(**lease, std::move(requests));
-  for (size_t i = 0; i < stores.size(); ++i) {
-    if (!outcomes[i].ok()) continue;
-    const absl::Status& worse = stored[2 * i].ok() ? stored[2 * i + 1] : stored[2 * i];
-    outcomes[i] = Explain(worse, mailbox.mailbox, "changing flags");
-    if (outcomes[i].ok()) counters_.flags_changed += stores[i].uids.size();
-  }
+  auto outcomes = co_await ChangeMailboxes(**lease, std::move(requests), counters_.mailboxes_selected);
+  for (size_t i = 0; i < changes.size(); ++i) Count(changes[i], outcomes[i]);
   co_return outcomes;
+}
+
+// And tells what an error is about.
+void ImapReplica::Count(const MailboxChanges& changes, MailboxOutcome& outcome) {
+  const std::string& mailbox = changes.mailbox.mailbox;
+  for (size_t s = 0; s < changes.stores.size(); ++s) {
+    if (outcome.stored[s].ok()) counters_.flags_changed += changes.stores[s].uids.size();
+    outcome.stored[s] = Explain(outcome.stored[s], mailbox, "changing flags");
+  }
+  if (!outcome.expunged.ok()) {
+    outcome.expunged = Explain(outcome.expunged.status(), mailbox, "expunging messages");
+  } else {
+    counters_.messages_expunged += Without(changes.expunge, outcome.expunged->modified).size();
+  }
 }
 
 asio::awaitable<absl::StatusOr<ExpungeResult>> ImapReplica::Expunge(MailboxReference mailbox, UidSet uids,

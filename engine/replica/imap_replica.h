@@ -58,8 +58,7 @@ class ImapReplica : public Replica {
   bool can_move() const override;
   asio::awaitable<absl::StatusOr<std::vector<CopiedUid>>> CopyMessages(MailboxReference from, MailboxReference to,
                                                                        UidSet uids, bool move) override;
-  asio::awaitable<std::vector<absl::Status>> StoreFlagsTogether(MailboxReference mailbox,
-                                                                std::vector<FlagStore> stores) override;
+  asio::awaitable<std::vector<MailboxOutcome>> ChangeTogether(std::vector<MailboxChanges> changes) override;
   asio::awaitable<absl::Status> StoreFlags(MailboxReference mailbox, UidSet uids, std::vector<std::string> add,
                                            std::vector<std::string> remove) override;
   asio::awaitable<absl::StatusOr<ExpungeResult>> Expunge(MailboxReference mailbox, UidSet uids,
@@ -102,6 +101,7 @@ class ImapReplica : public Replica {
   asio::awaitable<absl::StatusOr<std::vector<Uid>>> AppendOnce(const MailboxReference& mailbox,
                                                                const std::vector<AppendItem>& items,
                                                                imap::LiteralSafety safety, bool& refused_unasked);
+  void Count(const MailboxChanges& changes, MailboxOutcome& outcome);
   asio::awaitable<absl::StatusOr<ExpungeResult>> ExpungeOnce(MailboxReference mailbox, UidSet uids,
                                                              ModSeq unchanged_since);
   asio::awaitable<absl::Status> WatchOn(imap::Session& session, std::function<void(std::vector<std::string>)> due);

@@ -125,6 +125,17 @@ struct FlagStore {
   std::vector<std::string> add, remove;
 };
 
+// What to change in one mailbox copy: flags, then what goes.
+struct MailboxChanges {
+  MailboxReference mailbox;
+  std::vector<FlagStore> stores;
+  UidSet expunge;
+  ModSeq unchanged_since;  // of `expunge`
+  // Whether UID EXPUNGE may go out together with the marks. A message that changed since is still left alone, unless
+  // somebody else has marked it \Deleted. What is interrupted then leaves no marks behind.
+  bool expunge_at_once = false;
+};
+
 struct CopiedUid {
   Uid from;
   Uid to;
@@ -135,6 +146,11 @@ struct ExpungeResult {
   // Gone beside what was asked for, in the same instant: only where the server cannot expunge single messages.
   UidSet unmeant;
   UidSet kept;  // still there though the server answered OK: what some do where the right is missing (RFC 4314: e)
+};
+
+struct MailboxOutcome {
+  std::vector<absl::Status> stored;  // for each of MailboxChanges::stores
+  absl::StatusOr<ExpungeResult> expunged{ExpungeResult()};
 };
 
 // CONTRACT.md section 4: counted since the replica object was made.
@@ -208,26 +224,30 @@ class Replica {
                                                                                bool move) = 0;
   virtual bool can_move() const = 0;
 
-  // +FLAGS.SILENT and -FLAGS.SILENT. UIDs that are gone are passed over.
+  // +FLAGS.SILENT and -FLAGS.SILENT. UIDs that are gone are passed over. kFailedPrecondition also where the mailbox
+  // does not keep one of the flags (PERMANENTFLAGS), and nothing was changed: observe it.
   virtual asio::awaitable<absl::Status> StoreFlags(MailboxReference mailbox, UidSet uids, std::vector<std::string> add,
                                                    std::vector<std::string> remove) = 0;
-
-  // The same for several sets in one exchange; one status for each. kFailedPrecondition also where the mailbox does not
-  // keep one of the flags (PERMANENTFLAGS), and nothing was changed: observe it.
-  virtual asio::awaitable<std::vector<absl::Status>> StoreFlagsTogether(MailboxReference mailbox,
-                                                                        std::vector<FlagStore> stores) {
-    std::vector<absl::Status> statuses;
-    for (const FlagStore& store : stores) {
-      const absl::Status stored = co_await StoreFlags(mailbox, store.uids, store.add, store.remove);
-      statuses.push_back(stored);
-    }
-    co_return statuses;
-  }
 
   // \Deleted with UNCHANGEDSINCE (where known), then UID EXPUNGE of just these. A server without UIDPLUS refuses
   // (kAborted) while other messages there are marked \Deleted. What was refused is not left marked.
   virtual asio::awaitable<absl::StatusOr<ExpungeResult>> Expunge(MailboxReference mailbox, UidSet uids,
                                                                  ModSeq unchanged_since) = 0;
+
+  // Both, in several mailboxes, one after the other over one connection in as few exchanges as the server allows; one
+  // outcome for each.
+  virtual asio::awaitable<std::vector<MailboxOutcome>> ChangeTogether(std::vector<MailboxChanges> changes) {
+    std::vector<MailboxOutcome> outcomes(changes.size());
+    for (size_t i = 0; i < changes.size(); ++i) {
+      for (const FlagStore& store : changes[i].stores) {
+        const absl::Status stored = co_await StoreFlags(changes[i].mailbox, store.uids, store.add, store.remove);
+        outcomes[i].stored.push_back(stored);
+      }
+      if (changes[i].expunge.empty()) continue;
+      outcomes[i].expunged = co_await Expunge(changes[i].mailbox, changes[i].expunge, changes[i].unchanged_since);
+    }
+    co_return outcomes;
+  }
 
   // CREATE, and SUBSCRIBE when asked. OK when it exists already, kAlreadyExists when the server says so and does not
   // list it: it takes the name for another's, differing in case or spelling.

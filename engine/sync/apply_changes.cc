@@ -10,21 +10,41 @@ namespace imapmesh {
 namespace {
 
 constexpr size_t kMessagesAStore = 1000;
+constexpr size_t kMailboxesAConnection = 4;
+
+// What is done in one mailbox copy.
+struct MailboxWork {
+  MailboxCopyId copy;
+  std::vector<std::vector<Change>> stores;  // groups that change alike
+  std::vector<Change> expunges;
+
+  std::vector<Change> All() const {
+    std::vector<Change> all = expunges;
+    for (const std::vector<Change>& group : stores) all.insert(all.end(), group.begin(), group.end());
+    return all;
+  }
+};
 
 class Changer {
  public:
-  explicit Changer(Recorder& recorder) : recorder_(recorder) {}
+  explicit Changer(Recorder& recorder) : recorder_(recorder), mesh_(recorder.mesh()) {}
   asio::awaitable<void> Flags(const Work& work, ReplicaIndex target);
   asio::awaitable<void> Deletions(const Work& work, ReplicaIndex target);
 
  private:
-  asio::awaitable<void> RunStores(ReplicaIndex target, std::vector<std::vector<Change>> groups);
+  asio::awaitable<void> RunSideBySide(ReplicaIndex target, std::vector<MailboxWork> mailboxes, IntentKind kind);
+  asio::awaitable<void> RunTogether(ReplicaIndex target, std::vector<MailboxWork> mailboxes, IntentKind kind);
+  MailboxChanges ChangesOf(ReplicaIndex target, const MailboxWork& mailbox) const;
   FlagStore StoreOf(const std::vector<Change>& group) const;
-  asio::awaitable<void> Finish(ReplicaIndex target, std::vector<Change> group, absl::Status stored);
-  asio::awaitable<void> RunExpunge(ReplicaIndex target, std::vector<Change> changes);
+  bool MayExpungeAtOnce(const std::vector<Change>& changes) const;
+  asio::awaitable<void> FinishStore(ReplicaIndex target, std::vector<Change> group, absl::Status stored);
+  asio::awaitable<void> FinishExpunge(ReplicaIndex target, std::vector<Change> changes, ExpungeResult expunged);
+  asio::awaitable<void> Refused(ReplicaIndex target, std::vector<Change> changes, std::string operation,
+                                absl::Status status);
   asio::awaitable<void> GiveBack(ReplicaIndex target, MailboxCopyId copy, std::string mailbox, UidSet uids);
 
   Recorder& recorder_;
+  Mesh& mesh_;
 };
 
 // Mailbox copy, and which flags change how: what one STORE can do.
@@ -53,13 +73,97 @@ std::vector<std::vector<Change>> Groups(const Work& work, ReplicaIndex target, A
 }
 
 asio::awaitable<void> Changer::Flags(const Work& work, ReplicaIndex target) {
-  TaskGroup tasks(recorder_.mesh().executor);
-  std::map<MailboxCopyId, std::vector<std::vector<Change>>> by_mailbox;
+  std::vector<MailboxWork> mailboxes;
+  std::map<MailboxCopyId, size_t> places;
   for (std::vector<Change>& group : Groups(work, target, Action::kFlags)) {
-    by_mailbox[group.front().mailbox_copy].push_back(std::move(group));
+    const MailboxCopyId copy = group.front().mailbox_copy;
+    const auto [place, added] = places.try_emplace(copy, mailboxes.size());
+    if (added) mailboxes.emplace_back().copy = copy;
+    mailboxes[place->second].stores.push_back(std::move(group));
   }
-  for (auto& [copy, groups] : by_mailbox) tasks.Start(RunStores(target, std::move(groups)));
+  co_await RunSideBySide(target, std::move(mailboxes), IntentKind::kFlags);
+}
+
+asio::awaitable<void> Changer::Deletions(const Work& work, ReplicaIndex target) {
+  std::vector<MailboxWork> mailboxes;
+  for (std::vector<Change>& group : Groups(work, target, Action::kExpunge)) {
+    MailboxWork& mailbox = mailboxes.emplace_back();
+    mailbox.copy = group.front().mailbox_copy;
+    mailbox.expunges = std::move(group);
+  }
+  co_await RunSideBySide(target, std::move(mailboxes), IntentKind::kExpunge);
+}
+
+// Over so many connections that each has some mailboxes: one more costs some exchanges before it is of use.
+asio::awaitable<void> Changer::RunSideBySide(ReplicaIndex target, std::vector<MailboxWork> mailboxes, IntentKind kind) {
+  const auto connections = static_cast<size_t>(std::max(1, mesh_.graph->replica(target).max_connections()));
+  const size_t wanted = (mailboxes.size() + kMailboxesAConnection - 1) / kMailboxesAConnection;
+  const size_t parts = std::min(connections, wanted);
+  TaskGroup tasks(mesh_.executor);
+  for (size_t part = 0; part < parts; ++part) {
+    std::vector<MailboxWork> share;
+    for (size_t i = part; i < mailboxes.size(); i += parts) share.push_back(std::move(mailboxes[i]));
+    tasks.Start(RunTogether(target, std::move(share), kind));
+  }
   co_await tasks.Join();
+}
+
+asio::awaitable<void> Changer::RunTogether(ReplicaIndex target, std::vector<MailboxWork> mailboxes, IntentKind kind) {
+  if (!recorder_.MayWork(target)) co_return;
+  std::vector<Change> all;
+  std::vector<MailboxChanges> wanted;
+  for (const MailboxWork& mailbox : mailboxes) {
+    const std::vector<Change> changes = mailbox.All();
+    all.insert(all.end(), changes.begin(), changes.end());
+    wanted.push_back(ChangesOf(target, mailbox));
+  }
+  if (!co_await recorder_.OpenIntents(all, kind)) co_return;
+  const auto outcomes = co_await mesh_.slot(target).replica->ChangeTogether(std::move(wanted));
+  absl::Status unknown;
+  for (size_t i = 0; i < mailboxes.size(); ++i) {
+    for (size_t g = 0; g < mailboxes[i].stores.size(); ++g) {
+      const absl::Status& stored = outcomes[i].stored[g];
+      if (OutcomeUnknown(stored)) {
+        unknown = stored;
+      } else {
+        co_await FinishStore(target, std::move(mailboxes[i].stores[g]), stored);
+      }
+    }
+    if (mailboxes[i].expunges.empty()) continue;
+    const absl::StatusOr<ExpungeResult>& expunged = outcomes[i].expunged;
+    if (expunged.ok()) {
+      co_await FinishExpunge(target, std::move(mailboxes[i].expunges), *expunged);
+    } else if (OutcomeUnknown(expunged.status())) {
+      unknown = expunged.status();
+    } else {
+      co_await Refused(target, std::move(mailboxes[i].expunges), "EXPUNGE", expunged.status());
+    }
+  }
+  if (!unknown.ok()) co_await recorder_.Unknown(target, unknown);
+}
+
+MailboxChanges Changer::ChangesOf(ReplicaIndex target, const MailboxWork& mailbox) const {
+  const std::string& name = recorder_.MailboxName(mailbox.copy);
+  const MailboxCopyRecord* record = mesh_.FindCopy(target, name);
+  MailboxChanges changes;
+  changes.mailbox = recorder_.Reference(target, name);
+  for (const std::vector<Change>& group : mailbox.stores) changes.stores.push_back(StoreOf(group));
+  for (const Change& change : mailbox.expunges) {
+    changes.expunge.Add(change.planned->message.Find(mailbox.copy)->uid);
+  }
+  if (record != nullptr) changes.unchanged_since = record->highest_modseq;
+  changes.expunge_at_once = MayExpungeAtOnce(mailbox.expunges);
+  return changes;
+}
+
+// A message that somebody has marked \Deleted and changes in this instant would go all the same: only where a deletion
+// wins anyway.
+bool Changer::MayExpungeAtOnce(const std::vector<Change>& changes) const {
+  return std::all_of(changes.begin(), changes.end(), [&](const Change& change) {
+    const EdgeIndex edge = change.plan->because.edge;
+    const bool wins = edge.value >= 0 && mesh_.graph->DeleteVsChange(edge) == v1::Policy::DELETE_WINS;
+    return wins || !change.planned->message.Find(change.mailbox_copy)->flags.IsSet(mesh_.deleted_flag);
+  });
 }
 
 FlagStore Changer::StoreOf(const std::vector<Change>& group) const {
@@ -71,41 +175,23 @@ FlagStore Changer::StoreOf(const std::vector<Change>& group) const {
   return store;
 }
 
-// Groups of one mailbox, each of which changes alike: all in one exchange.
-asio::awaitable<void> Changer::RunStores(ReplicaIndex target, std::vector<std::vector<Change>> groups) {
-  if (!recorder_.MayWork(target)) co_return;
-  std::vector<Change> all;
-  std::vector<FlagStore> stores;
-  for (const std::vector<Change>& group : groups) {
-    all.insert(all.end(), group.begin(), group.end());
-    stores.push_back(StoreOf(group));
+asio::awaitable<void> Changer::Refused(ReplicaIndex target, std::vector<Change> changes, std::string operation,
+                                       absl::Status status) {
+  co_await recorder_.CloseIntents(changes);
+  mesh_.slot(target).look_due = true;
+  if (absl::IsFailedPrecondition(status)) {  // not as it was recorded: planned anew once it is observed
+    mesh_.due.insert({target.value, recorder_.MailboxName(changes.front().mailbox_copy)});
+  } else if (absl::IsPermissionDenied(status) && operation == "EXPUNGE") {
+    recorder_.Forbid(target, changes.front(), /*addition=*/false, status);
+  } else {
+    for (const Change& change : changes) recorder_.Refuse(target, change, operation.c_str(), status);
   }
-  if (!co_await recorder_.OpenIntents(all, IntentKind::kFlags)) co_return;
-  const std::string& mailbox = recorder_.MailboxName(*all.front().planned);
-  MailboxReference reference = recorder_.Reference(target, mailbox);
-  const std::vector<absl::Status> stored =
-      co_await recorder_.mesh().slot(target).replica->StoreFlagsTogether(std::move(reference), std::move(stores));
-  absl::Status unknown;
-  for (size_t i = 0; i < groups.size(); ++i) {
-    if (OutcomeUnknown(stored[i])) {
-      unknown = stored[i];
-    } else {
-      co_await Finish(target, std::move(groups[i]), stored[i]);
-    }
-  }
-  if (!unknown.ok()) co_await recorder_.Unknown(target, unknown);
 }
 
-asio::awaitable<void> Changer::Finish(ReplicaIndex target, std::vector<Change> group, absl::Status stored) {
+asio::awaitable<void> Changer::FinishStore(ReplicaIndex target, std::vector<Change> group, absl::Status stored) {
   const std::string& mailbox = recorder_.MailboxName(*group.front().planned);
   if (!stored.ok()) {
-    co_await recorder_.CloseIntents(group);
-    recorder_.mesh().slot(target).look_due = true;
-    if (absl::IsFailedPrecondition(stored)) {  // not as it was recorded: planned anew once it is observed
-      recorder_.mesh().due.insert({target.value, mailbox});
-      co_return;
-    }
-    for (const Change& change : group) recorder_.Refuse(target, change, "STORE", stored);
+    co_await Refused(target, std::move(group), "STORE", stored);
     co_return;
   }
   std::vector<Recorded> records;
@@ -120,46 +206,17 @@ asio::awaitable<void> Changer::Finish(ReplicaIndex target, std::vector<Change> g
   co_await recorder_.Record(target, mailbox, std::move(records));
 }
 
-asio::awaitable<void> Changer::Deletions(const Work& work, ReplicaIndex target) {
-  TaskGroup tasks(recorder_.mesh().executor);
-  for (std::vector<Change>& group : Groups(work, target, Action::kExpunge)) {
-    tasks.Start(RunExpunge(target, std::move(group)));
-  }
-  co_await tasks.Join();
-}
-
-asio::awaitable<void> Changer::RunExpunge(ReplicaIndex target, std::vector<Change> changes) {
-  if (!recorder_.MayWork(target)) co_return;
-  if (!co_await recorder_.OpenIntents(changes, IntentKind::kExpunge)) co_return;
-  UidSet uids;
-  for (const Change& change : changes) uids.Add(change.planned->message.Find(change.mailbox_copy)->uid);
+asio::awaitable<void> Changer::FinishExpunge(ReplicaIndex target, std::vector<Change> changes, ExpungeResult expunged) {
   const std::string& mailbox = recorder_.MailboxName(*changes.front().planned);
-  MailboxReference reference = recorder_.Reference(target, mailbox);
-  const MailboxCopyRecord* record = recorder_.mesh().FindCopy(target, mailbox);
-  const ModSeq seen = record == nullptr ? ModSeq() : record->highest_modseq;
-  const auto expunged = co_await recorder_.mesh().slot(target).replica->Expunge(reference, uids, seen);
-  if (!expunged.ok()) {
-    if (OutcomeUnknown(expunged.status())) {
-      co_await recorder_.Unknown(target, expunged.status());
-      co_return;
-    }
-    co_await recorder_.CloseIntents(changes);
-    if (absl::IsPermissionDenied(expunged.status())) {
-      recorder_.Forbid(target, changes.front(), /*addition=*/false, expunged.status());
-      co_return;
-    }
-    for (const Change& change : changes) recorder_.Refuse(target, change, "EXPUNGE", expunged.status());
-    co_return;
-  }
   std::vector<Recorded> records;
   std::vector<Change> modified, kept;
   for (const Change& change : changes) {
     const CopyRegisters& before = *change.planned->message.Find(change.mailbox_copy);
-    if (expunged->modified.Contains(before.uid)) {
+    if (expunged.modified.Contains(before.uid)) {
       modified.push_back(change);
       continue;
     }
-    if (expunged->kept.Contains(before.uid)) {
+    if (expunged.kept.Contains(before.uid)) {
       kept.push_back(change);
       continue;
     }
@@ -171,25 +228,24 @@ asio::awaitable<void> Changer::RunExpunge(ReplicaIndex target, std::vector<Chang
     recorder_.Done(change, mailbox, "EXPUNGE");
   }
   co_await recorder_.Record(target, mailbox, std::move(records));
-  if (!expunged->unmeant.empty()) co_await GiveBack(target, changes.front().mailbox_copy, mailbox, expunged->unmeant);
+  if (!expunged.unmeant.empty()) co_await GiveBack(target, changes.front().mailbox_copy, mailbox, expunged.unmeant);
   if (!kept.empty()) {
     co_await recorder_.CloseIntents(kept);
     const absl::Status ignored =
         Error(absl::StatusCode::kPermissionDenied,
               "replica %s: mailbox %s: expunging messages: the server answered OK, but %d of them are still there",
-              recorder_.mesh().name(target), Printable(mailbox), kept.size());
+              mesh_.name(target), Printable(mailbox), kept.size());
     recorder_.Forbid(target, kept.front(), /*addition=*/false, ignored);
   }
   if (!modified.empty()) {
     co_await recorder_.CloseIntents(modified);
-    recorder_.mesh().slot(target).look_due = true;
-    recorder_.mesh().due.insert({target.value, mailbox});
+    mesh_.slot(target).look_due = true;
+    mesh_.due.insert({target.value, mailbox});
   }
 }
 
 // Messages that went with those that were meant count as never had there, so that the others give them back.
 asio::awaitable<void> Changer::GiveBack(ReplicaIndex target, MailboxCopyId copy, std::string mailbox, UidSet uids) {
-  Mesh& mesh = recorder_.mesh();
   const auto forget = [&](State& state) {
     for (MessageRegisters& message : state.LoadByUids(copy, uids, SIZE_MAX)) {
       CopyRegisters registers = *message.Find(copy);
@@ -201,13 +257,13 @@ asio::awaitable<void> Changer::GiveBack(ReplicaIndex target, MailboxCopyId copy,
     }
     return true;
   };
-  const auto forgotten = co_await mesh.store->Run(forget);
+  const auto forgotten = co_await mesh_.store->Run(forget);
   if (!forgotten.ok()) recorder_.Fail(forgotten.status());
-  const std::string text = "replica " + mesh.name(target) + ": mailbox " + Printable(mailbox) +
+  const std::string text = "replica " + mesh_.name(target) + ": mailbox " + Printable(mailbox) +
                            ": another client marked UIDs " + uids.ToString() +
                            " as \\Deleted in the instant of an EXPUNGE, which took them too; they are given back";
-  mesh.Warn(text);
-  mesh.Emit("PROBLEM", target, EdgeIndex(-1), mailbox, text);
+  mesh_.Warn(text);
+  mesh_.Emit("PROBLEM", target, EdgeIndex(-1), mailbox, text);
 }
 
 }  // namespace

@@ -1,0 +1,253 @@
+#include "engine/replica/imap_change.h"
+
+#include <optional>
+#include <utility>
+
+#include "engine/imap/commands.h"
+#include "engine/replica/flag_names.h"
+#include "engine/replica/imap_expunge.h"
+
+namespace imapmesh {
+namespace {
+
+constexpr size_t kPipelinedBytes = 32 * 1024;  // of one mailbox's UID sets, see imap::Session::Send
+
+// Two for each of `stores`: what is added, what is taken away.
+std::vector<imap::StoreRequest> StoreRequests(const std::vector<FlagStore>& stores) {
+  std::vector<imap::StoreRequest> requests;
+  requests.reserve(2 * stores.size());
+  for (const FlagStore& store : stores) {
+    for (const bool adding : {true, false}) {
+      imap::StoreRequest& request = requests.emplace_back();
+      request.uids = store.uids;
+      request.add = adding;
+      request.flags = adding ? store.add : store.remove;
+    }
+  }
+  return requests;
+}
+
+imap::StoreRequest MarkRequest(const MailboxChanges& changes) {
+  imap::StoreRequest mark;
+  mark.uids = changes.expunge;
+  mark.flags.push_back("\\Deleted");
+  mark.unchanged_since = changes.unchanged_since;
+  return mark;
+}
+
+size_t Bytes(const MailboxChanges& changes) {
+  size_t bytes = 2 * changes.expunge.ToString().size();
+  for (const FlagStore& store : changes.stores) bytes += 2 * store.uids.ToString().size();
+  return bytes;
+}
+
+class Changes {
+ public:
+  Changes(imap::Session& session, std::vector<ChangeRequest> requests, uint64_t& selected)
+      : session_(session), requests_(std::move(requests)), selected_(selected), outcomes_(requests_.size()) {
+    for (size_t i = 0; i < requests_.size(); ++i) outcomes_[i].stored.resize(requests_[i].changes.stores.size());
+  }
+
+  asio::awaitable<std::vector<MailboxOutcome>> Run() {
+    Enter(0);
+    for (size_t i = 0; i < requests_.size(); ++i) co_await Change(i);
+    for (Unsettled& each : unsettled_) co_await Settle(std::move(each));
+    co_return std::move(outcomes_);
+  }
+
+ private:
+  // An expunge that was refused, or of which the server did not tell everything, while the next mailbox was selected.
+  struct Unsettled {
+    size_t request;
+    UidSet doomed;
+    absl::StatusOr<UidSet> untold;
+  };
+
+  void Enter(size_t i);
+  asio::awaitable<absl::Status> Refreshed(absl::StatusOr<std::string> sent);
+  asio::awaitable<absl::Status> Selected(size_t i);
+  asio::awaitable<void> Change(size_t i);
+  asio::awaitable<void> ChangePipelined(size_t i);
+  asio::awaitable<void> ChangeStepwise(size_t i);
+  asio::awaitable<void> AwaitExpunge(size_t i, imap::SentForUids mark, imap::SentForUids expunge);
+  asio::awaitable<void> Settle(Unsettled unsettled);
+  void CheckFlags(size_t i);
+  void TakeStored(size_t i, const std::vector<absl::Status>& stored);
+  void Fail(size_t i, const absl::Status& status);
+
+  imap::Session& session_;
+  std::vector<ChangeRequest> requests_;
+  uint64_t& selected_;
+  std::vector<MailboxOutcome> outcomes_;
+  std::vector<Unsettled> unsettled_;
+  // The SELECT that is on its way, or the NOOP where the mailbox is selected already.
+  absl::StatusOr<imap::SentSelect> select_ = absl::UnknownError("");
+  std::optional<absl::StatusOr<std::string>> refresh_;
+};
+
+// A mailbox that was selected before may not show yet what another connection added, and STORE and EXPUNGE of a UID
+// that is not shown are OK without effect: NOOP brings the view up to date (RFC 3501 section 6.1.2).
+void Changes::Enter(size_t i) {
+  refresh_.reset();
+  if (i >= requests_.size()) return;
+  const ChangeRequest& request = requests_[i];
+  const UidValidity wanted = request.changes.mailbox.uid_validity;
+  const bool same = wanted.value == 0 || session_.selected_validity() == wanted;
+  if (i == 0 && same && session_.selected() == request.mailbox_raw) {
+    refresh_ = session_.Send(imap::Command("NOOP"));
+    return;
+  }
+  ++selected_;
+  imap::SelectRequest select(request.mailbox_raw);
+  select_ = imap::SendSelect(session_, std::move(select));
+}
+
+asio::awaitable<absl::Status> Changes::Refreshed(absl::StatusOr<std::string> sent) {
+  if (!sent.ok()) co_return sent.status();
+  imap::ResponseHandler handler;
+  const auto refreshed = co_await session_.Await(*std::move(sent), std::move(handler));
+  co_return refreshed.status();
+}
+
+asio::awaitable<absl::Status> Changes::Selected(size_t i) {
+  if (!select_.ok()) co_return select_.status();
+  imap::SentSelect sent = *std::move(select_);
+  const auto selected = co_await imap::AwaitSelect(session_, std::move(sent));
+  if (!selected.ok()) co_return selected.status();
+  co_return CheckValidity(requests_[i].changes.mailbox, selected->uid_validity);
+}
+
+asio::awaitable<void> Changes::Change(size_t i) {
+  const bool pipelined = Bytes(requests_[i].changes) <= kPipelinedBytes;
+  absl::Status status;
+  if (!refresh_) {
+    status = co_await Selected(i);
+  } else if (!pipelined) {
+    status = co_await Refreshed(*std::exchange(refresh_, std::nullopt));
+  }
+  if (status.ok() && pipelined) {
+    co_await ChangePipelined(i);
+    co_return;
+  }
+  if (status.ok()) {
+    co_await ChangeStepwise(i);
+  } else {
+    Fail(i, status);
+  }
+  Enter(i + 1);
+}
+
+asio::awaitable<void> Changes::ChangePipelined(size_t i) {
+  const MailboxChanges& changes = requests_[i].changes;
+  auto refresh = std::exchange(refresh_, std::nullopt);
+  CheckFlags(i);
+  std::vector<imap::SentForUids> stores;
+  for (const imap::StoreRequest& store : StoreRequests(changes.stores)) {
+    stores.push_back(imap::SendStore(session_, store));
+  }
+  imap::SentForUids mark, expunge;
+  const bool any = !changes.expunge.empty(), at_once = any && changes.expunge_at_once;
+  if (any) mark = imap::SendStore(session_, MarkRequest(changes));
+  if (at_once) expunge = imap::SendUidExpunge(session_, changes.expunge);
+  if (!any || at_once) Enter(i + 1);
+  absl::Status refreshed;
+  if (refresh) refreshed = co_await Refreshed(*std::move(refresh));
+  std::vector<absl::Status> stored;
+  for (imap::SentForUids& store : stores) {
+    const absl::StatusOr<UidSet> outcome = co_await imap::AwaitStore(session_, std::move(store));
+    stored.push_back(outcome.status());
+  }
+  TakeStored(i, stored);
+  if (any) co_await AwaitExpunge(i, std::move(mark), std::move(expunge));
+  if (!refreshed.ok()) Fail(i, refreshed);
+}
+
+// Sends UID EXPUNGE first, and enters the next mailbox, where that waits for the answer to the marks.
+asio::awaitable<void> Changes::AwaitExpunge(size_t i, imap::SentForUids mark, imap::SentForUids expunge) {
+  const MailboxChanges& changes = requests_[i].changes;
+  absl::StatusOr<ExpungeResult>& expunged = outcomes_[i].expunged;
+  const absl::StatusOr<UidSet> modified = co_await imap::AwaitStore(session_, std::move(mark));
+  UidSet doomed;
+  if (modified.ok()) doomed = Without(changes.expunge, *modified);
+  if (!changes.expunge_at_once) {
+    if (modified.ok()) expunge = imap::SendUidExpunge(session_, doomed);
+    Enter(i + 1);
+  }
+  absl::StatusOr<UidSet> untold = co_await imap::AwaitUidExpunge(session_, std::move(expunge), doomed);
+  if (!modified.ok()) {
+    expunged = modified.status();
+    co_return;
+  }
+  expunged->modified = *modified;
+  const bool lost = !untold.ok() && !session_.closed().ok();
+  if (lost) {
+    expunged = untold.status();
+  } else if (!untold.ok() || !untold->empty()) {
+    unsettled_.push_back({i, std::move(doomed), std::move(untold)});
+  }
+}
+
+asio::awaitable<void> Changes::Settle(Unsettled unsettled) {
+  imap::SelectRequest select(requests_[unsettled.request].mailbox_raw);
+  ++selected_;
+  select_ = imap::SendSelect(session_, std::move(select));
+  absl::StatusOr<ExpungeResult>& expunged = outcomes_[unsettled.request].expunged;
+  const absl::Status entered = co_await Selected(unsettled.request);
+  if (!entered.ok()) {
+    expunged = unsettled.untold.ok() ? entered : unsettled.untold.status();
+    co_return;
+  }
+  const auto kept = co_await SettleExpunge(session_, std::move(unsettled.doomed), std::move(unsettled.untold));
+  if (kept.ok()) {
+    expunged->kept = *kept;
+  } else {
+    expunged = kept.status();
+  }
+}
+
+asio::awaitable<void> Changes::ChangeStepwise(size_t i) {
+  const MailboxChanges& changes = requests_[i].changes;
+  CheckFlags(i);
+  std::vector<imap::StoreRequest> stores = StoreRequests(changes.stores);
+  const std::vector<absl::Status> stored = co_await imap::StoreTogether(session_, std::move(stores));
+  TakeStored(i, stored);
+  if (changes.expunge.empty()) co_return;
+  outcomes_[i].expunged = co_await ExpungeMessages(session_, changes.expunge, changes.unchanged_since);
+}
+
+// What the mailbox does not keep is not sent.
+void Changes::CheckFlags(size_t i) {
+  for (size_t s = 0; s < outcomes_[i].stored.size(); ++s) {
+    FlagStore& store = requests_[i].changes.stores[s];
+    outcomes_[i].stored[s] = CheckKept(session_.permanent_flags(), store);
+    if (!outcomes_[i].stored[s].ok()) store.uids = UidSet();
+  }
+}
+
+void Changes::TakeStored(size_t i, const std::vector<absl::Status>& stored) {
+  for (size_t s = 0; 2 * s < stored.size(); ++s) {
+    if (!outcomes_[i].stored[s].ok()) continue;
+    outcomes_[i].stored[s] = stored[2 * s].ok() ? stored[2 * s + 1] : stored[2 * s];
+  }
+}
+
+void Changes::Fail(size_t i, const absl::Status& status) {
+  for (absl::Status& stored : outcomes_[i].stored) stored = status;
+  outcomes_[i].expunged = status;
+}
+
+}  // namespace
+
+absl::Status CheckValidity(const MailboxReference& mailbox, UidValidity now) {
+  if (mailbox.uid_validity.value == 0 || mailbox.uid_validity == now) return absl::OkStatus();
+  return Error(absl::StatusCode::kFailedPrecondition, "its UIDVALIDITY changed from %u to %u; it is observed anew",
+               mailbox.uid_validity.value, now.value);
+}
+
+asio::awaitable<std::vector<MailboxOutcome>> ChangeMailboxes(imap::Session& session,
+                                                             std::vector<ChangeRequest> requests, uint64_t& selected) {
+  Changes changes(session, std::move(requests), selected);
+  co_return co_await changes.Run();
+}
+
+}  // namespace imapmesh

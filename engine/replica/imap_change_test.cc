@@ -1,0 +1,166 @@
+// Flags and expunges of several mailboxes over one connection, over a scripted server.
+#include "engine/replica/imap_change.h"
+
+#include <gtest/gtest.h>
+
+#include "engine/imap/scripted_stream.h"
+
+namespace imapmesh {
+namespace {
+
+UidSet Uids(std::string_view text) {
+  return UidSet::Parse(text).value();
+}
+
+std::string Selected(const std::string& tag, int uid_validity) {
+  return "* 9 EXISTS\r\n* OK [UIDVALIDITY " + std::to_string(uid_validity) + "]\r\n" + tag + " OK [READ-WRITE]\r\n";
+}
+
+ChangeRequest Flag(const std::string& mailbox, std::string_view uids) {
+  ChangeRequest request;
+  request.mailbox_raw = mailbox;
+  request.changes.mailbox = {mailbox, UidValidity(5)};
+  FlagStore& store = request.changes.stores.emplace_back();
+  store.uids = Uids(uids);
+  store.add.push_back("\\Seen");
+  return request;
+}
+
+ChangeRequest Expunge(const std::string& mailbox, std::string_view uids, bool at_once) {
+  ChangeRequest request;
+  request.mailbox_raw = mailbox;
+  request.changes.mailbox = {mailbox, UidValidity(5)};
+  request.changes.expunge = Uids(uids);
+  request.changes.unchanged_since = ModSeq(9);
+  request.changes.expunge_at_once = at_once;
+  return request;
+}
+
+class ChangeTest : public imap::ScriptedSessionTest {
+ protected:
+  ~ChangeTest() override { EXPECT_TRUE(Done()) << "the client never sent \"" << script_->steps.front().first << '"'; }
+  std::vector<MailboxOutcome> Change(std::vector<ChangeRequest> requests) {
+    return Run(ChangeMailboxes(session(), std::move(requests), selected_));
+  }
+  uint64_t selected_ = 0;
+};
+
+TEST_F(ChangeTest, EachMailboxCostsOneExchangeAsTheNextSelectGoesWithTheChanges) {
+  Greet("UIDPLUS");
+  script_->Step("A1 SELECT \"one\"\r\n", Selected("A1", 5))
+      .Step("A2 UID STORE 1:3 +FLAGS.SILENT (\\Seen)\r\nA3 SELECT \"two\"\r\n", "A2 OK\r\n" + Selected("A3", 5))
+      .Step("A4 UID STORE 7 +FLAGS.SILENT (\\Seen)\r\n", "A4 OK\r\n");
+  const auto outcomes = Change({Flag("one", "1:3"), Flag("two", "7")});
+  EXPECT_TRUE(outcomes[0].stored[0].ok()) << outcomes[0].stored[0];
+  EXPECT_TRUE(outcomes[1].stored[0].ok()) << outcomes[1].stored[0];
+  EXPECT_EQ(selected_, 2u);
+}
+
+TEST_F(ChangeTest, AMailboxOfAnotherUidvalidityIsNotTouchedAndTheOthersAre) {
+  Greet("UIDPLUS CONDSTORE");
+  script_->Step("A1 SELECT \"one\" (CONDSTORE)\r\n", Selected("A1", 6))
+      .Step("A2 SELECT \"two\" (CONDSTORE)\r\n", Selected("A2", 5))
+      .Step("A3 UID STORE 4 (UNCHANGEDSINCE 9) +FLAGS.SILENT (\\Deleted)\r\nA4 UID EXPUNGE 4\r\n",
+            "A3 OK\r\n* VANISHED 4\r\nA4 OK\r\n");
+  const auto outcomes = Change({Expunge("one", "3", true), Expunge("two", "4", true)});
+  EXPECT_TRUE(absl::IsFailedPrecondition(outcomes[0].expunged.status())) << outcomes[0].expunged.status();
+  EXPECT_TRUE(outcomes[1].expunged.ok()) << outcomes[1].expunged.status();
+}
+
+TEST_F(ChangeTest, AMailboxThatIsGoneIsRefusedAndTheOthersAreChanged) {
+  Greet("UIDPLUS");
+  script_->Step("A1 SELECT \"one\"\r\n", "A1 NO [NONEXISTENT] no such mailbox\r\n")
+      .Step("A2 SELECT \"two\"\r\n", Selected("A2", 5))
+      .Step("A3 UID STORE 7 +FLAGS.SILENT (\\Seen)\r\n", "A3 OK\r\n");
+  const auto outcomes = Change({Flag("one", "1:3"), Flag("two", "7")});
+  EXPECT_TRUE(absl::IsNotFound(outcomes[0].stored[0])) << outcomes[0].stored[0];
+  EXPECT_TRUE(outcomes[1].stored[0].ok()) << outcomes[1].stored[0];
+}
+
+TEST_F(ChangeTest, WhatChangedSinceIsLeftAloneAndTold) {
+  Greet("UIDPLUS CONDSTORE");
+  script_->Step("A1 SELECT \"one\" (CONDSTORE)\r\n", Selected("A1", 5))
+      .Step("A2 UID STORE 3:5 (UNCHANGEDSINCE 9) +FLAGS.SILENT (\\Deleted)\r\nA3 UID EXPUNGE 3:5\r\n",
+            "A2 OK [MODIFIED 4] some changed\r\n* VANISHED 3,5\r\nA3 OK\r\n");
+  const auto outcomes = Change({Expunge("one", "3:5", true)});
+  ASSERT_TRUE(outcomes[0].expunged.ok()) << outcomes[0].expunged.status();
+  EXPECT_EQ(outcomes[0].expunged->modified.ToString(), "4");
+}
+
+TEST_F(ChangeTest, WhereAMarkOfSomebodyElseMatters_ExpungeWaitsForTheAnswer) {
+  Greet("UIDPLUS CONDSTORE");
+  script_->Step("A1 SELECT \"one\" (CONDSTORE)\r\n", Selected("A1", 5))
+      .Step("A2 UID STORE 3:5 (UNCHANGEDSINCE 9) +FLAGS.SILENT (\\Deleted)\r\n", "A2 OK [MODIFIED 4] some changed\r\n")
+      .Step("A3 UID EXPUNGE 3,5\r\nA4 SELECT \"two\" (CONDSTORE)\r\n",
+            "* VANISHED 3,5\r\nA3 OK\r\n" + Selected("A4", 5))
+      .Step("A5 UID STORE 7 +FLAGS.SILENT (\\Seen)\r\n", "A5 OK\r\n");
+  const auto outcomes = Change({Expunge("one", "3:5", false), Flag("two", "7")});
+  ASSERT_TRUE(outcomes[0].expunged.ok()) << outcomes[0].expunged.status();
+  EXPECT_EQ(outcomes[0].expunged->modified.ToString(), "4");
+}
+
+TEST_F(ChangeTest, InTheMailboxThatIsSelectedNothingIsAwaitedFirst) {
+  Greet("UIDPLUS");
+  script_->Step("A1 SELECT \"one\"\r\n", Selected("A1", 5))
+      .Step("A2 UID STORE 1 +FLAGS.SILENT (\\Seen)\r\n", "A2 OK\r\n");
+  Change({Flag("one", "1")});
+  script_->Step("A3 NOOP\r\nA4 UID STORE 2 +FLAGS.SILENT (\\Seen)\r\n", "A3 OK\r\nA4 OK\r\n");
+  EXPECT_TRUE(Change({Flag("one", "2")})[0].stored[0].ok());
+}
+
+TEST_F(ChangeTest, ARefusedChangeIsTheRefusedOnesAlone) {
+  Greet("UIDPLUS");
+  script_->Step("A1 SELECT \"one\"\r\n", Selected("A1", 5))
+      .Step("A2 UID STORE 1 +FLAGS.SILENT (\\Seen)\r\nA3 SELECT \"two\"\r\n",
+            "A2 NO [NOPERM] not yours\r\n" + Selected("A3", 5))
+      .Step("A4 UID STORE 2 +FLAGS.SILENT (\\Seen)\r\n", "A4 OK\r\n");
+  const auto outcomes = Change({Flag("one", "1"), Flag("two", "2")});
+  EXPECT_TRUE(absl::IsPermissionDenied(outcomes[0].stored[0])) << outcomes[0].stored[0];
+  EXPECT_TRUE(outcomes[1].stored[0].ok()) << outcomes[1].stored[0];
+}
+
+TEST_F(ChangeTest, WhatTheServerKeepsInSpiteOfOkIsToldAndUnmarked) {
+  Greet("UIDPLUS CONDSTORE");
+  script_->Step("A1 SELECT \"one\" (CONDSTORE)\r\n", Selected("A1", 5))
+      .Step(
+          "A2 UID STORE 3:4 (UNCHANGEDSINCE 9) +FLAGS.SILENT (\\Deleted)\r\nA3 UID EXPUNGE 3:4\r\n"
+          "A4 SELECT \"two\" (CONDSTORE)\r\n",
+          "A2 OK\r\n* VANISHED 3\r\nA3 OK\r\n" + Selected("A4", 5))
+      .Step("A5 UID STORE 7 +FLAGS.SILENT (\\Seen)\r\n", "A5 OK\r\n")
+      .Step("A6 SELECT \"one\" (CONDSTORE)\r\n", Selected("A6", 5))
+      .Step("A7 UID FETCH 4 (UID FLAGS MODSEQ)\r\n", "* 1 FETCH (UID 4 FLAGS (\\Deleted) MODSEQ (12))\r\nA7 OK\r\n")
+      .Step("A8 UID STORE 4 -FLAGS.SILENT (\\Deleted)\r\n", "A8 OK\r\n");
+  const auto outcomes = Change({Expunge("one", "3:4", true), Flag("two", "7")});
+  ASSERT_TRUE(outcomes[0].expunged.ok()) << outcomes[0].expunged.status();
+  EXPECT_EQ(outcomes[0].expunged->kept.ToString(), "4");
+  EXPECT_TRUE(outcomes[1].stored[0].ok());
+}
+
+TEST_F(ChangeTest, ARefusedExpungeLeavesNoMarks) {
+  Greet("UIDPLUS CONDSTORE");
+  script_->Step("A1 SELECT \"one\" (CONDSTORE)\r\n", Selected("A1", 5))
+      .Step("A2 UID STORE 3 (UNCHANGEDSINCE 9) +FLAGS.SILENT (\\Deleted)\r\nA3 UID EXPUNGE 3\r\n",
+            "A2 OK\r\nA3 NO [NOPERM] not yours\r\n")
+      .Step("A4 SELECT \"one\" (CONDSTORE)\r\n", Selected("A4", 5))
+      .Step("A5 UID STORE 3 -FLAGS.SILENT (\\Deleted)\r\n", "A5 OK\r\n");
+  const auto outcomes = Change({Expunge("one", "3", true)});
+  EXPECT_TRUE(absl::IsPermissionDenied(outcomes[0].expunged.status())) << outcomes[0].expunged.status();
+}
+
+TEST_F(ChangeTest, AFlagThatTheMailboxDoesNotKeepIsNotSent) {
+  Greet("UIDPLUS");
+  script_->Step("A1 SELECT \"one\"\r\n", "* OK [PERMANENTFLAGS (\\Answered)]\r\n" + Selected("A1", 5));
+  EXPECT_TRUE(absl::IsFailedPrecondition(Change({Flag("one", "1")})[0].stored[0]));
+}
+
+TEST_F(ChangeTest, WhatALostConnectionLeavesOpenIsUnknown) {
+  Greet("UIDPLUS");
+  script_->Step("A1 SELECT \"one\"\r\n", Selected("A1", 5));
+  script_->Step("A2 UID STORE 1 +FLAGS.SILENT (\\Seen)\r\nA3 SELECT \"two\"\r\n", "* BYE\r\n").ThenCloses();
+  const auto outcomes = Change({Flag("one", "1"), Flag("two", "2")});
+  EXPECT_TRUE(OutcomeUnknown(outcomes[0].stored[0])) << outcomes[0].stored[0];
+  EXPECT_TRUE(OutcomeUnknown(outcomes[1].stored[0])) << outcomes[1].stored[0];
+}
+
+}  // namespace
+}  // namespace imapmesh
