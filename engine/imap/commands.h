@@ -171,6 +171,14 @@ asio::awaitable<absl::Status> AwaitFetchNew(Session& session, std::string tag, U
 // UID, FLAGS and MODSEQ of what is in `uids`; with `changed_since` only what changed (CHANGEDSINCE).
 asio::awaitable<absl::Status> FetchFlags(Session& session, UidSet uids, ModSeq changed_since,
                                          std::function<absl::Status(MessageFlags)> take);
+// The two halves of FetchFlags without `changed_since`, for a set of a few kilobytes, see Session::Send.
+struct SentForUids {
+  std::vector<std::string> tags;
+  absl::Status failed;  // at sending
+};
+SentForUids SendFetchFlags(Session& session, const UidSet& uids);
+asio::awaitable<absl::Status> AwaitFetchFlags(Session& session, SentForUids sent, UidSet uids,
+                                              std::function<absl::Status(MessageFlags)> take);
 // BODY.PEEK[]; `take` gets each message that still exists.
 asio::awaitable<absl::Status> FetchBodies(Session& session, UidSet uids,
                                           std::function<absl::Status(Uid, std::shared_ptr<const Body>)> take);
@@ -202,10 +210,6 @@ asio::awaitable<absl::StatusOr<UidSet>> UidExpunge(Session& session, UidSet uids
 
 // The two halves of StoreFlags and of UidExpunge, so that more can be sent behind them; each Send needs its Await. For
 // sets of a few kilobytes, see Session::Send.
-struct SentForUids {
-  std::vector<std::string> tags;
-  absl::Status failed;  // at sending
-};
 SentForUids SendStore(Session& session, const StoreRequest& request);
 asio::awaitable<absl::StatusOr<UidSet>> AwaitStore(Session& session, SentForUids sent);
 SentForUids SendUidExpunge(Session& session, const UidSet& uids);

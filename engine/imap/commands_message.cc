@@ -181,6 +181,20 @@ class Gone {
   std::vector<Uid> order_;
 };
 
+std::string FlagItems(const Session& session) {
+  return HasModSeq(session) ? " (UID FLAGS MODSEQ)" : " (UID FLAGS)";
+}
+
+absl::Status TakeFlags(Response& response, const UidSet& uids, const std::function<absl::Status(MessageFlags)>& take) {
+  auto* fetch = std::get_if<FetchResponse>(&response);
+  if (fetch == nullptr || !fetch->uid || !fetch->flags || !uids.Contains(*fetch->uid)) return absl::OkStatus();
+  MessageFlags flags;
+  flags.uid = *fetch->uid;
+  flags.modseq = fetch->modseq.value_or(ModSeq());
+  flags.flags = WithoutRecent(*std::move(fetch->flags));
+  return take(std::move(flags));
+}
+
 constexpr std::string_view kUidExpungeLacks = "UIDPLUS, so single messages cannot be expunged";
 
 std::string StoreSuffix(const StoreRequest& request) {
@@ -288,19 +302,24 @@ asio::awaitable<absl::Status> FetchNew(Session& session, UidSet uids, std::funct
 
 asio::awaitable<absl::Status> FetchFlags(Session& session, UidSet uids, ModSeq changed_since,
                                          std::function<absl::Status(MessageFlags)> take) {
-  ResponseHandler handler = [&uids, &take](Response& response) {
-    auto* fetch = std::get_if<FetchResponse>(&response);
-    if (fetch == nullptr || !fetch->uid || !fetch->flags || !uids.Contains(*fetch->uid)) return absl::OkStatus();
-    MessageFlags flags;
-    flags.uid = *fetch->uid;
-    flags.modseq = fetch->modseq.value_or(ModSeq());
-    flags.flags = WithoutRecent(*std::move(fetch->flags));
-    return take(std::move(flags));
-  };
+  ResponseHandler handler = [&uids, &take](Response& response) { return TakeFlags(response, uids, take); };
   CompletionHandler completed;
-  std::string items = HasModSeq(session) ? " (UID FLAGS MODSEQ)" : " (UID FLAGS)";
+  std::string items = FlagItems(session);
   if (changed_since != ModSeq()) items += absl::StrFormat(" (CHANGEDSINCE %d)", changed_since.value);
   co_return co_await RunForUids(session, "UID FETCH", uids, std::move(items), std::move(handler), std::move(completed));
+}
+
+SentForUids SendFetchFlags(Session& session, const UidSet& uids) {
+  return SendForUids(session, "UID FETCH", uids, FlagItems(session));
+}
+
+asio::awaitable<absl::Status> AwaitFetchFlags(Session& session, SentForUids sent, UidSet uids,
+                                              std::function<absl::Status(MessageFlags)> take) {
+  ResponseHandler handler = [&uids, &take](Response& response) { return TakeFlags(response, uids, take); };
+  CompletionHandler completed = [](const StatusResponse& response) {
+    return response.kind == StatusKind::kOk ? absl::OkStatus() : RefusalStatus("UID FETCH", response);
+  };
+  co_return co_await AwaitForUids(session, std::move(sent), std::move(handler), std::move(completed));
 }
 
 asio::awaitable<absl::Status> FetchBodies(Session& session, UidSet uids,

@@ -51,12 +51,14 @@ class Changes {
   asio::awaitable<std::vector<MailboxOutcome>> Run() {
     Enter(0);
     for (size_t i = 0; i < requests_.size(); ++i) co_await Change(i);
+    co_await FindKept();
     for (Unsettled& each : unsettled_) co_await Settle(std::move(each));
     co_return std::move(outcomes_);
   }
 
  private:
-  // An expunge that was refused, or of which the server did not tell everything, while the next mailbox was selected.
+  // An expunge that was refused, or of which the server did not tell everything: Dovecot tells nothing of a mailbox
+  // once it has read a SELECT behind.
   struct Unsettled {
     size_t request;
     UidSet doomed;
@@ -70,6 +72,8 @@ class Changes {
   asio::awaitable<void> ChangePipelined(size_t i);
   asio::awaitable<void> ChangeStepwise(size_t i);
   asio::awaitable<void> AwaitExpunge(size_t i, imap::SentForUids mark, imap::SentForUids expunge);
+  asio::awaitable<void> FindKept();
+  asio::awaitable<void> AwaitKept(Unsettled expunged, imap::SentForUids fetch);
   asio::awaitable<void> Settle(Unsettled unsettled);
   void CheckFlags(size_t i);
   void TakeStored(size_t i, const std::vector<absl::Status>& stored);
@@ -79,7 +83,7 @@ class Changes {
   std::vector<ChangeRequest> requests_;
   uint64_t& selected_;
   std::vector<MailboxOutcome> outcomes_;
-  std::vector<Unsettled> unsettled_;
+  std::vector<Unsettled> untold_, unsettled_;
   // The SELECT that is on its way, or the NOOP where the mailbox is selected already.
   absl::StatusOr<imap::SentSelect> select_ = absl::UnknownError("");
   std::optional<absl::StatusOr<std::string>> refresh_;
@@ -182,8 +186,45 @@ asio::awaitable<void> Changes::AwaitExpunge(size_t i, imap::SentForUids mark, im
   const bool lost = !untold.ok() && !session_.closed().ok();
   if (lost) {
     expunged = untold.status();
-  } else if (!untold.ok() || !untold->empty()) {
+  } else if (!untold.ok()) {
     unsettled_.push_back({i, std::move(doomed), std::move(untold)});
+  } else if (!untold->empty()) {
+    untold_.push_back({i, std::move(doomed), std::move(untold)});
+  }
+}
+
+// Of what the server did not tell to be gone mostly nothing is there: all mailboxes are asked in one exchange.
+asio::awaitable<void> Changes::FindKept() {
+  for (size_t first = 0, next = 0; first < untold_.size(); first = next) {
+    std::vector<absl::StatusOr<imap::SentSelect>> selects;
+    std::vector<imap::SentForUids> fetches;
+    for (size_t bytes = 0; next < untold_.size() && bytes < kPipelinedBytes; ++next) {
+      imap::SelectRequest select(requests_[untold_[next].request].mailbox_raw);
+      bytes += untold_[next].untold->ToString().size() + select.mailbox_raw.size();
+      ++selected_;
+      selects.push_back(imap::SendSelect(session_, std::move(select)));
+      fetches.push_back(imap::SendFetchFlags(session_, *untold_[next].untold));
+    }
+    for (size_t i = first; i < next; ++i) {
+      select_ = std::move(selects[i - first]);
+      co_await AwaitKept(std::move(untold_[i]), std::move(fetches[i - first]));
+    }
+  }
+}
+
+asio::awaitable<void> Changes::AwaitKept(Unsettled expunged, imap::SentForUids fetch) {
+  std::vector<Uid> kept;
+  const std::function<absl::Status(imap::MessageFlags)> take = [&](imap::MessageFlags message) {
+    kept.push_back(message.uid);
+    return absl::OkStatus();
+  };
+  const absl::Status entered = co_await Selected(expunged.request);
+  const absl::Status told = co_await imap::AwaitFetchFlags(session_, std::move(fetch), *expunged.untold, take);
+  const absl::Status& worse = entered.ok() ? told : entered;
+  if (!worse.ok()) {
+    outcomes_[expunged.request].expunged = worse;
+  } else if (!kept.empty()) {
+    unsettled_.push_back({expunged.request, UidSet(kept), UidSet(kept)});
   }
 }
 

@@ -36,6 +36,8 @@ ChangeRequest Expunge(const std::string& mailbox, std::string_view uids, bool at
   return request;
 }
 
+const std::string kStillThere = "* 1 FETCH (UID 4 FLAGS (\\Deleted) MODSEQ (12))\r\n";
+
 class ChangeTest : public imap::ScriptedSessionTest {
  protected:
   ~ChangeTest() override { EXPECT_TRUE(Done()) << "the client never sent \"" << script_->steps.front().first << '"'; }
@@ -127,13 +129,34 @@ TEST_F(ChangeTest, WhatTheServerKeepsInSpiteOfOkIsToldAndUnmarked) {
           "A4 SELECT \"two\" (CONDSTORE)\r\n",
           "A2 OK\r\n* VANISHED 3\r\nA3 OK\r\n" + Selected("A4", 5))
       .Step("A5 UID STORE 7 +FLAGS.SILENT (\\Seen)\r\n", "A5 OK\r\n")
-      .Step("A6 SELECT \"one\" (CONDSTORE)\r\n", Selected("A6", 5))
-      .Step("A7 UID FETCH 4 (UID FLAGS MODSEQ)\r\n", "* 1 FETCH (UID 4 FLAGS (\\Deleted) MODSEQ (12))\r\nA7 OK\r\n")
-      .Step("A8 UID STORE 4 -FLAGS.SILENT (\\Deleted)\r\n", "A8 OK\r\n");
+      .Step("A6 SELECT \"one\" (CONDSTORE)\r\nA7 UID FETCH 4 (UID FLAGS MODSEQ)\r\n",
+            Selected("A6", 5) + kStillThere + "A7 OK\r\n")
+      .Step("A8 SELECT \"one\" (CONDSTORE)\r\n", Selected("A8", 5))
+      .Step("A9 UID FETCH 4 (UID FLAGS MODSEQ)\r\n", kStillThere + "A9 OK\r\n")
+      .Step("A10 UID STORE 4 -FLAGS.SILENT (\\Deleted)\r\n", "A10 OK\r\n");
   const auto outcomes = Change({Expunge("one", "3:4", true), Flag("two", "7")});
   ASSERT_TRUE(outcomes[0].expunged.ok()) << outcomes[0].expunged.status();
   EXPECT_EQ(outcomes[0].expunged->kept.ToString(), "4");
   EXPECT_TRUE(outcomes[1].stored[0].ok());
+}
+
+// As Dovecot does, which answers an EXPUNGE in few words once it has read a SELECT behind it.
+TEST_F(ChangeTest, WhatTheServerDoesNotTellIsAskedForOfAllMailboxesTogether) {
+  Greet("UIDPLUS CONDSTORE");
+  script_->Step("A1 SELECT \"one\" (CONDSTORE)\r\n", Selected("A1", 5))
+      .Step(
+          "A2 UID STORE 3 (UNCHANGEDSINCE 9) +FLAGS.SILENT (\\Deleted)\r\nA3 UID EXPUNGE 3\r\n"
+          "A4 SELECT \"two\" (CONDSTORE)\r\n",
+          "A2 OK\r\nA3 OK\r\n" + Selected("A4", 5))
+      .Step("A5 UID STORE 6 (UNCHANGEDSINCE 9) +FLAGS.SILENT (\\Deleted)\r\nA6 UID EXPUNGE 6\r\n", "A5 OK\r\nA6 OK\r\n")
+      .Step(
+          "A7 SELECT \"one\" (CONDSTORE)\r\nA8 UID FETCH 3 (UID FLAGS MODSEQ)\r\n"
+          "A9 SELECT \"two\" (CONDSTORE)\r\nA10 UID FETCH 6 (UID FLAGS MODSEQ)\r\n",
+          Selected("A7", 5) + "A8 OK\r\n" + Selected("A9", 6) + "A10 OK\r\n");
+  const auto outcomes = Change({Expunge("one", "3", true), Expunge("two", "6", true)});
+  ASSERT_TRUE(outcomes[0].expunged.ok()) << outcomes[0].expunged.status();
+  EXPECT_TRUE(outcomes[0].expunged->kept.empty());
+  EXPECT_TRUE(absl::IsFailedPrecondition(outcomes[1].expunged.status())) << outcomes[1].expunged.status();
 }
 
 TEST_F(ChangeTest, ARefusedExpungeLeavesNoMarks) {
