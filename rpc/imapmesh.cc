@@ -133,6 +133,8 @@ void AddDecisions(CLI::App& resolve, v1::ResolveConflictRequest& request) {
   flag("--restore", Request::RESTORE, "It stays, and comes back where it is missing");
   flag("--approve", Request::APPROVE, "What the brake holds goes on");
   flag("--reject", Request::REJECT, "What the brake holds is undone");
+  flag("--retry", Request::RETRY, "What a server refused is sent once more");
+  flag("--leave", Request::LEAVE, "It stays out there");
   decision->require_option(1);
 }
 

@@ -42,8 +42,9 @@ void AddServerOptions(CLI::App& app, ServerOptions& options) {
   app.add_option("--tls-cert", options.tls_cert, "PEM certificate of the gRPC server")->type_name("FILE");
   app.add_option("--tls-key", options.tls_key, "PEM key of the certificate")->type_name("FILE");
   app.add_option("--tls-client-ca", options.tls_client_ca, "PEM authorities that vouch for clients")->type_name("FILE");
-  app.add_flag("--insecure-loopback", options.insecure_loopback,
-               "Serve HOST:PORT on loopback without TLS: every user of this machine may steer the mesh");
+  app.add_flag(
+      "--insecure-loopback", options.insecure_loopback,
+      "HOST:PORT on loopback without TLS is meant, though every user of this machine may steer the mesh: no warning");
   app.add_option("--max-clients", options.max_clients, "Connections of each address; more are refused")
       ->check(CLI::Range(1, 10'000))
       ->capture_default_str();

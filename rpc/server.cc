@@ -61,12 +61,13 @@ absl::Status CheckProtected(const ServerOptions& options, const std::string& giv
                  "give --tls-dir (or --tls-cert, --tls-key and --tls-client-ca), or listen on unix:PATH",
                  given);
   }
-  if (options.insecure_loopback) return absl::OkStatus();
-  return Error(
-      absl::StatusCode::kInvalidArgument,
-      "--listen %s: without TLS every user of this machine could steer the mesh: give --tls-dir (see imapmeshd "
-      "certs init), listen on unix:PATH, or, if that is what you want, give --insecure-loopback",
-      given);
+  if (options.warn && !options.insecure_loopback) {
+    options.warn(absl::StrFormat(
+        "--listen %s: without TLS every user of this machine can steer the mesh; give --tls-dir (see imapmeshd certs "
+        "init), listen on unix:PATH, or, if that is what you want, say so by --insecure-loopback",
+        given));
+  }
+  return absl::OkStatus();
 }
 
 void SetLimits(grpc::ServerBuilder& builder) {

@@ -26,9 +26,10 @@ struct ServerOptions {
   std::string tls_cert;                // PEM files; all three or none
   std::string tls_key;
   std::string tls_client_ca;
-  std::string tls_dir;             // instead of the three: a folder that `imapmeshd certs` made
-  bool insecure_loopback = false;  // serves HOST:PORT on loopback without TLS, everybody on this machine an operator
-  int max_clients = 128;           // connections of each address; more are closed at once
+  std::string tls_dir;  // instead of the three: a folder that `imapmeshd certs` made
+  // HOST:PORT on loopback without TLS, everybody on this machine an operator, is meant: nothing is warned of.
+  bool insecure_loopback = false;
+  int max_clients = 128;                         // connections of each address; more are closed at once
   std::function<void(const std::string&)> warn;  // any thread; may be empty
 };
 

@@ -167,7 +167,7 @@ grpc::ServerUnaryReactor* CoordinatorService::ResolveConflict(grpc::CallbackServ
   if (ticket == nullptr) {
     status = TooManyOrders();
   } else if (!decision) {
-    status = absl::InvalidArgumentError("no decision is given: KEEP, DELETE, RESTORE, APPROVE or REJECT");
+    status = absl::InvalidArgumentError("no decision is given: KEEP, DELETE, RESTORE, APPROVE, REJECT, RETRY or LEAVE");
   } else if (keep != !request->replica().empty()) {
     status = absl::InvalidArgumentError("KEEP, and only KEEP, names the replica whose side wins");
   }

@@ -594,12 +594,10 @@ TEST_F(ServiceTest, BeyondLoopbackMutualTlsIsRequired) {
   EXPECT_EQ(Start(), nullptr) << "that option is for loopback alone";
 }
 
-TEST_F(ServiceTest, LoopbackWithoutTlsOnlyWhenAskedForByName) {
+TEST_F(ServiceTest, LoopbackIsServedWithoutTlsWhenNamedAndWarnedOf) {
   options_.addresses = {"127.0.0.1:0"};
-  EXPECT_EQ(Start(), nullptr);
-  EXPECT_TRUE(absl::IsInvalidArgument(start_error_)) << start_error_;
-  EXPECT_NE(Message(start_error_).find("--insecure-loopback"), std::string::npos) << start_error_;
-  options_.insecure_loopback = true;
+  std::string warning;
+  options_.warn = [&](const std::string& text) { warning += text; };
   const auto loopback = Start();
   ASSERT_NE(loopback, nullptr) << start_error_;
   EXPECT_NE(loopback->addresses()[0], "127.0.0.1:0");
@@ -607,6 +605,11 @@ TEST_F(ServiceTest, LoopbackWithoutTlsOnlyWhenAskedForByName) {
       v1::Coordinator::NewStub(grpc::CreateChannel(loopback->addresses()[0], grpc::InsecureChannelCredentials()));
   v1::GetStatusReply reply;
   EXPECT_TRUE(stub->GetStatus(&context_, v1::GetStatusRequest(), &reply).ok());
+  EXPECT_NE(warning.find("every user of this machine"), std::string::npos) << warning;
+  warning.clear();
+  options_.insecure_loopback = true;
+  EXPECT_NE(Start(), nullptr) << start_error_;
+  EXPECT_EQ(warning, "");
 }
 
 TEST_F(ServiceTest, TlsFilesThatAreNoGoodAreNamed) {

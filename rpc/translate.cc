@@ -106,6 +106,10 @@ v1::ResolveConflictRequest::Decision ToProto(Decision decision) {
       return v1::ResolveConflictRequest::APPROVE;
     case Decision::kReject:
       return v1::ResolveConflictRequest::REJECT;
+    case Decision::kRetry:
+      return v1::ResolveConflictRequest::RETRY;
+    case Decision::kLeave:
+      return v1::ResolveConflictRequest::LEAVE;
   }
   return v1::ResolveConflictRequest::UNDECIDED;
 }
@@ -366,8 +370,8 @@ void ToProto(const TracedMessage& traced, v1::TracedMessage& message) {
 }
 
 std::optional<Decision> FromProto(v1::ResolveConflictRequest::Decision decision) {
-  for (const Decision each :
-       {Decision::kKeep, Decision::kDelete, Decision::kRestore, Decision::kApprove, Decision::kReject}) {
+  for (const Decision each : {Decision::kKeep, Decision::kDelete, Decision::kRestore, Decision::kApprove,
+                              Decision::kReject, Decision::kRetry, Decision::kLeave}) {
     if (ToProto(each) == decision) return each;
   }
   return std::nullopt;

@@ -31,7 +31,8 @@ std::string AnswerText(const StatusResponse& response) {
 
 absl::StatusCode RefusalCode(const StatusResponse& response) {
   const std::string& code = response.code.name;
-  if (code == "OVERQUOTA" || code == "LIMIT" || code == "TOOBIG") return absl::StatusCode::kResourceExhausted;
+  if (code == "OVERQUOTA") return absl::StatusCode::kResourceExhausted;
+  if (code == "LIMIT" || code == "TOOBIG") return absl::StatusCode::kOutOfRange;
   if (code == "NOPERM") return absl::StatusCode::kPermissionDenied;
   if (code == "TRYCREATE" || code == "NONEXISTENT") return absl::StatusCode::kNotFound;
   if (code == "AUTHENTICATIONFAILED" || code == "AUTHORIZATIONFAILED" || code == "EXPIRED" ||

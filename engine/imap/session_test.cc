@@ -145,6 +145,7 @@ TEST_F(SessionTest, NothingCanBreakOutOfACommand) {
 TEST_F(SessionTest, RefusalsMapToCodesThatLeaveNoDoubt) {
   const std::vector<std::pair<std::string, absl::StatusCode>> cases = {
       {"NO [OVERQUOTA] full", absl::StatusCode::kResourceExhausted},
+      {"NO [LIMIT] of one message", absl::StatusCode::kOutOfRange},
       {"NO [NOPERM] no", absl::StatusCode::kPermissionDenied},
       {"NO [NONEXISTENT] no", absl::StatusCode::kNotFound},
       {"NO [ALREADYEXISTS] yes", absl::StatusCode::kAlreadyExists},

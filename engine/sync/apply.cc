@@ -5,20 +5,10 @@
 #include "engine/sync/apply_appends.h"
 #include "engine/sync/apply_changes.h"
 #include "engine/sync/apply_copies.h"
-#include "engine/sync/conflicts.h"
 #include "engine/sync/task_group.h"
 
 namespace imapmesh {
 namespace {
-
-bool HasConflict(const Work& work) {
-  for (const PlannedMessage& planned : work.messages) {
-    for (const CopyPlan& copy : planned.plan.copies) {
-      if (copy.action == Action::kExpunge && copy.conflict) return true;
-    }
-  }
-  return false;
-}
 
 // A copy made by the server carries the flags of its source: those are brought up to date first.
 asio::awaitable<void> ApplyFlagsAndCopies(Recorder& recorder, const Work& work, ReplicaIndex target,
@@ -49,8 +39,6 @@ asio::awaitable<absl::StatusOr<int64_t>> ApplyAdditionsAndFlags(Mesh& mesh, cons
 }
 
 asio::awaitable<absl::StatusOr<int64_t>> ApplyDeletions(Mesh& mesh, const Work& work, Lanes lanes) {
-  // What a conflict is about must be read before it is gone.
-  if (HasConflict(work)) CO_RETURN_IF_ERROR(co_await DescribeConflicts(mesh));
   Recorder recorder(mesh);
   TaskGroup tasks(mesh.executor);
   for (auto& [target, lane] : lanes) tasks.Start(ApplyExpungesIn(recorder, work, target, std::move(lane)));

@@ -13,7 +13,7 @@ constexpr size_t kMessagesAStore = 1000;
 constexpr size_t kMailboxesAConnection = 4;
 
 // What is done in one mailbox copy.
-struct MailboxWork {
+struct CopyWork {
   MailboxCopyId copy;
   std::vector<std::vector<Change>> stores;  // groups that change alike
   std::vector<Change> expunges;
@@ -32,9 +32,9 @@ class Changer {
   asio::awaitable<void> Deletions(const Work& work, ReplicaIndex target);
 
  private:
-  asio::awaitable<void> RunSideBySide(ReplicaIndex target, std::vector<MailboxWork> mailboxes, IntentKind kind);
-  asio::awaitable<void> RunTogether(ReplicaIndex target, std::vector<MailboxWork> mailboxes, IntentKind kind);
-  MailboxChanges ChangesOf(ReplicaIndex target, const MailboxWork& mailbox) const;
+  asio::awaitable<void> RunSideBySide(ReplicaIndex target, std::vector<CopyWork> mailboxes, IntentKind kind);
+  asio::awaitable<void> RunTogether(ReplicaIndex target, std::vector<CopyWork> mailboxes, IntentKind kind);
+  MailboxChanges ChangesOf(ReplicaIndex target, const CopyWork& mailbox) const;
   FlagStore StoreOf(const std::vector<Change>& group) const;
   bool MayExpungeAtOnce(const std::vector<Change>& changes) const;
   asio::awaitable<void> FinishStore(ReplicaIndex target, std::vector<Change> group, absl::Status stored);
@@ -73,7 +73,7 @@ std::vector<std::vector<Change>> Groups(const Work& work, ReplicaIndex target, A
 }
 
 asio::awaitable<void> Changer::Flags(const Work& work, ReplicaIndex target) {
-  std::vector<MailboxWork> mailboxes;
+  std::vector<CopyWork> mailboxes;
   std::map<MailboxCopyId, size_t> places;
   for (std::vector<Change>& group : Groups(work, target, Action::kFlags)) {
     const MailboxCopyId copy = group.front().mailbox_copy;
@@ -85,9 +85,9 @@ asio::awaitable<void> Changer::Flags(const Work& work, ReplicaIndex target) {
 }
 
 asio::awaitable<void> Changer::Deletions(const Work& work, ReplicaIndex target) {
-  std::vector<MailboxWork> mailboxes;
+  std::vector<CopyWork> mailboxes;
   for (std::vector<Change>& group : Groups(work, target, Action::kExpunge)) {
-    MailboxWork& mailbox = mailboxes.emplace_back();
+    CopyWork& mailbox = mailboxes.emplace_back();
     mailbox.copy = group.front().mailbox_copy;
     mailbox.expunges = std::move(group);
   }
@@ -95,24 +95,24 @@ asio::awaitable<void> Changer::Deletions(const Work& work, ReplicaIndex target) 
 }
 
 // Over so many connections that each has some mailboxes: one more costs some exchanges before it is of use.
-asio::awaitable<void> Changer::RunSideBySide(ReplicaIndex target, std::vector<MailboxWork> mailboxes, IntentKind kind) {
+asio::awaitable<void> Changer::RunSideBySide(ReplicaIndex target, std::vector<CopyWork> mailboxes, IntentKind kind) {
   const auto connections = static_cast<size_t>(std::max(1, mesh_.graph->replica(target).max_connections()));
   const size_t wanted = (mailboxes.size() + kMailboxesAConnection - 1) / kMailboxesAConnection;
   const size_t parts = std::min(connections, wanted);
   TaskGroup tasks(mesh_.executor);
   for (size_t part = 0; part < parts; ++part) {
-    std::vector<MailboxWork> share;
+    std::vector<CopyWork> share;
     for (size_t i = part; i < mailboxes.size(); i += parts) share.push_back(std::move(mailboxes[i]));
     tasks.Start(RunTogether(target, std::move(share), kind));
   }
   co_await tasks.Join();
 }
 
-asio::awaitable<void> Changer::RunTogether(ReplicaIndex target, std::vector<MailboxWork> mailboxes, IntentKind kind) {
+asio::awaitable<void> Changer::RunTogether(ReplicaIndex target, std::vector<CopyWork> mailboxes, IntentKind kind) {
   if (!recorder_.MayWork(target)) co_return;
   std::vector<Change> all;
   std::vector<MailboxChanges> wanted;
-  for (const MailboxWork& mailbox : mailboxes) {
+  for (const CopyWork& mailbox : mailboxes) {
     const std::vector<Change> changes = mailbox.All();
     all.insert(all.end(), changes.begin(), changes.end());
     wanted.push_back(ChangesOf(target, mailbox));
@@ -142,7 +142,7 @@ asio::awaitable<void> Changer::RunTogether(ReplicaIndex target, std::vector<Mail
   if (!unknown.ok()) co_await recorder_.Unknown(target, unknown);
 }
 
-MailboxChanges Changer::ChangesOf(ReplicaIndex target, const MailboxWork& mailbox) const {
+MailboxChanges Changer::ChangesOf(ReplicaIndex target, const CopyWork& mailbox) const {
   const std::string& name = recorder_.MailboxName(mailbox.copy);
   const MailboxCopyRecord* record = mesh_.FindCopy(target, name);
   MailboxChanges changes;

@@ -49,19 +49,29 @@ bool MayDelete(const MailboxState& mailbox) {
   });
 }
 
+const MailboxCopyRecord* FindLocal(const Mesh& mesh, ReplicaIndex r, const std::string& local_name) {
+  for (const auto& [name, entry] : mesh.mailboxes) {
+    const MailboxCopyRecord& record = entry.copies[static_cast<size_t>(r.value)];
+    if (record.exists && record.local_name == local_name) return &record;
+  }
+  return nullptr;
+}
+
+// One replica's operations, or, for Settle, everybody's.
 class MailboxApplier {
  public:
   explicit MailboxApplier(Mesh& mesh) : mesh_(mesh) {}
 
-  asio::awaitable<absl::StatusOr<int64_t>> Additions();
-  asio::awaitable<absl::StatusOr<int64_t>> Deletions();
-
- private:
   using Operations = std::vector<MailboxOperation>;
 
-  asio::awaitable<absl::Status> Decide();
   asio::awaitable<absl::Status> Settle(const Operations& operations);
-  asio::awaitable<absl::Status> RenameAll(const Operations& operations);
+  asio::awaitable<absl::Status> Apply(ReplicaIndex target, const Operations& operations);
+  bool MayWork(const MailboxOperation& operation) const {
+    return mesh_.IsUp(operation.target) && !mesh_.mailbox_refusals.contains({operation.target.value, operation.name});
+  }
+  int64_t done() const { return done_; }
+
+ private:
   asio::awaitable<absl::Status> RenameAt(ReplicaIndex target, std::map<std::string, MailboxOperation> operations);
   asio::awaitable<absl::Status> RecordRename(ReplicaIndex target, MailboxRename rename, bool subscriptions);
   asio::awaitable<absl::Status> Create(MailboxOperation operation);
@@ -69,11 +79,9 @@ class MailboxApplier {
   asio::awaitable<absl::Status> Delete(MailboxOperation operation);
   asio::awaitable<absl::Status> Record(MailboxOperation operation);
 
-  bool MayWork(const MailboxOperation& operation) const {
-    const bool idle = mesh_.IsUp(operation.target) && !mesh_.IsBusy(operation.target);
-    return idle && !mesh_.mailbox_refusals.contains({operation.target.value, operation.name});
+  const MailboxCopyRecord* FindLocal(ReplicaIndex r, const std::string& local_name) const {
+    return imapmesh::FindLocal(mesh_, r, local_name);
   }
-  const MailboxCopyRecord* FindLocal(ReplicaIndex r, const std::string& local_name) const;
   void Refuse(const MailboxOperation& operation, const absl::Status& status, std::string remedy);
   void Done(const MailboxOperation& operation, const std::string& text);
   MailboxCopyRecord RecordOf(const MailboxOperation& operation) const;
@@ -81,57 +89,6 @@ class MailboxApplier {
   Mesh& mesh_;
   int64_t done_ = 0;
 };
-
-// ---- deciding
-
-asio::awaitable<absl::Status> MailboxApplier::Decide() {
-  std::set<MailboxCopyId> confirmed;
-  bool kept = false;
-  std::vector<std::pair<ReplicaIndex, MailboxCopyRecord>> undecided;
-  for (const auto& [name, entry] : mesh_.mailboxes) {
-    for (size_t r = 0; r < entry.copies.size(); ++r) {
-      const ReplicaIndex index(static_cast<int32_t>(r));
-      kept |= entry.copies[r].gone == MailboxGone::kKept;
-      if (entry.copies[r].gone == MailboxGone::kUndecided && mesh_.IsUp(index) && !mesh_.IsBusy(index)) {
-        undecided.emplace_back(index, entry.copies[r]);
-      }
-    }
-  }
-  for (const auto& [r, record] : undecided) {
-    if (FindLocal(r, record.local_name) != nullptr) {  // another mailbox has its name
-      confirmed.insert(record.id);
-      continue;
-    }
-    if (!mesh_.IsUp(r)) continue;
-    const auto exists = co_await mesh_.slot(r).replica->MailboxExists(record.local_name);
-    if (!exists.ok()) {
-      if (OutcomeUnknown(exists.status())) mesh_.MarkDown(r, exists.status());
-      mesh_.Warn(Message(exists.status()));
-    } else if (*exists) {
-      mesh_.slot(r).look_due = true;  // it was not gone
-    } else {
-      confirmed.insert(record.id);
-    }
-  }
-  if (confirmed.empty() && !kept) co_return absl::OkStatus();
-  const std::vector<ReplicaId> replicas = ReplicaIds(mesh_);
-  DecideMailboxes decide(*mesh_.graph, replicas, confirmed, mesh_.clock->UnixMillis());
-  auto decisions = co_await mesh_.store->Run(decide);
-  if (!decisions.ok()) co_return decisions.status();
-  for (const MailboxDecisions::Made& made : decisions->conflicts) {
-    for (const auto& [r, record] : undecided) {
-      if (record.id == made.copy) mesh_.Emit("CONFLICT", r, EdgeIndex(-1), record.mailbox_name, made.text);
-    }
-  }
-  if (decisions->changed) {
-    std::set<ReplicaId> changed;
-    for (size_t r = 0; r < replicas.size(); ++r) {
-      if (!mesh_.IsBusy(ReplicaIndex(static_cast<int32_t>(r)))) changed.insert(replicas[r]);
-    }
-    mesh_.TakeMailboxes(std::move(decisions->copies), changed);
-  }
-  co_return absl::OkStatus();
-}
 
 // ---- recording
 
@@ -211,14 +168,6 @@ asio::awaitable<absl::Status> MailboxApplier::Settle(const Operations& operation
   co_return absl::OkStatus();
 }
 
-const MailboxCopyRecord* MailboxApplier::FindLocal(ReplicaIndex r, const std::string& local_name) const {
-  for (const auto& [name, entry] : mesh_.mailboxes) {
-    const MailboxCopyRecord& record = entry.copies[static_cast<size_t>(r.value)];
-    if (record.exists && record.local_name == local_name) return &record;
-  }
-  return nullptr;
-}
-
 void MailboxApplier::Refuse(const MailboxOperation& operation, const absl::Status& status, std::string remedy) {
   if (OutcomeUnknown(status)) {
     mesh_.MarkDown(operation.target, status);
@@ -246,18 +195,6 @@ void MailboxApplier::Done(const MailboxOperation& operation, const std::string& 
 }
 
 // ---- commands
-
-asio::awaitable<absl::Status> MailboxApplier::RenameAll(const Operations& operations) {
-  std::map<int32_t, std::map<std::string, MailboxOperation>> by_replica;  // by the name until now
-  for (const MailboxOperation& operation : operations) {
-    const bool rename = operation.action == MailboxAction::kRename && MayWork(operation);
-    if (rename) by_replica[operation.target.value][operation.from] = operation;
-  }
-  for (auto& [r, renames] : by_replica) {
-    CO_RETURN_IF_ERROR(co_await RenameAt(ReplicaIndex(r), std::move(renames)));
-  }
-  co_return absl::OkStatus();
-}
 
 asio::awaitable<absl::Status> MailboxApplier::RenameAt(ReplicaIndex target,
                                                        std::map<std::string, MailboxOperation> operations) {
@@ -375,38 +312,27 @@ asio::awaitable<absl::Status> MailboxApplier::Delete(MailboxOperation operation)
   co_return absl::OkStatus();
 }
 
-asio::awaitable<absl::StatusOr<int64_t>> MailboxApplier::Additions() {
-  CO_RETURN_IF_ERROR(co_await Decide());
-  CO_ASSIGN_OR_RETURN(const Operations operations, co_await PlanMailboxes(mesh_, /*ideal=*/false));
-  CO_RETURN_IF_ERROR(co_await Settle(operations));
-  CO_RETURN_IF_ERROR(co_await RenameAll(operations));
+asio::awaitable<absl::Status> MailboxApplier::Apply(ReplicaIndex target, const Operations& operations) {
+  std::map<std::string, MailboxOperation> renames;  // by the name until now
+  for (const MailboxOperation& operation : operations) {
+    if (operation.action == MailboxAction::kRename) renames[operation.from] = operation;
+  }
+  if (!renames.empty()) CO_RETURN_IF_ERROR(co_await RenameAt(target, std::move(renames)));
   for (const MailboxOperation& operation : operations) {
     if (!MayWork(operation)) continue;
     if (operation.action == MailboxAction::kCreate) CO_RETURN_IF_ERROR(co_await Create(operation));
+    if (operation.action == MailboxAction::kDelete) CO_RETURN_IF_ERROR(co_await Delete(operation));
     const bool subscription =
         operation.action == MailboxAction::kSubscribe || operation.action == MailboxAction::kUnsubscribe;
     if (subscription) CO_RETURN_IF_ERROR(co_await Subscribe(operation));
   }
-  co_return done_;
+  co_return absl::OkStatus();
 }
 
-asio::awaitable<absl::StatusOr<int64_t>> MailboxApplier::Deletions() {
-  CO_ASSIGN_OR_RETURN(Operations operations, co_await PlanMailboxes(mesh_, /*ideal=*/false));
-  CO_RETURN_IF_ERROR(co_await Settle(operations));
-  // Children first.
-  std::stable_sort(operations.begin(), operations.end(), [](const MailboxOperation& a, const MailboxOperation& b) {
-    return std::count(a.name.begin(), a.name.end(), '/') > std::count(b.name.begin(), b.name.end(), '/');
-  });
-  for (const MailboxOperation& operation : operations) {
-    const bool deletion = operation.action == MailboxAction::kDelete && MayWork(operation);
-    if (deletion) CO_RETURN_IF_ERROR(co_await Delete(operation));
-  }
-  co_return done_;
-}
-
-}  // namespace
-
-asio::awaitable<absl::StatusOr<std::vector<MailboxOperation>>> PlanMailboxes(const Mesh& mesh, bool ideal) {
+// What is pending. `ideal`: as if every replica were up and no edge paused. `afterwards`: as if the messages that a
+// deleted mailbox takes with it were gone already.
+asio::awaitable<absl::StatusOr<std::vector<MailboxOperation>>> PlanMailboxes(const Mesh& mesh, bool ideal,
+                                                                             bool afterwards) {
   std::vector<MailboxState> mailboxes;
   bool counts = false;
   for (const auto& [name, entry] : mesh.mailboxes) {
@@ -419,8 +345,8 @@ asio::awaitable<absl::StatusOr<std::vector<MailboxOperation>>> PlanMailboxes(con
         if (!MayDelete(mailbox)) continue;
         for (MailboxRegisters& copy : mailbox.copies) {
           if (copy.presence != Presence::kPresent) continue;
-          copy.messages = state.mailboxes().CountPresent(copy.id);
           copy.live = state.mailboxes().CountLive(copy.id);
+          copy.messages = afterwards ? copy.live : state.mailboxes().CountPresent(copy.id);
         }
       }
       return true;
@@ -436,42 +362,116 @@ asio::awaitable<absl::StatusOr<std::vector<MailboxOperation>>> PlanMailboxes(con
   co_return operations;
 }
 
-std::vector<PlannedMailbox> MailboxesToMake(const Mesh& mesh) {
-  const auto view = mesh.View(false);
-  std::vector<MailboxOperation> creations;
+bool IsUndecided(const Mesh& mesh, const MailboxEntry& entry, ReplicaIndex r) {
+  const MailboxGone gone = entry.copies[static_cast<size_t>(r.value)].gone;
+  return gone == MailboxGone::kUndecided && mesh.IsUp(r);
+}
+
+}  // namespace
+
+bool HasUndecidedMailboxes(const Mesh& mesh, ReplicaIndex r) {
+  return std::any_of(mesh.mailboxes.begin(), mesh.mailboxes.end(),
+                     [&](const auto& mailbox) { return IsUndecided(mesh, mailbox.second, r); });
+}
+
+asio::awaitable<void> ConfirmGone(Mesh& mesh, ReplicaIndex r, std::shared_ptr<std::set<MailboxCopyId>> confirmed) {
+  std::vector<MailboxCopyRecord> undecided;
   for (const auto& [name, entry] : mesh.mailboxes) {
-    for (MailboxOperation& operation : PlanMailbox(StateOf(entry), view->context)) {
-      const bool refused = mesh.mailbox_refusals.contains({operation.target.value, name});
-      const bool make = operation.action == MailboxAction::kCreate && !mesh.IsBusy(operation.target) && !refused;
-      if (make) creations.push_back(std::move(operation));
+    if (IsUndecided(mesh, entry, r)) undecided.push_back(entry.copies[static_cast<size_t>(r.value)]);
+  }
+  for (const MailboxCopyRecord& record : undecided) {
+    if (FindLocal(mesh, r, record.local_name) != nullptr) {  // another mailbox has its name
+      confirmed->insert(record.id);
+      continue;
+    }
+    if (!mesh.IsUp(r)) co_return;
+    const auto exists = co_await mesh.slot(r).replica->MailboxExists(record.local_name);
+    if (!exists.ok()) {
+      if (OutcomeUnknown(exists.status())) mesh.MarkDown(r, exists.status());
+      mesh.Warn(Message(exists.status()));
+    } else if (*exists) {
+      mesh.slot(r).look_due = true;  // it was not gone
+    } else {
+      confirmed->insert(record.id);
     }
   }
-  std::stable_sort(creations.begin(), creations.end(), [](const MailboxOperation& a, const MailboxOperation& b) {
-    return a.because.depth < b.because.depth;
-  });
-  std::vector<PlannedMailbox> mailboxes;
-  mailboxes.reserve(creations.size());
-  for (const MailboxOperation& creation : creations) {
-    mailboxes.push_back({creation.target, creation.because.edge, creation.name});
+}
+
+asio::awaitable<absl::Status> DecideGone(Mesh& mesh, std::set<MailboxCopyId> confirmed) {
+  std::map<MailboxCopyId, std::pair<ReplicaIndex, std::string>> undecided;  // where, and the name
+  bool kept = false;
+  for (const auto& [name, entry] : mesh.mailboxes) {
+    for (size_t r = 0; r < entry.copies.size(); ++r) {
+      kept |= entry.copies[r].gone == MailboxGone::kKept;
+      undecided[entry.copies[r].id] = {ReplicaIndex(static_cast<int32_t>(r)), name};
+    }
   }
-  return mailboxes;
+  if (confirmed.empty() && !kept) co_return absl::OkStatus();
+  const std::vector<ReplicaId> replicas = ReplicaIds(mesh);
+  DecideMailboxes decide(*mesh.graph, replicas, std::move(confirmed), mesh.clock->UnixMillis());
+  auto decisions = co_await mesh.store->Run(decide);
+  if (!decisions.ok()) co_return decisions.status();
+  for (const MailboxDecisions::Made& made : decisions->conflicts) {
+    const auto& [r, name] = undecided.at(made.copy);
+    mesh.Emit("CONFLICT", r, EdgeIndex(-1), name, made.text);
+  }
+  if (decisions->changed) {
+    std::set<ReplicaId> changed;
+    for (size_t r = 0; r < replicas.size(); ++r) {
+      if (!mesh.IsBusy(ReplicaIndex(static_cast<int32_t>(r)))) changed.insert(replicas[r]);
+    }
+    mesh.TakeMailboxes(std::move(decisions->copies), changed);
+  }
+  co_return absl::OkStatus();
 }
 
-asio::awaitable<absl::StatusOr<int64_t>> ApplyMailboxes(Mesh& mesh) {
+asio::awaitable<absl::StatusOr<MailboxWork>> PlanMailboxWork(Mesh& mesh, MailboxPhase phase) {
+  CO_ASSIGN_OR_RETURN(std::vector<MailboxOperation> operations, co_await PlanMailboxes(mesh, false, false));
   MailboxApplier applier(mesh);
-  co_return co_await applier.Additions();
+  CO_RETURN_IF_ERROR(co_await applier.Settle(operations));
+  MailboxWork work;
+  work.settled = applier.done();
+  if (phase == MailboxPhase::kDeletions) {  // children first
+    std::stable_sort(operations.begin(), operations.end(), [](const MailboxOperation& a, const MailboxOperation& b) {
+      return std::count(a.name.begin(), a.name.end(), '/') > std::count(b.name.begin(), b.name.end(), '/');
+    });
+  }
+  for (MailboxOperation& operation : operations) {
+    const bool command = operation.action != MailboxAction::kLevel && operation.action != MailboxAction::kRestore;
+    const bool deletion = operation.action == MailboxAction::kDelete;
+    if (!command || deletion != (phase == MailboxPhase::kDeletions)) continue;
+    if (mesh.IsBusy(operation.target) || !applier.MayWork(operation)) continue;
+    work.commands[operation.target].push_back(std::move(operation));
+  }
+  co_return work;
 }
 
-asio::awaitable<absl::StatusOr<int64_t>> ApplyMailboxDeletions(Mesh& mesh) {
+asio::awaitable<absl::StatusOr<int64_t>> ApplyMailboxes(Mesh& mesh, ReplicaIndex target,
+                                                        std::vector<MailboxOperation> operations) {
   MailboxApplier applier(mesh);
-  CO_ASSIGN_OR_RETURN(const int64_t done, co_await applier.Deletions());
+  const absl::Status applied = co_await applier.Apply(target, operations);
+  if (!applied.ok()) co_return applied;
+  co_return applier.done();
+}
+
+asio::awaitable<absl::Status> CountPendingMailboxes(Mesh& mesh) {
+  CO_ASSIGN_OR_RETURN(const std::vector<MailboxOperation> left, co_await PlanMailboxes(mesh, true, false));
   mesh.pending_mailboxes.clear();
-  CO_ASSIGN_OR_RETURN(const std::vector<MailboxOperation> left, co_await PlanMailboxes(mesh, /*ideal=*/true));
   for (const MailboxOperation& operation : left) {
     const bool counts = operation.action != MailboxAction::kLevel && operation.because.edge.value >= 0;
     if (counts) ++mesh.pending_mailboxes[operation.because.edge.value];
   }
-  co_return done;
+  co_return absl::OkStatus();
+}
+
+asio::awaitable<absl::StatusOr<std::vector<MailboxOperation>>> ForeseeMailboxes(const Mesh& mesh) {
+  CO_ASSIGN_OR_RETURN(std::vector<MailboxOperation> operations, co_await PlanMailboxes(mesh, false, true));
+  std::erase_if(operations, [&](const MailboxOperation& operation) {
+    const bool command = operation.action != MailboxAction::kLevel && operation.action != MailboxAction::kRestore;
+    const bool refused = mesh.mailbox_refusals.contains({operation.target.value, operation.name});
+    return !command || refused || mesh.IsBusy(operation.target);
+  });
+  co_return operations;
 }
 
 }  // namespace imapmesh

@@ -1,32 +1,46 @@
 // Carries out what is pending for mailboxes: CREATE, RENAME, SUBSCRIBE and UNSUBSCRIBE before any message is added,
 // DELETE after every message is (DESIGN.md section 3, steps 4 to 6).
 //
-// Called by the coordinator at the start and the end of applying a round. No intents are needed: each command brings
-// one register to the value that the others have, so that its echo is no change even when the answer is lost. Engine
-// thread.
+// The coordinator calls these at the start and the end of applying a round, each replica's part in a lane of its own,
+// so that one that is stuck holds up no other. No intents are needed: each command brings one register to the value
+// that the others have, so that its echo is no change even when the answer is lost. Engine thread; an error is of the
+// store.
 #ifndef IMAPMESH_ENGINE_SYNC_APPLY_MAILBOXES_H_
 #define IMAPMESH_ENGINE_SYNC_APPLY_MAILBOXES_H_
 
+#include <map>
+#include <memory>
+#include <set>
 #include <vector>
 
 #include "engine/sync/mailbox_plan.h"
 #include "engine/sync/mesh.h"
-#include "engine/sync/work.h"
 
 namespace imapmesh {
 
-// Decides about mailboxes that are gone, then does everything but deletions. How many operations were done. An error is
-// of the store.
-asio::awaitable<absl::StatusOr<int64_t>> ApplyMailboxes(Mesh& mesh);
+// Whether mailbox copies of the replica are not listed any more, and nobody has asked for each since.
+bool HasUndecidedMailboxes(const Mesh& mesh, ReplicaIndex r);
+// Asks the replica about each of them; `confirmed` gets those that are certainly gone.
+asio::awaitable<void> ConfirmGone(Mesh& mesh, ReplicaIndex r, std::shared_ptr<std::set<MailboxCopyId>> confirmed);
+// Decides by policy about those.
+asio::awaitable<absl::Status> DecideGone(Mesh& mesh, std::set<MailboxCopyId> confirmed);
 
-// Deletes mailbox copies that are empty by now, and counts in mesh.pending_mailboxes what is left to do.
-asio::awaitable<absl::StatusOr<int64_t>> ApplyMailboxDeletions(Mesh& mesh);
+enum class MailboxPhase { kAdditions, kDeletions };
 
-// What is pending; with `ideal` as if every replica were up and no edge paused.
-asio::awaitable<absl::StatusOr<std::vector<MailboxOperation>>> PlanMailboxes(const Mesh& mesh, bool ideal);
+struct MailboxWork {
+  std::map<ReplicaIndex, std::vector<MailboxOperation>> commands;  // of replicas that are up and idle
+  int64_t settled = 0;  // operations that needed no command: they are recorded
+};
 
-// The mailboxes that ApplyMailboxes would make, those first that others are made from.
-std::vector<PlannedMailbox> MailboxesToMake(const Mesh& mesh);
+asio::awaitable<absl::StatusOr<MailboxWork>> PlanMailboxWork(Mesh& mesh, MailboxPhase phase);
+// One replica's commands of it. How many operations were done.
+asio::awaitable<absl::StatusOr<int64_t>> ApplyMailboxes(Mesh& mesh, ReplicaIndex target,
+                                                        std::vector<MailboxOperation> operations);
+// Counts in mesh.pending_mailboxes what is left to do.
+asio::awaitable<absl::Status> CountPendingMailboxes(Mesh& mesh);
+
+// What a sync would do to mailboxes, deletions of those included that will be empty by then.
+asio::awaitable<absl::StatusOr<std::vector<MailboxOperation>>> ForeseeMailboxes(const Mesh& mesh);
 
 }  // namespace imapmesh
 

@@ -10,6 +10,7 @@
 #include "engine/sync/duplicates.h"
 #include "engine/sync/mailbox_decide.h"
 #include "engine/sync/merge.h"
+#include "engine/sync/refusals.h"
 
 namespace imapmesh {
 namespace {
@@ -29,7 +30,8 @@ bool IsHeldKind(const std::string& kind) {
 
 // "keep" names a side: for the kinds here that means one of the other decisions.
 Decision WithoutKeep(const ConflictRecord& conflict, Decision decision, const std::string& replica) {
-  if (decision != Decision::kKeep || conflict.kind == kDuplicate) return decision;
+  const bool has_sides = conflict.kind != kDuplicate && conflict.kind != kRefused;
+  if (decision != Decision::kKeep || !has_sides) return decision;
   const bool deleter = replica == conflict.replica_a;
   if (IsHeldKind(conflict.kind)) return deleter ? Decision::kApprove : Decision::kReject;
   return deleter ? Decision::kDelete : Decision::kRestore;
@@ -129,6 +131,15 @@ void DecideDuplicate(State& state, const ConflictRecord& conflict, Decision deci
   }
 }
 
+// ---- what is refused for good
+
+void DecideRefused(State& state, const ConflictRecord& conflict, Decision decision, int64_t now) {
+  state.MarkUnsettled(conflict.message);
+  const bool retry = decision == Decision::kRetry;
+  state.conflicts().Close(conflict.id, retry ? "decided: it is sent once more" : "decided: it is left out there", now,
+                          /*release=*/retry);
+}
+
 // Whether the replica of `here` holds the content of `message` in another mailbox.
 bool IsElsewhere(State& state, const MeshView& view, const MessageRegisters& message, const CopyRegisters& here) {
   const auto replica = view.copies.find(here.mailbox_copy);
@@ -180,28 +191,28 @@ bool ReviewBrake(State& state, const MeshView& view, const ConflictRecord& confl
 
 // ---- subject and sender
 
-struct ToDescribe {
-  int64_t conflict = 0;
-  ReplicaIndex replica;
-  MailboxReference mailbox;
-  Uid uid;
-};
+using ByReplica = std::map<ReplicaIndex, std::vector<ToDescribe>>;
 
-// Where the message of each undescribed conflict can be read now.
-std::vector<ToDescribe> FindMessages(State& state, const MeshView& view, std::vector<int64_t>& lost) {
-  std::vector<ToDescribe> found;
+// What nobody has any more is described as well as it will be.
+ByReplica FindMessages(State& state, const MeshView& view) {
+  ByReplica found;
   for (const ConflictRecord& conflict : state.conflicts().Undescribed(kDescribedAtOnce)) {
     const auto message = state.Load(conflict.message);
-    bool any = false;
+    std::optional<std::pair<ReplicaIndex, Uid>> idle;
+    bool busy = false;
     for (const CopyRegisters& copy : message ? message->copies : std::vector<CopyRegisters>()) {
       const auto where = view.copies.find(copy.mailbox_copy);
       if (!copy.present() || copy.uid.value == 0 || where == view.copies.end()) continue;
-      if (!view.context.replica_up[static_cast<size_t>(where->second.first.value)]) continue;
-      found.push_back({conflict.id, where->second.first, {conflict.mailbox, UidValidity()}, copy.uid});
-      any = true;
-      break;
+      const auto r = static_cast<size_t>(where->second.first.value);
+      if (!view.context.replica_up[r]) continue;
+      busy |= view.busy[r];
+      if (!view.busy[r] && !idle) idle = {where->second.first, copy.uid};
     }
-    if (!any) lost.push_back(conflict.id);
+    if (idle) {
+      found[idle->first].push_back({conflict.id, {conflict.mailbox, UidValidity()}, idle->second});
+    } else if (!busy) {
+      state.conflicts().Describe(conflict.id, "", "");
+    }
   }
   return found;
 }
@@ -210,6 +221,7 @@ std::vector<ToDescribe> FindMessages(State& state, const MeshView& view, std::ve
 
 std::vector<Decision> Choices(const ConflictRecord& conflict) {
   if (!conflict.open) return {};
+  if (conflict.kind == kRefused) return {Decision::kRetry, Decision::kLeave};
   if (IsHeldKind(conflict.kind)) return {Decision::kApprove, Decision::kReject, Decision::kKeep};
   if (conflict.kind == kDuplicate) return {Decision::kDelete, Decision::kRestore};
   if (conflict.kind == kDeleteVsChange) return {Decision::kDelete, Decision::kRestore, Decision::kKeep};
@@ -256,8 +268,9 @@ absl::StatusOr<ConflictRecord> Decide(State& state, const MeshView& view, int64_
     return Error(absl::StatusCode::kInvalidArgument, "%s does not fit conflict %d (%s): decide %s", Name(decision), id,
                  conflict->kind, ChoiceNames(choices));
   }
-  if (conflict->kind == kDuplicate) {
-    DecideDuplicate(state, *conflict, meant, now_unix_ms);
+  if (conflict->kind == kDuplicate || conflict->kind == kRefused) {
+    const auto decide = conflict->kind == kDuplicate ? DecideDuplicate : DecideRefused;
+    decide(state, *conflict, meant, now_unix_ms);
     return *state.conflicts().Find(id);
   }
   const std::string outcome =
@@ -274,27 +287,33 @@ bool ReviewBrakes(State& state, const MeshView& view, int64_t now_unix_ms) {
   return released;
 }
 
-asio::awaitable<absl::Status> DescribeConflicts(Mesh& mesh) {
+asio::awaitable<absl::StatusOr<ByReplica>> FindUndescribed(Mesh& mesh) {
   const auto view = mesh.View(false);
-  std::vector<int64_t> lost;
-  const auto find = [&](State& state) { return FindMessages(state, *view, lost); };
+  const auto find = [&](State& state) { return FindMessages(state, *view); };
   auto found = co_await mesh.store->Run(find);
   if (!found.ok()) co_return found.status();
-  std::map<int64_t, HeaderText> texts;
-  for (const int64_t conflict : lost) texts[conflict] = HeaderText();
-  for (ToDescribe& wanted : *found) {
-    if (const MailboxCopyRecord* record = mesh.FindCopy(wanted.replica, wanted.mailbox.mailbox)) {
-      wanted.mailbox.uid_validity = record->uid_validity;
+  for (auto& [r, wanted] : *found) {
+    for (ToDescribe& each : wanted) {
+      const MailboxCopyRecord* record = mesh.FindCopy(r, each.mailbox.mailbox);
+      if (record != nullptr) each.mailbox.uid_validity = record->uid_validity;
     }
+  }
+  co_return found;
+}
+
+asio::awaitable<absl::Status> DescribeConflicts(Mesh& mesh, ReplicaIndex r, std::vector<ToDescribe> wanted) {
+  std::map<int64_t, HeaderText> texts;
+  for (const ToDescribe& each : wanted) {
+    if (!mesh.IsUp(r)) break;
     UidSet uids;
-    uids.Add(wanted.uid);
-    const int64_t conflict = wanted.conflict;
+    uids.Add(each.uid);
+    const int64_t conflict = each.conflict;
     std::function<void(Uid, HeaderText)> take = [&texts, conflict](Uid, HeaderText text) {
       texts[conflict] = std::move(text);
     };
-    const absl::Status fetched = co_await mesh.slot(wanted.replica).replica->FetchHeaders(wanted.mailbox, uids, take);
+    const absl::Status fetched = co_await mesh.slot(r).replica->FetchHeaders(each.mailbox, uids, take);
     if (!fetched.ok() && OutcomeUnknown(fetched)) {
-      mesh.MarkDown(wanted.replica, fetched);
+      mesh.MarkDown(r, fetched);
     } else {
       texts.try_emplace(conflict);
     }

@@ -8,6 +8,7 @@
 #define IMAPMESH_ENGINE_SYNC_CONFLICTS_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -39,9 +40,17 @@ absl::StatusOr<ConflictRecord> Decide(State& state, const MeshView& view, int64_
 // mailbox. What is left below the brake's measure goes too. True when something was released.
 bool ReviewBrakes(State& state, const MeshView& view, int64_t now_unix_ms);
 
-// Fetches subject and sender of the messages that new conflicts are about, while some replica still has them. An error
-// is of the store.
-asio::awaitable<absl::Status> DescribeConflicts(Mesh& mesh);
+// A message that a new conflict is about, and where its header can be read now.
+struct ToDescribe {
+  int64_t conflict = 0;
+  MailboxReference mailbox;
+  Uid uid;
+};
+
+// The new conflicts of which subject and sender are to be fetched, by the replica that can tell; those whose message
+// nobody has any more stay without. Errors of these two are of the store.
+asio::awaitable<absl::StatusOr<std::map<ReplicaIndex, std::vector<ToDescribe>>>> FindUndescribed(Mesh& mesh);
+asio::awaitable<absl::Status> DescribeConflicts(Mesh& mesh, ReplicaIndex r, std::vector<ToDescribe> wanted);
 
 }  // namespace imapmesh
 

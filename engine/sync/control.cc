@@ -46,6 +46,10 @@ const char* Name(Decision decision) {
       return "approve";
     case Decision::kReject:
       return "reject";
+    case Decision::kRetry:
+      return "retry";
+    case Decision::kLeave:
+      return "leave";
   }
   return "";
 }

@@ -90,9 +90,11 @@ enum class Decision {
   kDelete,   // it goes, on all replicas
   kRestore,  // it stays and comes back where it is missing
   kApprove,  // what is held goes on
-  kReject    // what is held is undone: the mail is put back
+  kReject,   // what is held is undone: the mail is put back
+  kRetry,    // what a server refused is sent once more
+  kLeave     // it stays out there
 };
-// As the client spells them: "keep", "delete", "restore", "approve", "reject".
+// As the client spells them: "keep", "delete", "restore", "approve", "reject", "retry", "leave".
 const char* Name(Decision decision);
 
 struct ConflictReport {

@@ -7,6 +7,7 @@
 #include "engine/sync/kept_back.h"
 #include "engine/sync/listen.h"
 #include "engine/sync/memories.h"
+#include "engine/sync/refusals.h"
 
 namespace imapmesh {
 namespace {
@@ -154,6 +155,7 @@ asio::awaitable<absl::Status> Coordinator::LoadState() {
   mesh_.exclusive_keywords = loaded->exclusive;
   mesh_.kept_back = std::move(loaded->kept_back);
   CO_RETURN_IF_ERROR(co_await LoadOthers(mesh_));
+  CO_RETURN_IF_ERROR(co_await LoadRefusals(mesh_));
   co_return co_await LoadMemories(mesh_);
 }
 
@@ -200,7 +202,7 @@ asio::awaitable<absl::Status> Coordinator::Converge() {
 }
 
 void Coordinator::RenewHope() {
-  mesh_.refusals.clear();
+  std::erase_if(mesh_.refusals, [](const auto& refusal) { return !refusal.second.for_good; });
   mesh_.mailbox_refusals.clear();
   mesh_.forbidden.clear();
   mesh_.no_copy.clear();

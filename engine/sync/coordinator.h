@@ -18,6 +18,8 @@
 #include <string>
 #include <vector>
 
+#include "engine/sync/apply_mailboxes.h"
+#include "engine/sync/conflicts.h"
 #include "engine/sync/events.h"
 #include "engine/sync/lane.h"
 #include "engine/sync/mesh.h"
@@ -93,6 +95,14 @@ class Coordinator : public Control {
   asio::awaitable<void> ObserveDue(ReplicaIndex r);
   asio::awaitable<void> ObserveTask(ReplicaIndex r, std::vector<std::string> mailboxes, Permits& permits);
   asio::awaitable<absl::Status> PlanAndApply();
+  asio::awaitable<absl::Status> DecideGoneMailboxes();
+  asio::awaitable<absl::Status> RunMailboxes(MailboxPhase phase);
+  asio::awaitable<void> ConfirmLane(ReplicaIndex r, std::shared_ptr<std::set<MailboxCopyId>> confirmed,
+                                    std::shared_ptr<const Lane> lane);
+  asio::awaitable<void> MailboxLane(ReplicaIndex r, std::vector<MailboxOperation> operations,
+                                    std::shared_ptr<const Lane> lane);
+  asio::awaitable<absl::Status> DescribeNewConflicts();
+  asio::awaitable<void> DescribeLane(ReplicaIndex r, std::vector<ToDescribe> wanted, std::shared_ptr<const Lane> lane);
   asio::awaitable<absl::StatusOr<bool>> Pass(const std::vector<UnsettledMailbox>& mailboxes, bool deletions,
                                              PendingByEdge& pending);
   asio::awaitable<void> Apply(std::shared_ptr<const Work> work, Lanes lanes, bool deletions);
@@ -107,7 +117,7 @@ class Coordinator : public Control {
   asio::awaitable<absl::StatusOr<std::vector<UnsettledMailbox>>> UnsettledMailboxes();
   asio::awaitable<absl::Status> EstimateProgress(const std::vector<UnsettledMailbox>& mailboxes);
   PlanExceptions Exceptions() const;
-  void TellConflicts(const Work& work);
+  asio::awaitable<absl::Status> TellConflicts(const Work& work);
 
   // Rounds until nothing more can be done now.
   asio::awaitable<absl::Status> Converge();

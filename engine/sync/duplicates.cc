@@ -174,7 +174,7 @@ void Duplicates::Hold(Twin twin, MessageRegisters second) {
   if (!id) return;
   state_.conflicts().Hold(*id, second.id, twin.here);
   held_[second.id].push_back({second.id, twin.here, *id, true});
-  notes_.push_back({false, ReplicaOf(twin.here), conflict.mailbox, NameOf(second) + " " + conflict.change_a});
+  notes_.push_back({false, true, ReplicaOf(twin.here), conflict.mailbox, NameOf(second) + " " + conflict.change_a});
 }
 
 void Duplicates::CloseAll(const MessageRegisters& message, const std::string& outcome) {
@@ -182,7 +182,7 @@ void Duplicates::CloseAll(const MessageRegisters& message, const std::string& ou
     state_.conflicts().Release(message.id, held.copy);
     if (!held.open || !view_.copies.contains(held.copy)) continue;
     state_.conflicts().Close(held.conflict, outcome, now_);
-    notes_.push_back({true, ReplicaOf(held.copy), view_.mailboxes.at(message.mailbox).name,
+    notes_.push_back({true, true, ReplicaOf(held.copy), view_.mailboxes.at(message.mailbox).name,
                       "conflict " + std::to_string(held.conflict) + ": " + outcome});
   }
   held_.erase(message.id);

@@ -29,6 +29,7 @@ inline constexpr char kDuplicate[] = "DUPLICATE";
 // What people are told about a conflict that planning recorded or closed.
 struct ConflictNote {
   bool resolved = false;
+  bool race = false;  // with somebody else
   ReplicaIndex replica;
   std::string mailbox;
   std::string text;  // printable

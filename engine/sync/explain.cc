@@ -112,8 +112,24 @@ class Explainer {
 
 // In what order kinds of operations are done.
 int Phase(const PlanItem& item) {
-  if (item.operation == "CREATE") return 0;
-  return item.operation == "EXPUNGE" ? 2 : 1;
+  if (item.operation == "DELETE") return 3;
+  if (item.operation == "EXPUNGE") return 2;
+  return item.message == 0 ? 0 : 1;
+}
+
+std::string MailboxRule(MailboxAction action, const std::string& from) {
+  switch (action) {
+    case MailboxAction::kRename:
+      return "it has this name at " + from;
+    case MailboxAction::kSubscribe:
+      return "subscribed at " + from;
+    case MailboxAction::kUnsubscribe:
+      return "no longer subscribed at " + from;
+    case MailboxAction::kDelete:
+      return "deleted at " + from + ", and empty here by then";
+    default:
+      return "it exists at " + from + ", not here";
+  }
 }
 
 }  // namespace
@@ -125,23 +141,23 @@ std::vector<PlanItem> ExplainWork(const MeshView& view, const Work& work, const 
   return items;
 }
 
-std::vector<PlanItem> ExplainMailboxes(const MeshView& view, const std::vector<PlannedMailbox>& mailboxes) {
+std::vector<PlanItem> ExplainMailboxes(const MeshView& view, const std::vector<MailboxOperation>& operations) {
   std::vector<PlanItem> items;
-  std::map<std::pair<std::string, ReplicaIndex>, std::pair<int64_t, std::string>> made;  // distance, and from whom
-  for (const PlannedMailbox& mailbox : mailboxes) {
-    const GraphEdge& edge = view.graph->edges()[static_cast<size_t>(mailbox.edge.value)];
-    const ReplicaIndex via = edge.a == mailbox.target ? edge.b : edge.a;
-    const auto before = made.find({mailbox.name, via});
+  for (const MailboxOperation& operation : operations) {
+    const Because& because = operation.because;
+    const EdgeIndex along = because.edge.value >= 0 ? because.edge : AnyEdgeOf(*view.graph, operation.target);
+    const GraphEdge& edge = view.graph->edges()[static_cast<size_t>(along.value)];
     PlanItem item;
-    item.via = view.graph->replica(via).name();
-    item.from = before == made.end() ? item.via : before->second.second;
-    item.wave = item.distance = before == made.end() ? 1 : before->second.first + 1;
     item.edge = edge.name;
-    item.to = view.graph->replica(mailbox.target).name();
-    item.operation = "CREATE";
-    item.mailbox = Printable(mailbox.name);
-    item.rule = "it exists at " + item.from + ", not here";
-    made[{mailbox.name, mailbox.target}] = {item.wave, item.from};
+    item.from = view.graph->replica(because.origin).name();
+    item.via = view.graph->replica(edge.a == operation.target ? edge.b : edge.a).name();
+    item.to = view.graph->replica(operation.target).name();
+    item.wave = item.distance = std::max(because.depth, 1);
+    item.operation = Name(operation.action);
+    item.mailbox = Printable(operation.name);
+    item.stamp = because.stamp.value;
+    if (operation.action == MailboxAction::kRename) item.detail = "from " + Printable(operation.from);
+    item.rule = MailboxRule(operation.action, item.from);
     items.push_back(std::move(item));
   }
   return items;

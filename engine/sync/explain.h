@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/sync/control.h"
+#include "engine/sync/mailbox_plan.h"
 #include "engine/sync/mesh.h"
 #include "engine/sync/work.h"
 
@@ -18,14 +19,13 @@ namespace imapmesh {
 
 // Of each item `wave` is its distance from where the change began, until OrderWaves.
 std::vector<PlanItem> ExplainWork(const MeshView& view, const Work& work, const std::map<FlagId, std::string>& flags);
-// `mailboxes` in an order in which each can be made.
-std::vector<PlanItem> ExplainMailboxes(const MeshView& view, const std::vector<PlannedMailbox>& mailboxes);
+std::vector<PlanItem> ExplainMailboxes(const MeshView& view, const std::vector<MailboxOperation>& operations);
 
 // The flags that ExplainWork names.
 std::set<FlagId> FlagsOf(const Work& work);
 
-// Sorts by wave and numbers the waves from 1: mailboxes are made, then messages and flags go out from where they are,
-// one edge further with each wave, then deletions do.
+// Sorts by wave and numbers the waves from 1: mailboxes are made, renamed and subscribed, then messages and flags go
+// out from where they are, one edge further with each wave, then deletions do, of messages and then of mailboxes.
 void OrderWaves(std::vector<PlanItem>& items);
 
 }  // namespace imapmesh

@@ -11,6 +11,7 @@ PlanItem Item(const std::string& operation, int64_t distance) {
   PlanItem item;
   item.operation = operation;
   item.wave = distance;
+  item.message = operation == "CREATE" ? 0 : 1;
   return item;
 }
 
@@ -101,14 +102,38 @@ TEST_F(Explain, ACopyWithinTheReplicaNamesItsSourceAndMovesNoBytes) {
   EXPECT_EQ(items[0].bytes + items[0].fetch_bytes, 0);
 }
 
+MailboxOperation ForMailbox(MailboxAction action, int target, int edge, int depth) {
+  MailboxOperation operation;
+  operation.action = action;
+  operation.target = ReplicaIndex(target);
+  operation.name = "New";
+  operation.from = "Old";
+  operation.because = {EdgeIndex(edge), ReplicaIndex(0), Stamp(9), depth};
+  return operation;
+}
+
 TEST_F(Explain, MailboxesAreMadeOneEdgeAfterTheOther) {
-  const auto items =
-      ExplainMailboxes(view_, {{ReplicaIndex(1), EdgeIndex(0), "New"}, {ReplicaIndex(2), EdgeIndex(1), "New"}});
+  const auto items = ExplainMailboxes(
+      view_, {ForMailbox(MailboxAction::kCreate, 1, 0, 1), ForMailbox(MailboxAction::kCreate, 2, 1, 2)});
   ASSERT_EQ(items.size(), 2u);
   EXPECT_EQ(items[0].operation, "CREATE");
   EXPECT_EQ(items[1].from, "a");
   EXPECT_EQ(items[1].via, "b");
   EXPECT_EQ(items[1].distance, 2);
+}
+
+TEST_F(Explain, RenamesSubscriptionsAndDeletionsOfMailboxesAreTold) {
+  auto items = ExplainMailboxes(
+      view_, {ForMailbox(MailboxAction::kDelete, 1, 0, 1), ForMailbox(MailboxAction::kRename, 1, -1, 0),
+              ForMailbox(MailboxAction::kSubscribe, 2, 1, 2)});
+  OrderWaves(items);
+  ASSERT_EQ(items.size(), 3u);
+  EXPECT_EQ(items[0].operation, "RENAME");
+  EXPECT_EQ(items[0].detail, "from Old");
+  EXPECT_EQ(items[0].edge, "a:b");
+  EXPECT_EQ(items[1].operation, "SUBSCRIBE");
+  EXPECT_EQ(items[2].operation, "DELETE");
+  EXPECT_EQ(items[2].wave, 3);
 }
 
 TEST(OrderWaves, MailboxesThenWhatIsAddedOrChangedThenDeletions) {

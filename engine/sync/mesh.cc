@@ -22,6 +22,12 @@ MailboxCopyRecord* Mesh::FindCopy(ReplicaIndex r, const std::string& mailbox) {
   return record.id.value == 0 ? nullptr : &record;
 }
 
+int64_t Mesh::CountRefused() const {
+  const auto left =
+      std::count_if(refusals.begin(), refusals.end(), [](const auto& refusal) { return refusal.second.left_out; });
+  return static_cast<int64_t>(refusals.size() + mailbox_refusals.size()) - left;
+}
+
 MailboxEntry& Mesh::Entry(const std::string& mailbox) {
   const auto [found, added] = mailboxes.try_emplace(mailbox);
   if (added) {

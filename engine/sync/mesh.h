@@ -88,6 +88,9 @@ struct MeshView {
 struct Refusal {
   ReplicaIndex replica;
   ProblemReport report;
+  bool for_good = false;  // an addition that will never be taken (refusals.h): not tried in later runs either
+  bool recorded = false;  // in the state, as a conflict
+  bool left_out = false;  // somebody decided that it may stay so: no problem any more
 };
 
 // What mailbox copies cannot take, for people (kept_back.h).
@@ -163,6 +166,8 @@ class Mesh {
   void Achieved(ReplicaIndex r) { slot(r).failures = 0; }
 
   MailboxCopyRecord* FindCopy(ReplicaIndex r, const std::string& mailbox);
+  // Operations that are refused and that nobody has decided to leave so.
+  int64_t CountRefused() const;
   // The entry for a mailbox, made when necessary (its id is set by the transaction that interns it).
   MailboxEntry& Entry(const std::string& mailbox);
   // Replaces the table by what is recorded, as far as it belongs to the mesh; due mailboxes follow their new names. Of

@@ -2,10 +2,10 @@
 #include <algorithm>
 
 #include "base/printable.h"
-#include "engine/sync/apply_mailboxes.h"
 #include "engine/sync/conflicts.h"
 #include "engine/sync/coordinator.h"
 #include "engine/sync/explain.h"
+#include "engine/sync/refusals.h"
 #include "engine/sync/trace.h"
 
 namespace imapmesh {
@@ -121,6 +121,7 @@ asio::awaitable<absl::Status> Coordinator::RunPlan(std::function<void(absl::Stat
   plan_cancelled_ = cancelled;
   for (ReplicaSlot& slot : mesh_.replicas) slot.look_due = slot.compare_due = slot.metadata_due = true;
   absl::Status status = co_await LookAndObserve();
+  if (status.ok() && !*cancelled) status = co_await DecideGoneMailboxes();
   if (!status.ok() || *cancelled) {
     plan_cancelled_ = nullptr;
     pass_complete_ = false;  // what was observed so far is work for the next round
@@ -137,7 +138,8 @@ asio::awaitable<absl::Status> Coordinator::RunPlan(std::function<void(absl::Stat
 
 asio::awaitable<absl::StatusOr<std::vector<PlanItem>>> Coordinator::ExplainAll(Cancelled cancelled) {
   const auto view = mesh_.View(false), ideal = mesh_.View(true);
-  std::vector<PlanItem> items = ExplainMailboxes(*view, MailboxesToMake(mesh_));
+  CO_ASSIGN_OR_RETURN(const std::vector<MailboxOperation> operations, co_await ForeseeMailboxes(mesh_));
+  std::vector<PlanItem> items = ExplainMailboxes(*view, operations);
   const PlanExceptions exceptions = Exceptions();
   CO_ASSIGN_OR_RETURN(const std::vector<UnsettledMailbox> mailboxes, co_await UnsettledMailboxes());
   PlanPosition next;
@@ -151,7 +153,7 @@ asio::awaitable<absl::StatusOr<std::vector<PlanItem>>> Coordinator::ExplainAll(C
     };
     const auto work = co_await mesh_.store->Run(plan);
     if (!work.ok()) co_return work.status();
-    TellConflicts(*work);
+    CO_RETURN_IF_ERROR(co_await TellConflicts(*work));
     for (PlanItem& item : ExplainWork(*view, *work, names)) items.push_back(std::move(item));
     next = work->next;
     more = work->more;
@@ -208,6 +210,11 @@ asio::awaitable<absl::Status> Coordinator::RunResolve(int64_t conflict, Decision
     co_return absl::OkStatus();
   }
   mesh_.TakeMailboxes(std::move(copies));  // one of them may be made again, or deleted
+  const absl::Status reloaded = co_await LoadRefusals(mesh_);
+  if (!reloaded.ok()) {
+    done(reloaded);
+    co_return reloaded;
+  }
   const ConflictRecord& record = **decided;
   mesh_.Emit("CONFLICT_RESOLVED", ReplicaIndex(-1), EdgeIndex(-1), record.mailbox,
              "conflict " + std::to_string(record.id) + ": " + record.outcome);

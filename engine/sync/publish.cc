@@ -38,8 +38,8 @@ bool Coordinator::Converged() const {
     const bool paused = mesh_.edge_paused[static_cast<size_t>(edge)];
     if (counts.total() > 0 && !paused) return false;
   }
-  return pass_complete_ && !AnyBusy() && mesh_.due.empty() && mesh_.refusals.empty() &&
-         mesh_.mailbox_refusals.empty() && CountRefused(mesh_) == 0 && !settling_;
+  return pass_complete_ && !AnyBusy() && mesh_.due.empty() && mesh_.CountRefused() == 0 && CountRefused(mesh_) == 0 &&
+         !settling_;
 }
 
 EdgeReport Coordinator::DescribeEdge(size_t e, bool syncing) const {
@@ -134,7 +134,9 @@ asio::awaitable<absl::Status> Coordinator::Publish(bool syncing) {
   for (size_t r = 0; r < mesh_.replicas.size(); ++r) snapshot->replicas.push_back(DescribeReplica(r, now));
   for (size_t e = 0; e < mesh_.graph->edges().size(); ++e) snapshot->edges.push_back(DescribeEdge(e, syncing));
   for (const auto& [name, entry] : mesh_.mailboxes) snapshot->mailboxes.push_back(DescribeMailbox(entry));
-  for (const auto& [key, refusal] : mesh_.refusals) snapshot->problems.push_back(refusal.report);
+  for (const auto& [key, refusal] : mesh_.refusals) {
+    if (!refusal.left_out) snapshot->problems.push_back(refusal.report);
+  }
   for (const auto& [key, refusal] : mesh_.mailbox_refusals) snapshot->problems.push_back(refusal.report);
   for (ProblemReport& problem : DescribeKeptBack(mesh_)) snapshot->problems.push_back(std::move(problem));
   const std::lock_guard lock(published_mutex_);
@@ -158,7 +160,7 @@ RunReport Coordinator::MakeReport(const std::vector<ReplicaCounters>& before,
   for (size_t e = 0; e < report.edges.size(); ++e) report.edges[e].operations -= operations_before[e];
   report.conflicts_open = snapshot->conflicts_open;
   report.conflicts_resolved = snapshot->conflicts_resolved;
-  report.refused = static_cast<int64_t>(mesh_.refusals.size() + mesh_.mailbox_refusals.size()) + CountRefused(mesh_);
+  report.refused = mesh_.CountRefused() + CountRefused(mesh_);
   return report;
 }
 

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/printable.h"
+#include "engine/sync/refusals.h"
 
 namespace imapmesh {
 
@@ -120,6 +121,8 @@ void Recorder::Refuse(ReplicaIndex target, const Change& change, const char* ope
       Message(status),
       "the rest goes on; it is tried again with the next sync that is asked for",
       mesh_.clock->UnixMillis()};
+  refusal.for_good = change.plan->action == Action::kAdd && IsForGood(status);
+  if (refusal.for_good) refusal.report.remedy = kRefusalRemedy;
   mesh_.Warn(Message(status));
   mesh_.Emit("PROBLEM", target, change.plan->because.edge, mailbox, Message(status));
   mesh_.refusals[{message.id, change.mailbox_copy}] = std::move(refusal);

@@ -4,14 +4,14 @@
 #include <utility>
 
 #include "engine/sync/apply.h"
-#include "engine/sync/apply_mailboxes.h"
-#include "engine/sync/conflicts.h"
 #include "engine/sync/coordinator.h"
 #include "engine/sync/kept_back.h"
 #include "engine/sync/lane.h"
+#include "engine/sync/listen.h"
 #include "engine/sync/look.h"
 #include "engine/sync/memories.h"
 #include "engine/sync/observe.h"
+#include "engine/sync/refusals.h"
 #include "engine/sync/sync_metadata.h"
 
 namespace imapmesh {
@@ -148,15 +148,20 @@ asio::awaitable<absl::Status> Coordinator::LookAndObserve() {
 
 // ---- plan and apply
 
-void Coordinator::TellConflicts(const Work& work) {
+asio::awaitable<absl::Status> Coordinator::TellConflicts(const Work& work) {
   for (const ConflictNote& note : work.conflicts) {
     mesh_.Emit(note.resolved ? "CONFLICT_RESOLVED" : "CONFLICT", note.replica, EdgeIndex(-1), note.mailbox, note.text);
+    if (note.race) CO_RETURN_IF_ERROR(co_await NoteOthers(mesh_));
   }
+  co_return absl::OkStatus();
 }
 
 PlanExceptions Coordinator::Exceptions() const {
   PlanExceptions exceptions;
-  for (const auto& [key, refusal] : mesh_.refusals) exceptions.refused.insert(key);
+  for (const auto& [key, refusal] : mesh_.refusals) {
+    exceptions.refused.insert(key);
+    if (refusal.left_out) exceptions.left_out.insert(key);
+  }
   exceptions.no_copy = mesh_.no_copy;
   return exceptions;
 }
@@ -190,7 +195,7 @@ asio::awaitable<absl::Status> Coordinator::EstimateProgress(const std::vector<Un
     PlanBatch batch(*view, *ideal, exceptions, mailboxes, next, mesh_.clock->UnixMillis());
     const auto work = co_await mesh_.store->Run(batch);
     if (!work.ok()) co_return work.status();
-    TellConflicts(*work);
+    CO_RETURN_IF_ERROR(co_await TellConflicts(*work));
     for (const PlannedMessage& planned : work->messages) {
       for (const CopyPlan& copy : planned.plan.copies) {
         if (copy.action != Action::kAdd || copy.because.edge.value < 0) continue;
@@ -205,9 +210,58 @@ asio::awaitable<absl::Status> Coordinator::EstimateProgress(const std::vector<Un
   co_return absl::OkStatus();
 }
 
+// ---- mailboxes
+
+asio::awaitable<void> Coordinator::ConfirmLane(ReplicaIndex r, std::shared_ptr<std::set<MailboxCopyId>> confirmed,
+                                               std::shared_ptr<const Lane> lane) {
+  co_await ConfirmGone(mesh_, r, std::move(confirmed));
+  lane.reset();
+}
+
+asio::awaitable<absl::Status> Coordinator::DecideGoneMailboxes() {
+  const auto confirmed = std::make_shared<std::set<MailboxCopyId>>();
+  const auto batch = mesh_.NewBatch(kPatience, kPatience);
+  std::set<ReplicaIndex> begun;
+  for (size_t i = 0; i < mesh_.replicas.size(); ++i) {
+    const ReplicaIndex r(static_cast<int32_t>(i));
+    if (mesh_.IsBusy(r) || !HasUndecidedMailboxes(mesh_, r)) continue;
+    begun.insert(r);
+    lanes_.Start(ConfirmLane(r, confirmed, std::make_shared<const Lane>(mesh_, r, batch)));
+  }
+  co_await Settle(std::move(begun), false);
+  std::set<MailboxCopyId> certain = *confirmed;
+  co_return co_await DecideGone(mesh_, std::move(certain));
+}
+
+asio::awaitable<void> Coordinator::MailboxLane(ReplicaIndex r, std::vector<MailboxOperation> operations,
+                                               std::shared_ptr<const Lane> lane) {
+  const auto done = co_await ApplyMailboxes(mesh_, r, std::move(operations));
+  if (done.ok()) {
+    operations_ += *done;
+  } else {
+    lane_failure_ = done.status();
+  }
+  lane.reset();
+}
+
+asio::awaitable<absl::Status> Coordinator::RunMailboxes(MailboxPhase phase) {
+  CO_ASSIGN_OR_RETURN(MailboxWork work, co_await PlanMailboxWork(mesh_, phase));
+  operations_ += work.settled;
+  const auto batch = mesh_.NewBatch(kPatience, kPatience);
+  std::set<ReplicaIndex> begun;
+  for (auto& [r, operations] : work.commands) {
+    begun.insert(r);
+    lanes_.Start(MailboxLane(r, std::move(operations), std::make_shared<const Lane>(mesh_, r, batch)));
+  }
+  co_await Settle(std::move(begun), false);
+  co_return lane_failure_;
+}
+
+// ---- the pass
+
 asio::awaitable<absl::Status> Coordinator::PlanAndApply() {
-  CO_ASSIGN_OR_RETURN(const int64_t created, co_await ApplyMailboxes(mesh_));
-  operations_ += created;
+  CO_RETURN_IF_ERROR(co_await DecideGoneMailboxes());
+  CO_RETURN_IF_ERROR(co_await RunMailboxes(MailboxPhase::kAdditions));
   CO_ASSIGN_OR_RETURN(const std::vector<UnsettledMailbox> mailboxes, co_await UnsettledMailboxes());
   if (mesh_.on_progress && pass_complete_) CO_RETURN_IF_ERROR(co_await EstimateProgress(mailboxes));
   plan_due_ = false;
@@ -217,12 +271,13 @@ asio::awaitable<absl::Status> Coordinator::PlanAndApply() {
   const bool deletions =
       std::any_of(pending.begin(), pending.end(), [](const auto& edge) { return edge.second.deletions > 0; });
   if (deletions && pass_complete_) {
+    CO_RETURN_IF_ERROR(co_await DescribeNewConflicts());  // what they are about must be read before it is gone
     PendingByEdge counted_before;
     CO_ASSIGN_OR_RETURN(pass_complete_, co_await Pass(mailboxes, true, counted_before));
   }
   if (pass_complete_ && !stopping_) {
-    CO_ASSIGN_OR_RETURN(const int64_t deleted, co_await ApplyMailboxDeletions(mesh_));
-    operations_ += deleted;
+    CO_RETURN_IF_ERROR(co_await RunMailboxes(MailboxPhase::kDeletions));
+    CO_RETURN_IF_ERROR(co_await CountPendingMailboxes(mesh_));
   }
   for (const auto& [edge, count] : mesh_.pending_mailboxes) pending[edge].mailboxes += count;
   pending_ = std::move(pending);
@@ -245,7 +300,7 @@ asio::awaitable<absl::StatusOr<bool>> Coordinator::Pass(const std::vector<Unsett
     if (!planned.ok()) co_return planned.status();
     const auto work = std::make_shared<const Work>(*planned);
     for (const auto& [edge, counts] : batch.pending) pending[edge].Add(counts);
-    TellConflicts(*work);
+    CO_RETURN_IF_ERROR(co_await TellConflicts(*work));
     next = work->next;
     more = work->more;
     skipped += work->skipped;
@@ -282,6 +337,25 @@ asio::awaitable<void> Coordinator::Apply(std::shared_ptr<const Work> work, Lanes
   wake_.Notify();
 }
 
+asio::awaitable<void> Coordinator::DescribeLane(ReplicaIndex r, std::vector<ToDescribe> wanted,
+                                                std::shared_ptr<const Lane> lane) {
+  const absl::Status described = co_await DescribeConflicts(mesh_, r, std::move(wanted));
+  if (!described.ok()) lane_failure_ = described;
+  lane.reset();
+}
+
+asio::awaitable<absl::Status> Coordinator::DescribeNewConflicts() {
+  CO_ASSIGN_OR_RETURN(auto found, co_await FindUndescribed(mesh_));
+  const auto batch = mesh_.NewBatch(kPatience, kPatience);
+  std::set<ReplicaIndex> begun;
+  for (auto& [r, wanted] : found) {
+    begun.insert(r);
+    lanes_.Start(DescribeLane(r, std::move(wanted), std::make_shared<const Lane>(mesh_, r, batch)));
+  }
+  co_await Settle(std::move(begun), false);
+  co_return lane_failure_;
+}
+
 asio::awaitable<absl::StatusOr<Coordinator::RoundOutcome>> Coordinator::Round() {
   RoundOutcome outcome;
   ++rounds_;
@@ -290,6 +364,7 @@ asio::awaitable<absl::StatusOr<Coordinator::RoundOutcome>> Coordinator::Round() 
   CO_RETURN_IF_ERROR(co_await SaveMemories(mesh_));
   if (stopping_) co_return outcome;
   CO_RETURN_IF_ERROR(co_await PlanAndApply());
+  CO_RETURN_IF_ERROR(co_await ReviewRefusals(mesh_));
   CO_ASSIGN_OR_RETURN(const int64_t annotated, co_await SyncMetadata(mesh_));
   operations_ += annotated;
   outcome.operations = operations_ - operations_before;
@@ -308,7 +383,7 @@ asio::awaitable<absl::StatusOr<Coordinator::RoundOutcome>> Coordinator::Round() 
   conflicts_open_ = std::get<1>(*counted);
   conflicts_resolved_ = std::get<2>(*counted);
   mesh_.kept_back = std::get<4>(*counted);
-  if (std::get<3>(*counted)) CO_RETURN_IF_ERROR(co_await DescribeConflicts(mesh_));
+  if (std::get<3>(*counted)) CO_RETURN_IF_ERROR(co_await DescribeNewConflicts());
   outcome.settling = settling_ = ObserveAgain(std::get<0>(*counted));
   co_return outcome;
 }

@@ -6,6 +6,7 @@
 #include "absl/time/time.h"
 
 #include "base/printable.h"
+#include "engine/sync/duplicates.h"
 #include "engine/sync/kept_back.h"
 
 namespace imapmesh {
@@ -85,7 +86,9 @@ Tracer::Tracer(const Mesh& mesh, std::string message_id)
       down_[static_cast<int32_t>(r)] = {slot.state_since_unix_ms, slot.last_error};
     }
   }
-  for (const auto& [key, refusal] : mesh.refusals) refused_[key] = refusal.report.answer;
+  for (const auto& [key, refusal] : mesh.refusals) {
+    refused_[key] = refusal.report.answer + (refusal.left_out ? "; it was decided to leave it so" : "");
+  }
   for (const auto& [key, problem] : mesh.forbidden) {
     if (key.second) forbidden_[key.first] = problem.answer;
   }
@@ -127,7 +130,22 @@ TracedMessage Tracer::TraceOne(State& state, const MessageRegisters& message) co
     const std::string replica = where == view_->copies.end() ? "" : view_->graph->replica(where->second.first).name();
     traced.history.push_back({step.unix_ms, replica, step.edge, What(step.kind)});
   }
+  ExplainSecondCopy(state, traced);
   return traced;
+}
+
+// A second copy that a race made is carried nowhere until somebody decides.
+void Tracer::ExplainSecondCopy(State& state, TracedMessage& traced) const {
+  for (const HeldCopy& held : state.conflicts().HeldByKind(kDuplicate)) {
+    if (held.message.value != traced.message) continue;
+    for (TracedCopy& copy : traced.copies) {
+      copy.pending.clear();
+      if (copy.present) continue;
+      copy.because =
+          "a second copy of the same message: it waits for the decision of conflict " + std::to_string(held.conflict);
+    }
+    return;
+  }
 }
 
 TracedCopy Tracer::TraceCopy(State& state, const MessageRegisters& message, ReplicaIndex r, const MessagePlan& now,

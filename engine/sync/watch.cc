@@ -97,6 +97,7 @@ Duration Coordinator::UntilNextDue() {
   for (size_t r = 0; r < mesh_.replicas.size(); ++r) {
     ReplicaSlot& slot = mesh_.replicas[r];
     if (slot.tasks > 0) continue;
+    if (LookIsDue(slot)) wait = Duration(0);  // one that a reload brought has no state yet
     if (slot.state == ReplicaState::kDown && !slot.hopeless) wait = std::min(wait, slot.next_attempt - now);
     if (slot.state != ReplicaState::kUp) continue;
     if (next_poll_[r] == Duration(0)) {

@@ -86,7 +86,7 @@ void PlanBatch::PlanOne(State& state, MessageRegisters message, const UnsettledM
   MessagePlan plan = PlanMessage(message, mailbox, admissions, view_.context);
   const MessagePlan ideal = PlanMessage(message, mailbox, admissions, ideal_.context);
   if (PlanDuplicate(state, message, ideal, work)) return;
-  Count(ideal);
+  Count(message.id, ideal);
   state.kept_back().Put(message.id, ideal.kept_back);
   PlannedMessage planned;
   bool open = ideal.copies.size() != plan.copies.size();
@@ -140,7 +140,7 @@ bool PlanBatch::PlanDuplicate(State& state, const MessageRegisters& message, con
   for (CopyPlan& removal : duplicates_->Removals(message)) {
     if (Wanted(state, message, removal)) planned.plan.copies.push_back(std::move(removal));
   }
-  Count(planned.plan);
+  Count(message.id, planned.plan);
   if (planned.plan.copies.empty()) return true;
   planned_.insert(message.id);
   planned.message = message;
@@ -220,7 +220,7 @@ void PlanBatch::RecordConflict(State& state, const MessageRegisters& message, co
     conflict.outcome = "the message is deleted";
   }
   if (!state.conflicts().Add(conflict)) return;
-  work.conflicts.push_back({false, plan.target, conflict.mailbox,
+  work.conflicts.push_back({false, false, plan.target, conflict.mailbox,
                             "deleted at " + conflict.replica_a + ", changed here: " + conflict.outcome});
 }
 
@@ -237,7 +237,7 @@ void PlanBatch::RecordKeywordConflict(State& state, const MessageRegisters& mess
   conflict.policy = "NEWEST_WINS";
   conflict.outcome = state.FlagName(keywords.kept) + " stays";
   if (!state.conflicts().Add(conflict)) return;
-  work.conflicts.push_back({false, keywords.dropped_from, conflict.mailbox,
+  work.conflicts.push_back({false, false, keywords.dropped_from, conflict.mailbox,
                             conflict.change_b + " here, " + conflict.change_a + " at " + conflict.replica_a + ": " +
                                 Printable(conflict.outcome)});
 }
@@ -298,9 +298,9 @@ std::optional<Stamp> PlanBatch::FindDeparture(State& state, const MessageRegiste
   return std::nullopt;
 }
 
-void PlanBatch::Count(const MessagePlan& plan) {
+void PlanBatch::Count(MessageId message, const MessagePlan& plan) {
   for (const CopyPlan& copy : plan.copies) {
-    if (copy.because.edge.value < 0) continue;
+    if (copy.because.edge.value < 0 || exceptions_.left_out.contains({message, copy.mailbox_copy})) continue;
     PendingCounts& counts = pending[copy.because.edge.value];
     if (copy.action == Action::kAdd) ++counts.additions;
     if (copy.action == Action::kFlags) ++counts.flags;

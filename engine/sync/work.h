@@ -39,13 +39,6 @@ struct PlannedMessage {
   std::vector<const CopyPlan*> Appends(bool into_missing = false) const;
 };
 
-// A mailbox that will be made at `target`, along `edge`.
-struct PlannedMailbox {
-  ReplicaIndex target;
-  EdgeIndex edge;
-  std::string name;
-};
-
 // A place in the list of mailboxes to plan, and the message there behind which it goes on.
 struct PlanPosition {
   size_t mailbox = 0;
@@ -72,6 +65,7 @@ using PendingByEdge = std::map<int32_t, PendingCounts>;
 // What planning leaves out.
 struct PlanExceptions {
   std::set<std::pair<MessageId, MailboxCopyId>> refused;
+  std::set<std::pair<MessageId, MailboxCopyId>> left_out;  // of these: as somebody decided, so nothing is pending
   std::set<std::pair<MessageId, MailboxCopyId>> no_copy;
 };
 
@@ -110,7 +104,7 @@ class PlanBatch {
   std::optional<ServerSideCopy> FindContent(State& state, const MessageRegisters& message, ReplicaIndex replica) const;
   std::optional<Stamp> FindDeparture(State& state, const MessageRegisters& source, ReplicaIndex replica) const;
   int PendingAdditions(State& state, const Digest& identity, MessageId except, ReplicaIndex replica) const;
-  void Count(const MessagePlan& plan);
+  void Count(MessageId message, const MessagePlan& plan);
 
   const MeshView& view_;
   const MeshView& ideal_;  // as if every replica were up and no edge paused

@@ -213,8 +213,10 @@ class Together(CoordinatorsTest):
                 self.assertEqual(message.flags, self.flagged.get(message.digest, set()), message)
 
     def test_running_side_by_side(self):
-        daemons = [coordinator.start() for coordinator in self.coordinators]
-        self.wait_for(self.agree, "the first agreement", 60)
+        daemons = []
+        for coordinator in self.coordinators:  # one after the other: what is doubled is doubled by what follows
+            daemons.append(coordinator.start())
+            self.wait_for(self.agree, "the first agreement", 60)
         for _ in range(6):
             self.change()
             time.sleep(0.3)

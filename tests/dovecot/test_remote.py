@@ -144,15 +144,16 @@ class Access(RemoteTest):
 
     def test_loopback_without_tls_only_when_asked_for_by_name(self):
         command = [str(BINARIES / "imapmeshd"), "--topology", str(self.topology_path), "--state", str(self.state_path),
-                   "--listen", "127.0.0.1:0"]
+                   "--listen", "0.0.0.0:0"]
         run = self.run_command(command)
         self.assertEqual(run.code, BAD_USAGE, run)
-        self.assertIn("--insecure-loopback", run.output)
-        daemon = self.daemon(["--listen", "127.0.0.1:0", "--insecure-loopback"])
+        self.assertIn("mutual TLS", run.output)
+        daemon = self.daemon(["--listen", "127.0.0.1:0"])
         found = []
         self.wait_for(lambda: found or found.extend(re.findall(r"listening on (127\.0\.0\.1:\d+)", daemon.log())),
                       "the address in the log")
         self.client("status", address=found[0])
+        self.assertIn("every user of this machine can steer the mesh", daemon.log())
 
 
 class Abuse(RemoteTest):

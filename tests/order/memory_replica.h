@@ -53,6 +53,10 @@ class MemoryReplica : public Replica {
   Uid Put(const std::string& mailbox, const std::string& bytes);
   void SetFlag(const std::string& mailbox, Uid uid, const std::string& flag);
   const std::map<uint32_t, Message>& Messages(const std::string& mailbox) { return boxes_[mailbox].messages; }
+  // These the server does not push: the next look finds them.
+  void Remove(const std::string& mailbox) { boxes_.erase(mailbox); }
+  void SetSubscribed(const std::string& mailbox, bool subscribed) { boxes_[mailbox].subscribed = subscribed; }
+  bool Has(const std::string& mailbox) const { return boxes_.contains(mailbox); }
   // It takes every command and answers none, until `stuck` is false again.
   void SetStuck(bool stuck);
   bool looks_while_stuck = false;  // it still answers LIST, as a server does whose mailboxes another process has locked

@@ -224,6 +224,26 @@ TEST(Plan, TheWavesAreTheDepthOfTheGraphAndTheBytesThoseThatTheRunMoves) {
   }
 }
 
+TEST(Plan, TellsWhatWillBeDoneToMailboxesThemselves) {
+  TestMesh mesh(3, Chain(3));
+  mesh[0].Put("Gone", Mail(1));
+  mesh[0].Put("Stays", Mail(2));
+  mesh.Start();
+  ASSERT_TRUE(mesh.RunUntil([&] { return mesh.Converged(); }, seconds(10)));
+  mesh[0].Remove("Gone");
+  mesh[1].SetSubscribed("Stays", true);
+  std::vector<std::string> lines;
+  for (const PlanItem& item : mesh.Plan()) {
+    lines.push_back(std::to_string(item.wave) + " " + item.operation + " " + item.mailbox + " " + item.from + " " +
+                    item.to);
+  }
+  EXPECT_EQ(lines,
+            (std::vector<std::string>{"1 SUBSCRIBE Stays r1 r0", "1 SUBSCRIBE Stays r1 r2", "2 EXPUNGE Gone r0 r1",
+                                      "3 EXPUNGE Gone r0 r2", "4 DELETE Gone r0 r1", "5 DELETE Gone r0 r2"}));
+  EXPECT_TRUE(mesh[1].Has("Gone") && mesh[2].Has("Gone")) << "a plan changes nothing";
+  ASSERT_TRUE(mesh.RunUntil([&] { return !mesh[1].Has("Gone") && !mesh[2].Has("Gone"); }, seconds(60)));
+}
+
 TEST(Patience, AReplicaThatNeverAnswersDelaysTheFirstSyncOfTheOthersBySecondsOnly) {
   constexpr int kSize = 50;
   TestMesh mesh(kSize, Star(kSize));
@@ -277,6 +297,60 @@ TEST(Patience, ARunGivesUpAReplicaThatIsListedButCannotBeLookedInto) {
   EXPECT_LT(mesh.clock.Now(), seconds(5 * 30));
   EXPECT_EQ(mesh.Count(0), 1u);
   EXPECT_EQ(mesh[2].counters().commands, 4u);
+
+TEST(Patience, AReplicaThatIsStuckDelaysNoMailboxesOfOthers) {
+  TestMesh mesh(5, RingWithChords(5));
+  mesh.Start();
+  ASSERT_TRUE(mesh.RunUntil([&] { return mesh.Converged(); }, seconds(10)));
+  mesh[2].SetStuck(true);
+  Duration worst(0);
+  for (int i = 1; i <= 4; ++i) {
+    const std::string made = "New" + std::to_string(i);
+    const Duration begun = mesh.clock.Now();
+    mesh[0].Put(made, Mail(i));
+    const auto arrived = [&] {
+      return mesh.Count(1, made) == 1 && mesh.Count(3, made) == 1 && mesh.Count(4, made) == 1;
+    };
+    ASSERT_TRUE(mesh.RunUntil(arrived, seconds(5))) << made;
+    if (i > 1) worst = std::max(worst, mesh.clock.Now() - begun);
+    mesh.RunUntil([] { return false; }, seconds(3));
+  }
+  EXPECT_LT(worst, milliseconds(100));
+  mesh[2].SetStuck(false);
+  EXPECT_TRUE(mesh.RunUntil([&] { return mesh.Count(2, "New4") == 1 && mesh.Converged(); }, seconds(600)));
+}
+
+TEST(Patience, AReplicaThatIsStuckDelaysNoConflictsOfOthers) {
+  const Edges edges = {{0, 1}, {0, 2}, {1, 2}, {1, 3}, {2, 3}};
+  TestMesh mesh(4, edges);
+  const Uid uid = mesh[0].Put("INBOX", Mail(0));
+  mesh.Start();
+  ASSERT_TRUE(mesh.RunUntil([&] { return mesh.Converged(); }, seconds(10)));
+  mesh[0].SetStuck(true);  // the first that could tell subject and sender
+  mesh[1].SetFlag("INBOX", uid, "$Junk");
+  mesh[2].SetFlag("INBOX", uid, "$NotJunk");
+  ASSERT_TRUE(mesh.RunUntil([&] { return mesh.coordinator().GetStatus()->conflicts_resolved == 1; }, seconds(10)));
+  const Duration sent = mesh.clock.Now();
+  mesh[1].Put("INBOX", Mail(1));
+  ASSERT_TRUE(mesh.RunUntil([&] { return mesh.Count(2) == 2 && mesh.Count(3) == 2; }, seconds(5)));
+  EXPECT_LT(mesh.clock.Now() - sent, seconds(3));
+}
+
+TEST(Sync, AnswersConvergedThoughTheEnginesOwnChangesAreToldBackToIt) {
+  TestMesh mesh(4, Star(4));
+  mesh.Start();
+  ASSERT_TRUE(mesh.RunUntil([&] { return mesh.Converged(); }, seconds(10)));
+  for (int i = 0; i < 50; ++i) {
+    mesh[i % 4].Put("INBOX", Mail(i));
+    if (i % 3 == 0) mesh.RunUntil([] { return false; }, milliseconds(i));
+    std::optional<absl::StatusOr<RunReport>> report;
+    mesh.coordinator().Sync(
+        SyncScope(), [](const Progress&) {}, [&](absl::StatusOr<RunReport> result) { report = std::move(result); });
+    ASSERT_TRUE(mesh.RunUntil([&] { return report.has_value(); }, seconds(60)));
+    ASSERT_TRUE(report->ok());
+    EXPECT_TRUE((*report)->converged) << "sync " << i;
+    for (int r = 0; r < 4; ++r) EXPECT_EQ(mesh.Count(r), static_cast<size_t>(i) + 1);
+  }
 }
 
 TEST(Starvation, BulkToASlowReplicaHoldsBackNoSmallChangeOfOthers) {
