@@ -25,6 +25,12 @@ bool IsSystemFlag(std::string_view flag) {
   return std::find(std::begin(kFlags), std::end(kFlags), flag) != std::end(kFlags);
 }
 
+std::string DescribeIgnored(const imap::Capabilities& ignored) {
+  std::string names;
+  for (const std::string& name : ignored) names += (names.empty() ? "" : ", ") + Printable(name);
+  return "not used, as the topology says (ignore_capabilities): " + names;
+}
+
 absl::Status CheckValidity(const MailboxReference& mailbox, UidValidity now) {
   if (mailbox.uid_validity.value == 0 || mailbox.uid_validity == now) return absl::OkStatus();
   return Error(absl::StatusCode::kFailedPrecondition, "its UIDVALIDITY changed from %u to %u; it is observed anew",
@@ -44,7 +50,8 @@ ImapReplica::ImapReplica(asio::any_io_executor executor, Clock& clock, Dialer& d
       dialer_(dialer),
       options_(WithMemory(std::move(options))),
       expunged_(executor),
-      pool_(executor, clock, options_.max_connections, [this] { return Open(); }) {}
+      pool_(executor, clock, options_.max_connections, [this] { return Open(); }),
+      flag_names_(options_.keyword_map) {}
 
 absl::Status ImapReplica::Explain(const absl::Status& status, std::string_view mailbox, std::string_view what) const {
   if (status.ok()) return status;
@@ -217,6 +224,8 @@ asio::awaitable<absl::StatusOr<Observation>> ImapReplica::Observe(std::string ma
   LearnTier(**lease);
   if (!observation.ok()) co_return Explain(observation.status(), mailbox, "looking what changed");
   LearnMailbox(mailbox, *observation);
+  if (WentBack(since, *observation)) went_back_.insert(mailbox);
+  flag_names_.Translate(*observation);
   co_return observation;
 }
 
@@ -235,7 +244,9 @@ asio::awaitable<std::vector<std::optional<Observation>>> ImapReplica::ObserveTog
   auto observations = co_await ObserveQuickly(**lease, std::move(requests), counters_.mailboxes_selected);
   LearnTier(**lease);
   for (size_t i = 0; i < observations.size(); ++i) {
-    if (observations[i]) LearnMailbox(mailboxes[i].first, *observations[i]);
+    if (!observations[i]) continue;
+    LearnMailbox(mailboxes[i].first, *observations[i]);
+    flag_names_.Translate(*observations[i]);
   }
   co_return observations;
 }
@@ -343,7 +354,7 @@ asio::awaitable<absl::StatusOr<std::vector<Uid>>> ImapReplica::AppendOnce(const 
   for (const AppendItem& item : items) {
     imap::AppendMessage message;
     message.body = item.body;
-    message.flags = item.flags;
+    message.flags = flag_names_.ToSet(item.flags);
     imap::DateTime date;
     date.unix_seconds = item.internal_date;
     date.zone_minutes = item.zone_minutes;
@@ -436,6 +447,8 @@ asio::awaitable<std::vector<absl::Status>> ImapReplica::StoreFlagsTogether(Mailb
   std::vector<imap::StoreRequest> requests;  // two for each of `stores`; empty where it is not to be sent
   for (size_t i = 0; i < stores.size(); ++i) {
     FlagStore& store = stores[i];
+    store.add = flag_names_.ToSet(store.add);
+    store.remove = flag_names_.ToRemove(store.remove, (*lease)->permanent_flags());
     outcomes[i] = Explain(CheckKept((*lease)->permanent_flags(), store), mailbox.mailbox, "changing flags");
     if (!outcomes[i].ok()) store.uids = UidSet();
     for (const bool adding : {true, false}) {
@@ -627,10 +640,22 @@ ReplicaCounters ImapReplica::counters() const {
   return counters_;
 }
 
+void ImapReplica::DistrustResync(std::string why) {
+  if (!trust_resync_) return;
+  trust_resync_ = false;
+  resync_quirk_ = "QRESYNC is not used: " + std::move(why);
+}
+
 const ServerInfo& ImapReplica::info() const {
   info_.connections = pool_.size() + (watcher_ != nullptr ? 1 : 0);
   info_.quirks.clear();
+  if (!options_.open.ignored.empty()) info_.quirks.push_back(DescribeIgnored(options_.open.ignored));
   if (!resync_quirk_.empty()) info_.quirks.push_back(resync_quirk_);
+  for (const std::string& mailbox : went_back_) {
+    if (info_.quirks.size() >= kQuirksShown) break;
+    info_.quirks.push_back("mailbox " + Printable(mailbox) +
+                           ": HIGHESTMODSEQ went back, so the mailbox was compared in full");
+  }
   for (const std::string& mailbox : without_modseq_) {
     if (info_.quirks.size() >= kQuirksShown) break;
     info_.quirks.push_back("mailbox " + Printable(mailbox) +
