@@ -45,6 +45,29 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Case{"UnknownReplica", WithTwo("edge { a: \"a\" b: \"c\" }"),
              "t:4:15: edge[a:c].b: there is no replica \"c\"; the replicas are a, b"},
+        Case{"Keywords",
+             WithReplica("tunnel { command: \"x\" }\n"
+                         "keyword_map { mesh: \"$Work\" here: \"$Label1\" }\n"
+                         "keyword_map { mesh: \"$WORK\" here: \"\\\\Flagged\" }\n"
+                         "keyword_map { mesh: \"a b\" here: \"\" }"),
+             "t:5:15: replica[a].keyword_map[2].mesh: \"$WORK\" is mapped twice; keep one of the two\n"
+             "t:5:29: replica[a].keyword_map[2].here: begins with a backslash as system flags do, which are the same "
+             "everywhere; only keywords are mapped\n"
+             "t:6:15: replica[a].keyword_map[3].mesh: \"a b\" is no keyword; use ASCII without spaces and (){%*\"\\]\n"
+             "t:6:27: replica[a].keyword_map[3].here: is empty; write a keyword, such as \"$Work\""},
+        Case{
+            "IgnoredCapabilities",
+            WithReplica("tunnel { command: \"x\" }\n"
+                        "ignore_capabilities: \"QRESYNC\"\n"
+                        "ignore_capabilities: \"STARTTLS\"\n"
+                        "ignore_capabilities: \"IMAP4rev1\"\n"
+                        "ignore_capabilities: \"no way\""),
+            "t:5:1: replica[a].ignore_capabilities: STARTTLS is about logging in; use security and auth { mechanism: … "
+            "} "
+            "for that\n"
+            "t:6:1: replica[a].ignore_capabilities: IMAP4REV1 cannot be done without; remove it\n"
+            "t:7:1: replica[a].ignore_capabilities: \"no way\" is no capability; write one as the server announces it, "
+            "such as \"QRESYNC\""},
         Case{"MissingEnd", WithTwo("edge { a: \"a\" }"), "t:4:1: edge[1].b: is missing; name a replica"},
         Case{"EdgeToItself", WithTwo("edge { a: \"a\" b: \"a\" }"),
              "t:4:15: edge[a:a].b: joins replica \"a\" with itself; name two different replicas"},

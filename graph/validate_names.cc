@@ -1,4 +1,4 @@
-// namespace_prefix and name_map: what the mailboxes of the mesh are called at a replica.
+// namespace_prefix, name_map and keyword_map: what mailboxes and keywords of the mesh are called at a replica.
 #include <algorithm>
 #include <cctype>
 
@@ -11,6 +11,7 @@ namespace {
 
 constexpr int kNameBytesMax = 500;
 constexpr int kMappingsMax = 1000;
+constexpr int kKeywordBytesMax = 100;
 
 // What is wrong with a mailbox name and how to mend it; "" when nothing is.
 std::string NameFault(const std::string& name) {
@@ -23,6 +24,29 @@ std::string NameFault(const std::string& name) {
                            Printable(name, 80));
   }
   return "";
+}
+
+// The same of a keyword: an atom (RFC 3501 section 9, flag-keyword).
+std::string KeywordFault(const std::string& name) {
+  if (name.empty()) return "is empty; write a keyword, such as \"$Work\"";
+  if (name.front() == '\\') {
+    return "begins with a backslash as system flags do, which are the same everywhere; only keywords are mapped";
+  }
+  const bool atom = std::all_of(name.begin(), name.end(), [](unsigned char c) {
+    return c > 0x20 && c < 0x7f && std::string_view("(){%*\"\\]").find(static_cast<char>(c)) == std::string_view::npos;
+  });
+  if (!atom) {
+    return absl::StrFormat("\"%s\" is no keyword; use ASCII without spaces and (){%%*\"\\]", Printable(name, 80));
+  }
+  if (name.size() > kKeywordBytesMax) {
+    return absl::StrFormat("is longer than %d bytes; use a shorter name", kKeywordBytesMax);
+  }
+  return "";
+}
+
+bool EqualInAnyCase(std::string_view a, std::string_view b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](unsigned char x, unsigned char y) { return std::tolower(x) == std::tolower(y); });
 }
 
 bool IsInboxOrBelow(std::string_view name) {
@@ -50,6 +74,26 @@ class NamesValidator {
     for (int i = 0; i < replica_.name_map_size(); ++i) CheckMapping(i);
   }
 
+  void RunKeywords() {
+    if (replica_.keyword_map_size() > kMappingsMax) {
+      findings_.Error(place_, "keyword_map",
+                      absl::StrFormat("%d keywords; at most %d", replica_.keyword_map_size(), kMappingsMax),
+                      kMappingsMax);
+      return;
+    }
+    for (int i = 0; i < replica_.keyword_map_size(); ++i) {
+      const v1::KeywordMap& map = replica_.keyword_map(i);
+      const Place place = place_.Nested("keyword_map", i, absl::StrFormat("%d", i + 1));
+      CheckKeyword(place, "mesh", map.mesh());
+      CheckKeyword(place, "here", map.here());
+      for (int earlier = 0; earlier < i; ++earlier) {
+        const v1::KeywordMap& other = replica_.keyword_map(earlier);
+        CheckKeywordPair(place, "mesh", map.mesh(), other.mesh());
+        CheckKeywordPair(place, "here", map.here(), other.here());
+      }
+    }
+  }
+
  private:
   void CheckMapping(int i) {
     const v1::NameMap& map = replica_.name_map(i);
@@ -72,6 +116,16 @@ class NamesValidator {
                       "INBOX and what lies below it cannot be mapped; namespace_prefix puts a whole account, INBOX "
                       "included, under another name");
     }
+  }
+
+  void CheckKeyword(const Place& place, std::string_view field, const std::string& name) {
+    const std::string fault = KeywordFault(name);
+    if (!fault.empty()) findings_.Error(place, field, fault);
+  }
+
+  void CheckKeywordPair(const Place& place, std::string_view field, const std::string& name, const std::string& other) {
+    if (name.empty() || !EqualInAnyCase(name, other)) return;
+    findings_.Error(place, field, absl::StrFormat("\"%s\" is mapped twice; keep one of the two", Printable(name, 80)));
   }
 
   // Each mailbox has one name on each side, its children lie within it.
@@ -99,7 +153,9 @@ class NamesValidator {
 }  // namespace
 
 void ValidateMailboxNames(const v1::Replica& replica, const Place& place, Findings& findings) {
-  NamesValidator(replica, place, findings).Run();
+  NamesValidator validator(replica, place, findings);
+  validator.Run();
+  validator.RunKeywords();
 }
 
 }  // namespace imapmesh

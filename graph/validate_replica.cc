@@ -64,6 +64,7 @@ class ReplicaValidator {
     CheckProxy();
     ValidateMailboxNames(replica_, place_, findings_);
     CheckNumbers();
+    for (int i = 0; i < replica_.ignore_capabilities_size(); ++i) CheckIgnored(i);
   }
 
  private:
@@ -283,6 +284,27 @@ class ReplicaValidator {
     if (!status.ok()) findings_.Error(place_, "proxy", Message(status));
     if (!replica_.has_imap() && replica_.endpoint_case() != v1::Replica::ENDPOINT_NOT_SET) {
       findings_.Error(place_, "proxy", "there is no network connection to this endpoint; remove proxy");
+    }
+  }
+
+  void CheckIgnored(int i) {
+    std::string name = replica_.ignore_capabilities(i);
+    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::toupper(c); });
+    const bool atom = !name.empty() && name.size() <= 100 && std::all_of(name.begin(), name.end(), [](unsigned char c) {
+      return std::isalnum(c) || c == '-' || c == '=' || c == '.' || c == '+' || c == '_' || c == '/' || c == ':';
+    });
+    if (!atom) {
+      findings_.Error(
+          place_, "ignore_capabilities",
+          absl::StrFormat("\"%s\" is no capability; write one as the server announces it, such as \"QRESYNC\"",
+                          Printable(replica_.ignore_capabilities(i), 80)),
+          i);
+    } else if (name == "STARTTLS" || name == "LOGINDISABLED" || name.starts_with("AUTH=")) {
+      findings_.Error(place_, "ignore_capabilities",
+                      absl::StrFormat("%s is about logging in; use security and auth { mechanism: … } for that", name),
+                      i);
+    } else if (name.starts_with("IMAP4")) {
+      findings_.Error(place_, "ignore_capabilities", absl::StrFormat("%s cannot be done without; remove it", name), i);
     }
   }
 

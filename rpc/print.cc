@@ -1,6 +1,7 @@
 #include "rpc/print.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <ctime>
 #include <utility>
@@ -101,6 +102,34 @@ std::string MailboxesTable(const v1::GetStatusReply& status) {
   return table.empty() ? "" : "\n" + table.Text();
 }
 
+// How many characters are written as "=XX" (engine/replica/mailbox_names.h).
+int CountEscapes(const std::string& name) {
+  int escapes = 0;
+  for (size_t at = name.find('='); at != std::string::npos; at = name.find('=', at + 1)) {
+    const bool escape = at + 2 < name.size() && std::isxdigit(static_cast<unsigned char>(name[at + 1])) != 0 &&
+                        std::isxdigit(static_cast<unsigned char>(name[at + 2])) != 0;
+    escapes += escape ? 1 : 0;
+  }
+  return escapes;
+}
+
+// Mailboxes whose name a server cannot have.
+std::string EscapedNamesText(const v1::GetStatusReply& status) {
+  constexpr int kShown = 20;
+  std::string text;
+  int shown = 0;
+  for (const v1::MailboxStatus& mailbox : status.mailboxes()) {
+    for (const v1::MailboxCopyStatus& copy : mailbox.copies()) {
+      if (CountEscapes(copy.name_here()) <= CountEscapes(mailbox.mailbox())) continue;
+      if (++shown > kShown) continue;
+      text += absl::StrFormat("%s: mailbox %s is called %s there, as the server cannot have that name\n",
+                              Printable(copy.replica()), Printable(mailbox.mailbox()), Printable(copy.name_here()));
+    }
+  }
+  if (shown > kShown) text += absl::StrFormat("… and %d more\n", shown - kShown);
+  return text.empty() ? "" : "\n" + text;
+}
+
 std::string ProblemsText(const v1::GetStatusReply& status) {
   std::string text;
   for (const v1::ReplicaStatus& replica : status.replicas()) {
@@ -199,7 +228,8 @@ std::string StatusText(const v1::GetStatusReply& status) {
   std::string text = absl::StrFormat("%s: %s at %s, %s, %s open\n\n", Printable(status.topology_name()), state,
                                      TimeText(status.generated_unix_ms()), PluralText(status.rounds(), "round"),
                                      PluralText(status.conflicts_open(), "conflict"));
-  text += ReplicasTable(status) + "\n" + EdgesTable(status) + MailboxesTable(status) + ProblemsText(status);
+  text += ReplicasTable(status) + "\n" + EdgesTable(status) + MailboxesTable(status) + EscapedNamesText(status) +
+          ProblemsText(status);
   return text;
 }
 

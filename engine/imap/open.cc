@@ -110,6 +110,7 @@ asio::awaitable<absl::StatusOr<std::unique_ptr<Session>>> OpenSession(std::uniqu
   }
   SessionOptions session_options;
   session_options.inactivity_limit = options.inactivity_limit;
+  session_options.ignored = options.ignored;
   auto session = std::make_unique<Session>(std::move(stream), clock, executor, session_options);
   // A peer that sends a byte now and then meets every single deadline.
   const auto give_up = [&session] {
@@ -127,6 +128,10 @@ asio::awaitable<absl::StatusOr<std::unique_ptr<Session>>> OpenSession(std::uniqu
           "security: TLS");
     }
     CO_RETURN_IF_ERROR(co_await UpgradeToTls(*session, options.tls, tls));
+  }
+  if (options.memory != nullptr) {  // of a time when they were not ignored, perhaps
+    std::erase_if(options.memory->capabilities,
+                  [&](const std::string& name) { return options.ignored.contains(name); });
   }
   const std::string greeted = greeting->code.arguments + " " + greeting->text;
   ServerMemory* memory = options.memory.get();

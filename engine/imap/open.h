@@ -42,6 +42,7 @@ struct OpenOptions {
   TlsOptions tls;
   bool compress = false;
   LoginOptions login;
+  Capabilities ignored;  // SessionOptions::ignored
   // Read and written; may be null.
   std::shared_ptr<ServerMemory> memory;
   // Gets the namespaces, where the server tells them; empty: they are not asked for.

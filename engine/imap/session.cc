@@ -182,7 +182,10 @@ asio::awaitable<absl::StatusOr<StatusResponse>> Session::ReadGreeting() {
 void Session::Track(const Response& response) {
   const auto learn = [&](const std::vector<std::string>& words) {
     capabilities_.clear();
-    for (const std::string& word : words) capabilities_.insert(InCapitals(word));
+    for (const std::string& word : words) {
+      std::string name = InCapitals(word);
+      if (!options_.ignored.contains(name)) capabilities_.insert(std::move(name));
+    }
   };
   if (const auto* status = std::get_if<StatusResponse>(&response)) {
     if (status->kind == StatusKind::kBye) bye_text_ = status->text;
@@ -192,7 +195,9 @@ void Session::Track(const Response& response) {
   } else if (const auto* capability = std::get_if<CapabilityResponse>(&response)) {
     learn(capability->capabilities);
   } else if (const auto* enabled = std::get_if<EnabledResponse>(&response)) {
-    if (enabled_.size() < kEnabledMax) enabled_.insert(enabled->extensions.begin(), enabled->extensions.end());
+    for (const std::string& extension : enabled->extensions) {
+      if (enabled_.size() < kEnabledMax && !options_.ignored.contains(extension)) enabled_.insert(extension);
+    }
   } else if (const auto* id = std::get_if<IdResponse>(&response)) {
     server_id_ = id->fields;
   } else {

@@ -33,15 +33,16 @@
 
 namespace imapmesh::imap {
 
+using Capabilities = std::set<std::string, std::less<>>;
+
 struct SessionOptions {
   SessionOptions() {}
   Duration inactivity_limit = std::chrono::seconds(60);  // of one wait; begins anew whenever bytes move
   ReaderLimits limits;
   // Read while one command is awaited: a server that talks without end must not keep its replica waiting for ever.
   uint64_t responses_max = 50'000'000;
+  Capabilities ignored;  // in capitals: as if the server had neither announced nor enabled them
 };
-
-using Capabilities = std::set<std::string, std::less<>>;
 
 // Gets each untagged response while a command runs. An error closes the session and is what Await returns.
 using ResponseHandler = std::function<absl::Status(Response&)>;

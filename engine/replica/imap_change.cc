@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "engine/imap/commands.h"
-#include "engine/replica/flag_names.h"
 #include "engine/replica/imap_expunge.h"
 
 namespace imapmesh {
@@ -43,8 +42,12 @@ size_t Bytes(const MailboxChanges& changes) {
 
 class Changes {
  public:
-  Changes(imap::Session& session, std::vector<ChangeRequest> requests, uint64_t& selected)
-      : session_(session), requests_(std::move(requests)), selected_(selected), outcomes_(requests_.size()) {
+  Changes(imap::Session& session, std::vector<ChangeRequest> requests, const FlagNames& flag_names, uint64_t& selected)
+      : session_(session),
+        requests_(std::move(requests)),
+        flag_names_(flag_names),
+        selected_(selected),
+        outcomes_(requests_.size()) {
     for (size_t i = 0; i < requests_.size(); ++i) outcomes_[i].stored.resize(requests_[i].changes.stores.size());
   }
 
@@ -81,6 +84,7 @@ class Changes {
 
   imap::Session& session_;
   std::vector<ChangeRequest> requests_;
+  const FlagNames& flag_names_;
   uint64_t& selected_;
   std::vector<MailboxOutcome> outcomes_;
   std::vector<Unsettled> untold_, unsettled_;
@@ -256,10 +260,12 @@ asio::awaitable<void> Changes::ChangeStepwise(size_t i) {
   outcomes_[i].expunged = co_await ExpungeMessages(session_, changes.expunge, changes.unchanged_since);
 }
 
-// What the mailbox does not keep is not sent.
+// In the server's names; what the mailbox does not keep is not sent.
 void Changes::CheckFlags(size_t i) {
   for (size_t s = 0; s < outcomes_[i].stored.size(); ++s) {
     FlagStore& store = requests_[i].changes.stores[s];
+    store.add = flag_names_.ToSet(store.add);
+    store.remove = flag_names_.ToRemove(store.remove, session_.permanent_flags());
     outcomes_[i].stored[s] = CheckKept(session_.permanent_flags(), store);
     if (!outcomes_[i].stored[s].ok()) store.uids = UidSet();
   }
@@ -286,8 +292,9 @@ absl::Status CheckValidity(const MailboxReference& mailbox, UidValidity now) {
 }
 
 asio::awaitable<std::vector<MailboxOutcome>> ChangeMailboxes(imap::Session& session,
-                                                             std::vector<ChangeRequest> requests, uint64_t& selected) {
-  Changes changes(session, std::move(requests), selected);
+                                                             std::vector<ChangeRequest> requests,
+                                                             const FlagNames& flag_names, uint64_t& selected) {
+  Changes changes(session, std::move(requests), flag_names, selected);
   co_return co_await changes.Run();
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/imap/session.h"
+#include "engine/replica/flag_names.h"
 #include "engine/replica/replica.h"
 
 namespace imapmesh {
@@ -26,7 +27,8 @@ struct ChangeRequest {
 // One outcome for each request. `selected` counts mailboxes. A server without UIDPLUS: no expunges here, see
 // imap_expunge.h.
 asio::awaitable<std::vector<MailboxOutcome>> ChangeMailboxes(imap::Session& session,
-                                                             std::vector<ChangeRequest> requests, uint64_t& selected);
+                                                             std::vector<ChangeRequest> requests,
+                                                             const FlagNames& flag_names, uint64_t& selected);
 
 }  // namespace imapmesh
 

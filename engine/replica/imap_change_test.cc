@@ -42,8 +42,9 @@ class ChangeTest : public imap::ScriptedSessionTest {
  protected:
   ~ChangeTest() override { EXPECT_TRUE(Done()) << "the client never sent \"" << script_->steps.front().first << '"'; }
   std::vector<MailboxOutcome> Change(std::vector<ChangeRequest> requests) {
-    return Run(ChangeMailboxes(session(), std::move(requests), selected_));
+    return Run(ChangeMailboxes(session(), std::move(requests), flag_names_, selected_));
   }
+  FlagNames flag_names_;
   uint64_t selected_ = 0;
 };
 

@@ -90,6 +90,7 @@ asio::awaitable<absl::StatusOr<Observation>> Observer::Run() {
   CO_RETURN_IF_ERROR(co_await FetchArrivals(first));
   if (known && resynced_) {
     TakeResync(selected_, since().uid_next, observation_);
+    observation_.counted = selected_.exists;
   } else if (known && observation_.more) {
     observation_.cursor.highest_modseq = since().highest_modseq;  // what changed below is for the last batch
   } else if (known && since().uid_next.value > 1) {
@@ -119,7 +120,7 @@ asio::awaitable<absl::Status> Observer::SelectIt() {
                     "the server does not keep the UIDs of this mailbox (UIDNOTSTICKY), so nothing can be told of its "
                     "messages; exclude it on the edges to this replica");
   }
-  resynced_ = resync && selected_.highest_modseq.value != 0 && session_.resync_defect().empty();
+  resynced_ = resync && selected_.highest_modseq >= since().highest_modseq && session_.resync_defect().empty();
   if (selected_.uid_next.value == 0) {  // it need not tell (RFC 3501 section 7.1)
     CO_ASSIGN_OR_RETURN(const Uid last, co_await imap::FetchLastUid(session_));
     const Uid least = selected_.uid_validity == since().uid_validity ? since().uid_next : Uid();
@@ -257,10 +258,11 @@ class QuickLook {
     const MailboxCursor& since = request_.since;
     const bool as_listed =
         selected->uid_validity == since.uid_validity && selected->uid_next == request_.status_uid_next;
-    const bool resynced = selected->highest_modseq.value != 0 && session.resync_defect().empty();
+    const bool resynced = selected->highest_modseq >= since.highest_modseq && session.resync_defect().empty();
     if (!as_listed || !resynced || selected->uid_not_sticky) co_return std::nullopt;
     TakeSelected(*selected, observation);
     TakeResync(*selected, since.uid_next, observation);
+    observation.counted = selected->exists;
     SortByUid(observation.arrived);
     observation.exists = session.exists();
     co_return observation;
@@ -274,6 +276,12 @@ class QuickLook {
 };
 
 }  // namespace
+
+bool WentBack(const MailboxCursor& since, const Observation& observation) {
+  const bool same = since.uid_validity.value != 0 && since.uid_validity == observation.cursor.uid_validity;
+  return same && !observation.more && observation.cursor.highest_modseq.value != 0 &&
+         observation.cursor.highest_modseq < since.highest_modseq;
+}
 
 Tier TierOf(const imap::Session& session, bool trust_resync) {
   if (trust_resync && session.resync_defect().empty() && session.enabled().contains("QRESYNC")) return Tier::kQresync;

@@ -39,6 +39,10 @@ struct ObserveRequest {
   Uid status_uid_next;
 };
 
+// Whether the mod-sequences of an observed mailbox are behind those known: the server lost them, or went back to an
+// older state, and what it tells of changes since is not to be relied on (it was compared in full).
+bool WentBack(const MailboxCursor& since, const Observation& observation);
+
 // Errors: as the server refuses, kAborted for a server that contradicts itself (it is asked again at the next look),
 // kUnimplemented for a mailbox without lasting UIDs. session.resync_defect() tells afterwards whether QRESYNC was
 // found not to be trusted; this observation then did without it.

@@ -77,6 +77,40 @@ TEST_F(ObserveTest, ResyncTellsEverythingInSelect) {
   EXPECT_EQ(TierOf(session(), true), Tier::kQresync);
 }
 
+TEST_F(ObserveTest, AHighestmodseqThatWentBackMakesEverythingBeCompared) {
+  EnableQresync();
+  script_->Step("A2 SELECT \"INBOX\" (QRESYNC (7 50))\r\n", Selected(2, 10, 40) + "A2 OK [READ-WRITE]\r\n")
+      .Step("A3 UID FETCH 1:9 (UID FLAGS MODSEQ)\r\n", Flags(1, 4, "\\Seen") + Flags(2, 9, "") + "A3 OK\r\n");
+  const Observation seen = Observe(Known(50));
+  EXPECT_EQ(seen.changed.size(), 2u);
+  EXPECT_EQ(seen.present->ToString(), "4,9");
+  EXPECT_EQ(seen.cursor.highest_modseq, ModSeq(40));
+  EXPECT_TRUE(WentBack(Known(50).since, seen));
+  EXPECT_FALSE(seen.counted.has_value());
+}
+
+TEST_F(ObserveTest, HowManyTheServerCountsIsToldWithWhatVanished) {
+  EnableQresync();
+  script_->Step("A2 SELECT \"INBOX\" (QRESYNC (7 50))\r\n", Selected(4, 10, 60) + "A2 OK [READ-WRITE]\r\n");
+  EXPECT_EQ(Observe(Known(50)).counted, 4u);
+}
+
+TEST_F(ObserveTest, PermanentflagsAreToldOrNot) {
+  Greet("");
+  script_
+      ->Step("A1 SELECT \"INBOX\"\r\n",
+             Selected(0, 1, 0) + "* OK [PERMANENTFLAGS (\\Seen $Label1)] Limited\r\nA1 OK [READ-WRITE]\r\n")
+      .Step("A2 SELECT \"Other\"\r\n", Selected(0, 1, 0) + "A2 OK [READ-ONLY]\r\n");
+  ObserveRequest request("INBOX");
+  EXPECT_EQ(Observe(std::move(request)).permanent_flags, (std::vector<std::string>{"\\Seen", "$Label1"}));
+  EXPECT_TRUE(session().permanent_flags().has_value());
+  ObserveRequest other("Other");
+  const Observation seen = Observe(std::move(other));
+  EXPECT_FALSE(seen.permanent_flags.has_value());
+  EXPECT_TRUE(seen.read_only);
+  EXPECT_FALSE(session().permanent_flags().has_value());
+}
+
 TEST_F(ObserveTest, CondstoreAsksForChangedFlagsAndNothingMoreWhileTheCountIsRight) {
   Greet("CONDSTORE");
   script_->Step("A1 SELECT \"INBOX\" (CONDSTORE)\r\n", Selected(6, 11, 60) + "A1 OK [READ-WRITE]\r\n")

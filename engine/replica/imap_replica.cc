@@ -25,6 +25,12 @@ bool IsSystemFlag(std::string_view flag) {
   return std::find(std::begin(kFlags), std::end(kFlags), flag) != std::end(kFlags);
 }
 
+std::string DescribeIgnored(const imap::Capabilities& ignored) {
+  std::string names;
+  for (const std::string& name : ignored) names += (names.empty() ? "" : ", ") + Printable(name);
+  return "not used, as the topology says (ignore_capabilities): " + names;
+}
+
 ImapReplicaOptions WithMemory(ImapReplicaOptions options) {
   if (options.open.memory == nullptr) options.open.memory = std::make_shared<imap::ServerMemory>();
   return options;
@@ -38,7 +44,8 @@ ImapReplica::ImapReplica(asio::any_io_executor executor, Clock& clock, Dialer& d
       dialer_(dialer),
       options_(WithMemory(std::move(options))),
       expunged_(executor),
-      pool_(executor, clock, options_.max_connections, [this] { return Open(); }) {}
+      pool_(executor, clock, options_.max_connections, [this] { return Open(); }),
+      flag_names_(options_.keyword_map) {}
 
 absl::Status ImapReplica::Explain(const absl::Status& status, std::string_view mailbox, std::string_view what) const {
   if (status.ok()) return status;
@@ -211,6 +218,8 @@ asio::awaitable<absl::StatusOr<Observation>> ImapReplica::Observe(std::string ma
   LearnTier(**lease);
   if (!observation.ok()) co_return Explain(observation.status(), mailbox, "looking what changed");
   LearnMailbox(mailbox, *observation);
+  if (WentBack(since, *observation)) went_back_.insert(mailbox);
+  flag_names_.Translate(*observation);
   co_return observation;
 }
 
@@ -229,7 +238,9 @@ asio::awaitable<std::vector<std::optional<Observation>>> ImapReplica::ObserveTog
   auto observations = co_await ObserveQuickly(**lease, std::move(requests), counters_.mailboxes_selected);
   LearnTier(**lease);
   for (size_t i = 0; i < observations.size(); ++i) {
-    if (observations[i]) LearnMailbox(mailboxes[i].first, *observations[i]);
+    if (!observations[i]) continue;
+    LearnMailbox(mailboxes[i].first, *observations[i]);
+    flag_names_.Translate(*observations[i]);
   }
   co_return observations;
 }
@@ -337,7 +348,7 @@ asio::awaitable<absl::StatusOr<std::vector<Uid>>> ImapReplica::AppendOnce(const 
   for (const AppendItem& item : items) {
     imap::AppendMessage message;
     message.body = item.body;
-    message.flags = item.flags;
+    message.flags = flag_names_.ToSet(item.flags);
     imap::DateTime date;
     date.unix_seconds = item.internal_date;
     date.zone_minutes = item.zone_minutes;
@@ -428,7 +439,7 @@ asio::awaitable<std::vector<MailboxOutcome>> ImapReplica::ChangeTogether(std::ve
       none[i].stored.resize(changes[i].stores.size(), failed.expunged.status());
     co_return none;
   }
-  auto outcomes = co_await ChangeMailboxes(**lease, std::move(requests), counters_.mailboxes_selected);
+  auto outcomes = co_await ChangeMailboxes(**lease, std::move(requests), flag_names_, counters_.mailboxes_selected);
   for (size_t i = 0; i < changes.size(); ++i) Count(changes[i], outcomes[i]);
   co_return outcomes;
 }
@@ -619,10 +630,22 @@ ReplicaCounters ImapReplica::counters() const {
   return counters_;
 }
 
+void ImapReplica::DistrustResync(std::string why) {
+  if (!trust_resync_) return;
+  trust_resync_ = false;
+  resync_quirk_ = "QRESYNC is not used: " + std::move(why);
+}
+
 const ServerInfo& ImapReplica::info() const {
   info_.connections = pool_.size() + (watcher_ != nullptr ? 1 : 0);
   info_.quirks.clear();
+  if (!options_.open.ignored.empty()) info_.quirks.push_back(DescribeIgnored(options_.open.ignored));
   if (!resync_quirk_.empty()) info_.quirks.push_back(resync_quirk_);
+  for (const std::string& mailbox : went_back_) {
+    if (info_.quirks.size() >= kQuirksShown) break;
+    info_.quirks.push_back("mailbox " + Printable(mailbox) +
+                           ": HIGHESTMODSEQ went back, so the mailbox was compared in full");
+  }
   for (const std::string& mailbox : without_modseq_) {
     if (info_.quirks.size() >= kQuirksShown) break;
     info_.quirks.push_back("mailbox " + Printable(mailbox) +

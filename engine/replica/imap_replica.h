@@ -19,6 +19,7 @@
 #include "engine/net/dialer.h"
 #include "engine/net/signal.h"
 #include "engine/replica/connection_pool.h"
+#include "engine/replica/flag_names.h"
 #include "engine/replica/imap_metadata.h"
 #include "engine/replica/imap_observe.h"
 #include "engine/replica/mailbox_names.h"
@@ -34,6 +35,7 @@ struct ImapReplicaOptions {
   std::function<bool(std::string_view)> selects;  // whether a mailbox belongs to the mesh here
   std::string namespace_prefix;                   // see MailboxNames::Declare
   std::vector<NameMapping> name_map;
+  std::vector<KeywordMapping> keyword_map;
 };
 
 class ImapReplica : public Replica {
@@ -82,6 +84,7 @@ class ImapReplica : public Replica {
   asio::awaitable<void> Logout() override;
   ReplicaCounters counters() const override;
   const ServerInfo& info() const override;
+  void DistrustResync(std::string why) override;
   std::string memory() const override { return imap::Encode(*options_.open.memory); }
   void Remember(std::string memory) override { *options_.open.memory = imap::DecodeServerMemory(memory); }
 
@@ -120,6 +123,7 @@ class ImapReplica : public Replica {
   ConnectionPool pool_;
   imap::Session* watcher_ = nullptr;  // while Watch runs
   MailboxNames names_;
+  const FlagNames flag_names_;
   std::map<std::string, std::string> aliases_;  // for names_, once the server is known
   bool knows_names_ = false;
   bool multi_append_ = false;
@@ -127,6 +131,7 @@ class ImapReplica : public Replica {
   bool trust_resync_ = true;
   std::map<std::string, Uid> looked_;        // UIDNEXT of the last look
   std::string resync_quirk_;                 // why not; "" while it is
+  std::set<std::string> went_back_;          // mailboxes whose HIGHESTMODSEQ did
   std::set<std::string> without_modseq_;     // mailboxes of a server that keeps mod-sequences for others
   std::set<std::string> flags_taken_;        // by an APPEND here before
   std::set<std::string> mailboxes_listed_;   // names of the mesh

@@ -5,6 +5,8 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/ascii.h"
+
 #include "engine/replica/credentials.h"
 #include "engine/replica/imap_replica.h"
 #include "graph/proxy.h"
@@ -81,6 +83,14 @@ imap::LoginOptions LoginOf(asio::any_io_executor executor, Clock& clock, const v
   return login;
 }
 
+// In capitals, as sessions know them. QRESYNC builds on CONDSTORE (RFC 7162 section 3.2).
+imap::Capabilities IgnoredOf(const v1::Replica& replica) {
+  imap::Capabilities ignored;
+  for (const std::string& name : replica.ignore_capabilities()) ignored.insert(absl::AsciiStrToUpper(name));
+  if (ignored.contains("CONDSTORE")) ignored.insert("QRESYNC");
+  return ignored;
+}
+
 }  // namespace
 
 std::unique_ptr<Replica> MakeImapReplica(asio::any_io_executor executor, Clock& clock, Dialer& dialer,
@@ -94,6 +104,8 @@ std::unique_ptr<Replica> MakeImapReplica(asio::any_io_executor executor, Clock& 
   options.selects = std::move(selects);
   options.namespace_prefix = replica.namespace_prefix();
   for (const v1::NameMap& map : replica.name_map()) options.name_map.push_back({map.mesh(), map.here()});
+  for (const v1::KeywordMap& map : replica.keyword_map()) options.keyword_map.push_back({map.mesh(), map.here()});
+  options.open.ignored = IgnoredOf(replica);
   options.open.security = SecurityOf(replica);
   options.open.compress = replica.has_compress() ? replica.compress() : replica.has_imap();
   if (replica.has_timeout_s()) options.open.inactivity_limit = std::chrono::seconds(replica.timeout_s());

@@ -88,12 +88,14 @@ struct Observation {
   std::vector<FlagChange> changed;      // UIDs below since.uid_next; their flags may be the known ones
   std::vector<ArrivedMessage> arrived;  // UIDs from since.uid_next on (from 1 when complete), ascending
   uint64_t exists = 0;                  // messages in the mailbox copy now
+  // How many the server counted when the mailbox was opened, where it then told what vanished: as many as are known
+  // now, below cursor.uid_next, or it did not tell of all.
+  std::optional<uint64_t> counted;
   bool read_only = false;
   // PERMANENTFLAGS, "\\*" among them where new keywords can be made (RFC 3501 section 7.1); nullopt: the server did
   // not tell.
   std::optional<std::vector<std::string>> permanent_flags;
   std::vector<std::string> keywords_apart;  // that this replica cannot hold: their names stand for others here
-  std::string doubt;                        // what the server told wrongly, and what was done about it; "" for nothing
 };
 
 // The annotations of one mailbox (METADATA, RFC 5464): values by entry, in lower case; none is empty.
@@ -293,6 +295,9 @@ class Replica {
 
   virtual ReplicaCounters counters() const = 0;
   virtual const ServerInfo& info() const = 0;
+
+  // What it tells of vanished messages turned out not to be all: it is not asked for that any more. `why` is shown.
+  virtual void DistrustResync(std::string why) { static_cast<void>(why); }
 
   // What makes the next start's first connection cheaper, for a later object of the same replica to Remember: opaque, a
   // few kilobytes at most, "" for nothing. It may be stale or another server's: that costs an exchange, nothing else.

@@ -31,10 +31,11 @@ std::string GraphFingerprint(const Graph& graph) {
   return text + graph.topology().policy().ShortDebugString();
 }
 
-// What names its mailboxes have in the mesh.
+// What names its mailboxes and keywords have in the mesh.
 std::string NamesFingerprint(const v1::Replica& replica) {
   std::string text = replica.namespace_prefix();
   for (const v1::NameMap& map : replica.name_map()) text += ";" + map.ShortDebugString();
+  for (const v1::KeywordMap& map : replica.keyword_map()) text += ";keyword " + map.ShortDebugString();
   return text;
 }
 

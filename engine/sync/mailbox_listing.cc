@@ -5,6 +5,7 @@
 
 #include "engine/sync/mailbox_decide.h"
 #include "engine/sync/mailbox_plan.h"
+#include "engine/sync/mailbox_spelling.h"
 #include "engine/sync/record_observation.h"
 
 namespace imapmesh {
@@ -266,7 +267,44 @@ void ListingRecorder::Add(State& state, const MailboxStatus& line) {
   result_.changed = true;
   if (role) See(name, "here it is " + line.local_name + ", which has the same role " + line.special_use);
   Observe(line, record);
+  NoteSpelling(state, record);
   copies_.push_back(std::move(record));
+}
+
+// Made under two spellings on two replicas: two mailboxes, but people may take them for one. Where one replica has
+// both, somebody wants it so.
+void ListingRecorder::NoteSpelling(State& state, const MailboxCopyRecord& record) {
+  if (spellings_.empty()) {
+    for (const MailboxCopyRecord& copy : copies_) {
+      spellings_[FoldSpelling(copy.mailbox_name)].insert(copy.mailbox_name);
+    }
+  }
+  std::set<std::string>& alike = spellings_[FoldSpelling(record.mailbox_name)];
+  alike.insert(record.mailbox_name);
+  if (alike.size() == 1) return;
+  for (const MailboxCopyRecord& other : copies_) {
+    if (other.mailbox == record.mailbox || other.mailbox_name == record.mailbox_name || !other.exists) continue;
+    if (!alike.contains(other.mailbox_name)) continue;
+    const MailboxCopyRecord* here = Find(other.mailbox, record.replica);
+    const MailboxCopyRecord* there = Find(record.mailbox, other.replica);
+    if ((here != nullptr && here->exists) || (there != nullptr && there->exists)) continue;
+    const auto [first, second] = std::minmax(record.mailbox.value, other.mailbox.value);
+    ConflictRecord conflict;
+    conflict.key = "mailbox-spelling:" + std::to_string(first) + ":" + std::to_string(second);
+    conflict.kind = "MAILBOX_TWO_SPELLINGS";
+    conflict.mailbox = record.mailbox_name;
+    conflict.unix_ms = now_;
+    conflict.replica_a = ReplicaName();
+    conflict.change_a = "has a mailbox " + record.mailbox_name;
+    conflict.replica_b = NameOf(other.replica);
+    conflict.change_b = "has a mailbox " + other.mailbox_name + ", which differs in case or Unicode spelling alone";
+    conflict.policy = "both are kept";
+    conflict.outcome = "both are kept, everywhere; rename one to join them by hand, or map it by name_map";
+    state.conflicts().Add(conflict);
+    See(record.mailbox_name, "its name differs from " + other.mailbox_name + " in case or Unicode spelling alone",
+        /*conflict=*/true);
+    return;
+  }
 }
 
 // The mailbox of the mesh that has the new mailbox's name; a new one where that is taken.

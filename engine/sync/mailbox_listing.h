@@ -65,6 +65,7 @@ class ListingRecorder {
   void Observe(const MailboxStatus& line, const MailboxCopyRecord& record);
   MailboxId MailboxOf(State& state, const MailboxStatus& line);
   std::optional<MailboxId> ByRole(const MailboxStatus& line) const;
+  void NoteSpelling(State& state, const MailboxCopyRecord& record);
   std::string FreeName(State& state, const std::string& name);
   bool IsAlive(MailboxId mailbox) const;
   bool FlowsAnywhere(const std::string& name, MailboxId mailbox) const;
@@ -83,6 +84,7 @@ class ListingRecorder {
   std::set<MailboxCopyId> with_intents_;
   ListingResult result_;
   std::optional<Stamp> stamp_;
+  std::map<std::string, std::set<std::string>> spellings_;  // names in the mesh, by FoldSpelling; once it is needed
   std::map<MailboxId, std::string> renamed_;  // mailboxes that are without a name until all old ones are free
 };
 

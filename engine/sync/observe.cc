@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/printable.h"
 #include "engine/sync/content_digest.h"
 #include "engine/sync/listen.h"
 #include "engine/sync/record_observation.h"
@@ -116,7 +117,7 @@ struct Prepared {
 asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::string mailbox, Prepared prepared) {
   mesh.due.erase({r.value, mailbox});
   mesh.incomplete.insert({r.value, mailbox});
-  bool compared = false;
+  bool compared = false, untold = false;
   for (bool more = true; more;) {
     const MailboxCopyRecord* found = mesh.FindCopy(r, mailbox);
     if (found == nullptr || !found->exists) co_return absl::OkStatus();
@@ -149,6 +150,13 @@ asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::strin
       co_return absl::OkStatus();
     }
     mesh.mailbox_refusals.erase({r.value, mailbox});
+    const bool same = since.uid_validity == observation->cursor.uid_validity && !observation->more;
+    const ModSeq told = observation->cursor.highest_modseq;
+    if (same && told.value != 0 && told < since.highest_modseq) {
+      mesh.Warn("replica " + mesh.name(r) + ": mailbox " + Printable(mailbox) + ": HIGHESTMODSEQ went back from " +
+                std::to_string(since.highest_modseq.value) + " to " + std::to_string(told.value) +
+                "; the mailbox was compared in full");
+    }
     mesh.Progressed(r);
     RecordObservation recording(mesh, r, record, *observation);
     absl::StatusOr<MergeResult> result = co_await mesh.store->Run(recording);
@@ -165,6 +173,13 @@ asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::strin
     if (result->arrived + result->adopted + result->changed + result->vanished > 0) mesh.Achieved(r);
     if (result->others) CO_RETURN_IF_ERROR(co_await NoteOthers(mesh));
     mesh.metadata.Doubt({r.value, mailbox});
+    if (untold && result->vanished > 0) {
+      const std::string why = "mailbox " + Printable(mailbox) + ": the server did not tell of " +
+                              std::to_string(result->vanished) + " expunged messages; it was compared in full";
+      mesh.slot(r).replica->DistrustResync(why);
+      mesh.Warn("replica " + mesh.name(r) + ": " + why);
+    }
+    untold = result->untold;
     const bool compare = result->compare && !std::exchange(compared, true);
     more = (observation->more && !result->cut) || compare;
     if (!observation->more && !result->cut) mesh.incomplete.erase({r.value, mailbox});

@@ -311,6 +311,7 @@ void RecordObservation::Finish(State& state, MergeResult& result) {
     record.rebinding = false;
     CloseSettledIntents(state, result);
     TakeLimits(state, result);
+    CheckCount(state, result);
   }
   state.Save(record);
   MergeImportedGone(state, imported_.Finish(state, record, consumed, brake_), result);
@@ -349,6 +350,16 @@ void RecordObservation::TakeLimits(State& state, MergeResult& result) {
   record.flag_limits = context_.limits;
   record.read_only = observation_.read_only;
   state.kept_back().Unsettle(record.id);
+}
+
+// A server that was to tell what vanished, and counts fewer messages than are known, did not tell of all.
+void RecordObservation::CheckCount(State& state, MergeResult& result) const {
+  if (!observation_.counted || result.record.uid_next.value <= 1) return;
+  UidSet below;
+  below.AddRange(1, result.record.uid_next.value - 1);
+  if (state.CountByUids(result.record.id, below) <= static_cast<int64_t>(*observation_.counted)) return;
+  result.untold = result.compare = true;
+  result.record.highest_modseq = ModSeq();
 }
 
 void RecordObservation::CloseSettledIntents(State& state, MergeResult& result) {

@@ -44,7 +44,8 @@ struct MergeResult {
   bool settling = false;  // intents are still too young to be judged
   bool cut = false;       // arrivals wait for content that cannot be had now
   std::string distrust;   // ImportedPairs::distrust
-  bool compare = false;   // observe once more, comparing everything: the limits of flags changed
+  bool compare = false;   // observe once more, comparing everything: the limits of flags changed, or `untold`
+  bool untold = false;    // more messages are known than the server counts
 };
 
 class RecordObservation {
@@ -98,6 +99,7 @@ class RecordObservation {
   void MergeImportedGone(State& state, const std::vector<ImportedGone>& gone, MergeResult& result);
   void Finish(State& state, MergeResult& result);
   void TakeLimits(State& state, MergeResult& result);
+  void CheckCount(State& state, MergeResult& result) const;
   void CloseSettledIntents(State& state, MergeResult& result);
 
   const MailboxCopyRecord record_;

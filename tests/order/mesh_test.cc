@@ -297,6 +297,7 @@ TEST(Patience, ARunGivesUpAReplicaThatIsListedButCannotBeLookedInto) {
   EXPECT_LT(mesh.clock.Now(), seconds(5 * 30));
   EXPECT_EQ(mesh.Count(0), 1u);
   EXPECT_EQ(mesh[2].counters().commands, 4u);
+}
 
 TEST(Patience, AReplicaThatIsStuckDelaysNoMailboxesOfOthers) {
   TestMesh mesh(5, RingWithChords(5));

@@ -1,0 +1,28 @@
+#include "engine/sync/mailbox_spelling.h"
+
+#include <gtest/gtest.h>
+
+namespace imapmesh {
+namespace {
+
+TEST(Spelling, CaseAndCompositionMakeNoDifference) {
+  EXPECT_EQ(FoldSpelling("Projects/2024"), FoldSpelling("projects/2024"));
+  EXPECT_EQ(FoldSpelling("Entw\u00fcrfe"), FoldSpelling("Entwu\u0308rfe"));
+  EXPECT_EQ(FoldSpelling("\u0412\u0445\u043e\u0434"), FoldSpelling("\u0432\u0445\u043e\u0434"));
+  EXPECT_EQ(FoldSpelling("Stra\u00dfe"), FoldSpelling("STRASSE"));
+}
+
+TEST(Spelling, OtherNamesStayApart) {
+  EXPECT_NE(FoldSpelling("Work"), FoldSpelling("Word"));
+  EXPECT_NE(FoldSpelling("Work"), FoldSpelling("Work/"));
+  EXPECT_NE(FoldSpelling("u"), FoldSpelling("\u00fc"));
+}
+
+TEST(Spelling, WhatCannotBeFoldedIsAsItIs) {
+  EXPECT_EQ(FoldSpelling("\xff\xfe"), "\xff\xfe");
+  EXPECT_EQ(FoldSpelling(std::string("a\0b", 3)), std::string("a\0b", 3));
+  EXPECT_EQ(FoldSpelling(std::string(5000, 'A')), std::string(5000, 'A'));
+}
+
+}  // namespace
+}  // namespace imapmesh
