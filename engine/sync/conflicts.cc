@@ -127,6 +127,7 @@ void DecideDuplicate(State& state, const ConflictRecord& conflict, Decision deci
   for (const HeldCopy& held : state.conflicts().HeldByKind(kDuplicate)) {
     if (held.message == conflict.message) state.conflicts().Close(held.conflict, kept, now);
   }
+  state.conflicts().Close(conflict.id, kept, now);  // it may hold nothing any more: UIDVALIDITY changed
 }
 
 // Whether the replica of `here` holds the content of `message` in another mailbox.
