@@ -93,10 +93,13 @@ asio::awaitable<absl::StatusOr<Observation>> Observer::Run() {
     observation_.counted = selected_.exists;
   } else if (known && observation_.more) {
     observation_.cursor.highest_modseq = since().highest_modseq;  // what changed below is for the last batch
-  } else if (known && since().uid_next.value > 1) {
+  } else if (known) {
+    // Of a mailbox copy that was empty nothing is to be compared, but what was added since may be gone again.
+    const bool empty = since().uid_next.value <= 1;
     const bool told = since().highest_modseq.value != 0 && selected_.highest_modseq >= since().highest_modseq;
-    if (told && selected_.highest_modseq != since().highest_modseq) CO_RETURN_IF_ERROR(co_await FetchChanged());
-    if (told) {
+    const bool moved = told && selected_.highest_modseq != since().highest_modseq;
+    if (moved && !empty) CO_RETURN_IF_ERROR(co_await FetchChanged());
+    if (told || empty) {
       CO_RETURN_IF_ERROR(co_await CompareCounts());
     } else {
       CO_RETURN_IF_ERROR(co_await CompareAll());

@@ -129,6 +129,7 @@ void DecideDuplicate(State& state, const ConflictRecord& conflict, Decision deci
   for (const HeldCopy& held : state.conflicts().HeldByKind(kDuplicate)) {
     if (held.message == conflict.message) state.conflicts().Close(held.conflict, kept, now);
   }
+  state.conflicts().Close(conflict.id, kept, now);  // it may hold nothing any more: UIDVALIDITY changed
 }
 
 // ---- what is refused for good

@@ -147,7 +147,15 @@ bool RecordObservation::Need(const ArrivedMessage& arrived, const Identification
 
 void RecordObservation::MergeGone(State& state, MergeResult& result) {
   UidSet vanished = observation_.vanished;
-  if (observation_.present && !result.record.rebinding) AddUnlisted(state, result.record.id, vanished);
+  if (!result.record.rebinding) {
+    if (observation_.present) {
+      AddUnlisted(state, result.record.id, *observation_.present, vanished);
+    } else if (IsWhole()) {  // what was added before the first observation may be gone again
+      std::vector<Uid> arrived;
+      for (const ArrivedMessage& message : observation_.arrived) arrived.push_back(message.uid);
+      AddUnlisted(state, result.record.id, UidSet(arrived), vanished);
+    }
+  }
   if (vanished.empty() || result.record.rebinding) return;
   const int64_t known = state.CountPresent(result.record.id);
   const int64_t count = state.CountByUids(result.record.id, vanished);
@@ -177,12 +185,17 @@ void RecordObservation::MergeGone(State& state, MergeResult& result) {
   if (hold) RecordBrake(state, count, known, result);
 }
 
-void RecordObservation::AddUnlisted(State& state, MailboxCopyId copy, UidSet& vanished) {
+// Everything below the cursor arrived: as many as the server counts, or the first batch of many.
+bool RecordObservation::IsWhole() const {
+  return observation_.complete && (observation_.more || observation_.arrived.size() >= observation_.exists);
+}
+
+void RecordObservation::AddUnlisted(State& state, MailboxCopyId copy, const UidSet& present, UidSet& vanished) {
   const UidSet all = state.UidsOf(copy);
   for (const UidRange& range : all.ranges()) {
     for (uint64_t uid = range.first; uid <= range.last; ++uid) {
       const Uid known(static_cast<uint32_t>(uid));
-      if (known < observation_.cursor.uid_next && !observation_.present->Contains(known)) vanished.Add(known);
+      if (known < observation_.cursor.uid_next && !present.Contains(known)) vanished.Add(known);
     }
   }
 }

@@ -86,7 +86,8 @@ class RecordObservation {
   bool Need(const ArrivedMessage& arrived, const Identification& identification,
             const std::vector<MessageRegisters>& candidates, MergeResult& result);
   void MergeGone(State& state, MergeResult& result);
-  void AddUnlisted(State& state, MailboxCopyId copy, UidSet& vanished);
+  bool IsWhole() const;
+  void AddUnlisted(State& state, MailboxCopyId copy, const UidSet& present, UidSet& vanished);
   void RecordBrake(State& state, int64_t count, int64_t known, MergeResult& result);
   void MergeChanged(State& state, MergeResult& result);
   void MergeKnown(State& state, MessageRegisters& message, const std::vector<std::string>& flags, MergeResult& result);

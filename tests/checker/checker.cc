@@ -72,6 +72,7 @@ class Checker {
     for (const checker::Run& run : history_.runs()) CheckRun(run);
     for (const Bound& bound : history_.bounds()) CheckBound(bound);
     for (const std::string& replica : history_.bounded_replicas()) CheckUnbounded(replica);
+    for (const Download& download : history_.downloads()) CheckDownload(download);
     return std::move(violations_);
   }
 
@@ -231,8 +232,13 @@ class Checker {
   void CheckBound(const Bound& bound) {
     const Account* account = Find(bound.replica());
     if (account == nullptr) return;
-    const Copies* copies = At(*account, bound.mailbox());
-    const int64_t found = copies == nullptr ? 0 : Count(*copies, bound.digest());
+    Copies copies;
+    for (const auto& [mailbox, held] : *account) {
+      if (!bound.mailbox().empty() && mailbox != bound.mailbox()) continue;
+      std::copy_if(held.begin(), held.end(), std::back_inserter(copies),
+                   [&](const Copy& copy) { return copy.digest == bound.digest(); });
+    }
+    const auto found = static_cast<int64_t>(copies.size());
     const std::string numbers = bound.digest().substr(0, 12) + " is there " + std::to_string(found) +
                                 " times, at least " + std::to_string(bound.min()) + " and at most " +
                                 std::to_string(bound.max()) + " wanted";
@@ -243,10 +249,14 @@ class Checker {
                                                   : Invariant::kNoDuplicates;
       Add(broken, bound.replica(), bound.mailbox(), numbers);
     }
-    if (copies == nullptr) return;
-    for (const Copy& copy : *copies) {
-      if (copy.digest == bound.digest()) CheckCopy(bound, copy);
-    }
+    for (const Copy& copy : copies) CheckCopy(bound, copy);
+  }
+
+  void CheckDownload(const Download& download) {
+    if (download.fetched() <= download.at_most()) return;
+    Add(Invariant::kOneDownload, "", "",
+        download.digest().substr(0, 12) + " was fetched " + std::to_string(download.fetched()) + " times, at most " +
+            std::to_string(download.at_most()) + " wanted");
   }
 
   void CheckCopy(const Bound& bound, const Copy& copy) {
@@ -281,7 +291,8 @@ class Checker {
       for (const Copy& copy : copies) {
         const bool bounded =
             std::any_of(history_.bounds().begin(), history_.bounds().end(), [&, name = mailbox](const Bound& bound) {
-              return bound.replica() == replica && bound.mailbox() == name && bound.digest() == copy.digest;
+              const bool here = bound.mailbox().empty() || bound.mailbox() == name;
+              return here && bound.replica() == replica && bound.digest() == copy.digest;
             });
         if (!bounded) Add(Invariant::kPolicy, replica, mailbox, "nobody put here " + Describe(copy));
       }

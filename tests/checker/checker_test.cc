@@ -214,6 +214,26 @@ TEST_F(BoundTest, FindsWrongCopiesAndFlags) {
   EXPECT_THAT(Broken(), ElementsAre(Invariant::kPolicy));
 }
 
+// Given a bound for all mailboxes together, when copies are in several, then all of them count.
+TEST_F(BoundTest, CountsOverAllMailboxesWhereNoneIsNamed) {
+  bound()->set_mailbox("");
+  EXPECT_THAT(Check(history_), IsEmpty());
+  checker::Mailbox& other = *history_.mutable_snapshots(1)->add_mailboxes();
+  other.set_name("Renamed");
+  *other.add_messages() = InboxOfB()->messages(1);
+  EXPECT_THAT(Broken(), ElementsAre(Invariant::kNoDuplicates));
+}
+
+TEST_F(BoundTest, FindsABodyThatWasFetchedTooOften) {
+  Download& download = *history_.add_downloads();
+  download.set_digest("one");
+  download.set_fetched(1);
+  download.set_at_most(1);
+  EXPECT_THAT(Check(history_), IsEmpty());
+  download.set_fetched(2);
+  EXPECT_THAT(Broken(), ElementsAre(Invariant::kOneDownload));
+}
+
 TEST_F(BoundTest, FindsWhatNobodyPutThere) {
   history_.add_bounded_replicas("b");
   EXPECT_THAT(Broken(), ElementsAre(Invariant::kPolicy, Invariant::kPolicy));  // "two", twice

@@ -21,6 +21,7 @@ bool Account::Create(const std::string& name) {
   const auto [place, added] = mailboxes_.try_emplace(name);
   if (!added) return false;
   place->second.id = ++last_mailbox_;
+  place->second.guid = "mailbox-" + std::to_string(last_mailbox_);
   place->second.uid_validity = ++last_uid_validity_;
   Changed(name, true);
   return true;
@@ -34,12 +35,31 @@ bool Account::Delete(const std::string& name) {
 
 bool Account::Rename(const std::string& from, const std::string& to) {
   if (from == "INBOX" || !mailboxes_.contains(from) || mailboxes_.contains(to)) return false;
-  auto node = mailboxes_.extract(from);
-  node.key() = to;
-  mailboxes_.insert(std::move(node));
-  Changed(from, true);
-  Changed(to, true);
+  std::vector<std::string> names = {from};
+  for (const auto& [name, mailbox] : mailboxes_) {
+    if (name.starts_with(from + "/")) names.push_back(name);
+  }
+  for (const std::string& name : names) {
+    if (mailboxes_.contains(to + name.substr(from.size()))) return false;
+  }
+  if (to.starts_with(from + "/")) return false;
+  for (const std::string& name : names) {
+    auto node = mailboxes_.extract(name);
+    node.key() = to + name.substr(from.size());
+    mailboxes_.insert(std::move(node));
+  }
+  for (const std::string& name : names) {
+    Changed(name, true);
+    Changed(to + name.substr(from.size()), true);
+  }
   return true;
+}
+
+std::string Account::NameOf(uint64_t id) const {
+  for (const auto& [name, mailbox] : mailboxes_) {
+    if (mailbox.id == id) return name;
+  }
+  return "";
 }
 
 void Account::Subscribe(const std::string& name, bool subscribed) {

@@ -22,7 +22,8 @@ namespace imapmesh::sim {
 struct Content {
   int64_t number = 0;  // equal contents have equal numbers: what the checker calls a digest
   std::string bytes;
-  int64_t internal_date = 0;  // seconds since 1970
+  int64_t internal_date = 0;   // seconds since 1970
+  bool unlike_others = false;  // its header and date say which message it is
 };
 
 using Flags = std::set<std::string>;
@@ -34,10 +35,12 @@ struct MessageCopy {
   Flags flags;
   uint64_t modseq = 0;
   std::string guid;  // of the content within this account
+  int made_by = -1;  // the daemon that added it; -1: a user
 };
 
 struct AccountMailbox {
-  uint64_t id = 0;  // never given twice, whatever it is called
+  uint64_t id = 0;   // never given twice, whatever it is called
+  std::string guid;  // the same after it was renamed, rebuilt or restored
   uint32_t uid_validity = 0;
   uint32_t uid_next = 1;
   uint64_t highest_modseq = 1;
@@ -48,8 +51,11 @@ struct AccountMailbox {
   uint64_t NextModseq() { return ++highest_modseq; }
 };
 
+enum class ServerTier { kQresync, kCondstore, kPlain };
+
 // What a server can do and does; drawn for each replica of a history.
 struct ServerTraits {
+  ServerTier tier = ServerTier::kQresync;
   bool notify = true;
   bool move = true;
   bool multi_append = true;
@@ -72,7 +78,10 @@ class Account {
   // False when the name is taken, or not there.
   bool Create(const std::string& name);
   bool Delete(const std::string& name);
+  // With its children.
   bool Rename(const std::string& from, const std::string& to);
+  // "" when it is gone.
+  std::string NameOf(uint64_t id) const;
   void Subscribe(const std::string& name, bool subscribed);
 
   uint32_t Append(const std::string& name, std::shared_ptr<const Content> content, Flags flags, int64_t internal_date,

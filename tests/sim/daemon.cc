@@ -13,16 +13,20 @@ constexpr uint64_t kStepsToEnd = 20'000;
 
 }  // namespace
 
-Daemon::Daemon(Network& network, std::shared_ptr<const Graph> graph, uint64_t seed, Mesh::Log log, Defect defect)
-    : network_(network), clock_(network.time(), seed), dialer_(network, clock_) {
+Daemon::Daemon(Network& network, DaemonOptions given)
+    : network_(network),
+      state_file_(given.state_file),
+      clock_(network.time(), given.seed),
+      dialer_(network, clock_, given.number) {
+  const Defect defect = given.defect;
   const asio::any_io_executor executor = network.time().context().get_executor();
   CoordinatorOptions options;
-  options.graph = std::move(graph);
-  options.state_path = kStateFile;
+  options.graph = std::move(given.graph);
+  options.state_path = state_file_;
   options.engine_executor = executor;
   options.store_executor = executor;
   options.clock = &clock_;
-  options.log = std::move(log);
+  options.log = std::move(given.log);
   options.make_replica =
       [this, executor, defect](
           const Graph& declared, ReplicaIndex index,
@@ -33,7 +37,7 @@ Daemon::Daemon(Network& network, std::shared_ptr<const Graph> graph, uint64_t se
   failed_ = coordinator.status();
   if (!failed_.ok()) return;
   coordinator_ = *std::move(coordinator);
-  if (defect == Defect::kForgetsIntents) ForgetIntents(kStateFile);
+  if (defect == Defect::kForgetsIntents) ForgetIntents(state_file_);
   running_ = true;
   asio::co_spawn(executor, coordinator_->RunForever(), [this](const std::exception_ptr& thrown, absl::Status status) {
     running_ = false;
@@ -55,8 +59,7 @@ bool Daemon::WindDown() {
 bool Daemon::Kill() {
   dialer_.Die();
   clock_.Detach();
-  network_.AbandonAll();
-  CutOffOpenFiles();
+  CutOffOpenFiles(state_file_);
   if (!running_) return true;
   coordinator_->Stop();
   return WindDown();
@@ -68,6 +71,15 @@ bool Daemon::Stop() {
   for (uint64_t i = 0; i < kStepsToEnd && running_; ++i) network_.time().Step();
   network_.time().context().poll();
   return !running_;
+}
+
+std::vector<ConflictReport> Daemon::OpenConflicts(uint64_t steps) {
+  const auto result = std::make_shared<std::optional<std::vector<ConflictReport>>>();
+  coordinator_->ListConflicts(true, [result](absl::StatusOr<std::vector<ConflictReport>> conflicts) {
+    *result = conflicts.ok() ? *std::move(conflicts) : std::vector<ConflictReport>();
+  });
+  for (uint64_t i = 0; i < steps && running_ && !*result; ++i) network_.time().Step();
+  return result->value_or(std::vector<ConflictReport>());
 }
 
 std::optional<absl::StatusOr<RunReport>> Daemon::Sync(uint64_t steps) {

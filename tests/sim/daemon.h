@@ -1,13 +1,15 @@
 // One life of the daemon in the simulated world: the real coordinator over the simulated network, clock and files.
 //
 // The runner starts one, lets the world run, and ends it: in order, or by Kill, after which nothing that it does has an
-// effect: no byte leaves it, no transaction commits. One lives at a time. One thread.
+// effect: no byte leaves it, no transaction commits. Several may live at once, each with a state of its own. One
+// thread.
 #ifndef IMAPMESH_TESTS_SIM_DAEMON_H_
 #define IMAPMESH_TESTS_SIM_DAEMON_H_
 
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "engine/sync/coordinator.h"
 #include "graph/graph.h"
@@ -17,12 +19,18 @@
 
 namespace imapmesh::sim {
 
-inline constexpr char kStateFile[] = "state.db";
+struct DaemonOptions {
+  int number = 0;          // among those of this world
+  std::string state_file;  // of MemoryFiles
+  std::shared_ptr<const Graph> graph;
+  uint64_t seed = 0;
+  Mesh::Log log;
+  Defect defect = Defect::kNone;
+};
 
 class Daemon {
  public:
-  Daemon(Network& network, std::shared_ptr<const Graph> graph, uint64_t seed, Mesh::Log log,
-         Defect defect = Defect::kNone);
+  Daemon(Network& network, DaemonOptions options);
   ~Daemon();
   Daemon(const Daemon&) = delete;
   Daemon& operator=(const Daemon&) = delete;
@@ -36,6 +44,9 @@ class Daemon {
   // SIGTERM, with the world going on. False likewise.
   bool Stop();
 
+  // What waits for a decision.
+  std::vector<ConflictReport> OpenConflicts(uint64_t steps);
+
   // A sync that a person asks for; nullopt when it does not end within `steps` of the world.
   std::optional<absl::StatusOr<RunReport>> Sync(uint64_t steps);
 
@@ -43,6 +54,7 @@ class Daemon {
   bool WindDown();
 
   Network& network_;
+  const std::string state_file_;
   SimClock clock_;
   SimDialer dialer_;
   std::unique_ptr<Coordinator> coordinator_;

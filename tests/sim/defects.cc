@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <deque>
 #include <utility>
 
 namespace imapmesh::sim {
@@ -12,7 +13,7 @@ namespace {
 constexpr std::array<const char*, static_cast<size_t>(Defect::kCount)> kNames = {
     "none",           "identifies nothing", "skips arrivals",   "skips deletions",
     "ignores policy", "appends nothing",    "deletes too much", "replaces flags",
-    "spoils content", "forgets to record",  "forgets intents"};
+    "spoils content", "forgets to record",  "forgets intents",  "expunges first"};
 
 // Forwards everything, and gets one thing wrong.
 class DefectiveReplica : public Replica {
@@ -21,6 +22,7 @@ class DefectiveReplica : public Replica {
 
   asio::awaitable<absl::StatusOr<Observation>> Observe(std::string mailbox, MailboxCursor since,
                                                        size_t max_messages) override {
+    co_await AddAtLast();
     absl::StatusOr<Observation> observed = co_await inner_->Observe(std::move(mailbox), since, max_messages);
     if (observed.ok()) Spoil(*observed);
     co_return observed;
@@ -31,6 +33,12 @@ class DefectiveReplica : public Replica {
     if (defect_ == Defect::kAppendsNothing) {
       std::vector<Uid> invented;
       for (size_t i = 0; i < items.size(); ++i) invented.emplace_back(++last_invented_);
+      co_return invented;
+    }
+    if (defect_ == Defect::kExpungesFirst) {
+      std::vector<Uid> invented;
+      for (size_t i = 0; i < items.size(); ++i) invented.emplace_back(++last_invented_);
+      late_.emplace_back(std::move(mailbox), std::move(items));
       co_return invented;
     }
     if (defect_ == Defect::kSpoilsContent) {
@@ -58,7 +66,10 @@ class DefectiveReplica : public Replica {
   }
 
   const std::string& name() const override { return inner_->name(); }
-  asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> Look() override { return inner_->Look(); }
+  asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> Look() override {
+    co_await AddAtLast();
+    co_return co_await inner_->Look();
+  }
   asio::awaitable<absl::Status> FetchBodies(MailboxReference mailbox, UidSet uids,
                                             std::function<void(Uid, std::shared_ptr<const Body>)> take) override {
     return inner_->FetchBodies(std::move(mailbox), std::move(uids), std::move(take));
@@ -70,9 +81,10 @@ class DefectiveReplica : public Replica {
   size_t max_append() const override { return inner_->max_append(); }
   asio::awaitable<absl::StatusOr<std::vector<CopiedUid>>> CopyMessages(MailboxReference from, MailboxReference to,
                                                                        UidSet uids, bool move) override {
+    if (defect_ == Defect::kExpungesFirst) return Refuse();
     return inner_->CopyMessages(std::move(from), std::move(to), std::move(uids), move);
   }
-  bool can_move() const override { return inner_->can_move(); }
+  bool can_move() const override { return defect_ != Defect::kExpungesFirst && inner_->can_move(); }
   asio::awaitable<absl::Status> CreateMailbox(std::string mailbox, bool subscribe) override {
     return inner_->CreateMailbox(std::move(mailbox), subscribe);
   }
@@ -111,6 +123,19 @@ class DefectiveReplica : public Replica {
     if (defect_ == Defect::kSkipsDeletions) observation.vanished = UidSet();
   }
 
+  // What was said to be added already.
+  asio::awaitable<void> AddAtLast() {
+    while (!late_.empty()) {
+      auto [mailbox, items] = std::move(late_.front());
+      late_.pop_front();
+      co_await inner_->Append(std::move(mailbox), std::move(items));
+    }
+  }
+
+  static asio::awaitable<absl::StatusOr<std::vector<CopiedUid>>> Refuse() {
+    co_return Error(absl::StatusCode::kAborted, "the server copies nothing by itself");
+  }
+
   static std::shared_ptr<const Body> OneByteMore(const Body& body) {
     auto more = std::make_shared<Body>();
     std::string bytes(body.size(), '\0');
@@ -122,6 +147,7 @@ class DefectiveReplica : public Replica {
 
   const Defect defect_;
   std::unique_ptr<Replica> inner_;
+  std::deque<std::pair<MailboxReference, std::vector<AppendItem>>> late_;
   uint32_t last_invented_ = 1'000'000;
 };
 

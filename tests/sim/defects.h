@@ -24,6 +24,7 @@ enum class Defect {
   kSpoilsContent,      // apply: a byte more
   kForgetsToRecord,    // record: an addition that was done counts as refused
   kForgetsIntents,     // record: the intent is not there after a crash
+  kExpungesFirst,      // apply: what is added is there only after the round's expunges
   kCount
 };
 const char* Name(Defect defect);

@@ -14,6 +14,7 @@ namespace {
 struct Case {
   Defect defect;
   int histories;  // within so many it is found
+  bool faults = true;
 };
 std::ostream& operator<<(std::ostream& out, const Case& planted) {
   return out << Name(planted.defect);
@@ -28,9 +29,15 @@ class Defects : public testing::TestWithParam<Case> {
 TEST_P(Defects, AreFound) {
   RunOptions options;
   options.defect = GetParam().defect;
+  Limits limits;
+  limits.faults = GetParam().faults;
+  limits.several = false;
   for (int i = 1; i <= GetParam().histories; ++i) {
-    const RunResult result = sim::Run(Draw(static_cast<uint64_t>(i), Limits()), options);
+    const History history = Draw(static_cast<uint64_t>(i), limits);
+    const RunResult result = sim::Run(history, options);
     if (result.violations.empty()) continue;
+    // It is the defect that was found, and nothing else.
+    EXPECT_TRUE(sim::Run(history, RunOptions()).violations.empty());
     std::cout << Name(options.defect) << ": history " << i << ": " << result.violations.front() << "\n";
     return;
   }
@@ -42,7 +49,8 @@ INSTANTIATE_TEST_SUITE_P(Each, Defects,
                                          Case{Defect::kSkipsDeletions, 60}, Case{Defect::kIgnoresPolicy, 60},
                                          Case{Defect::kAppendsNothing, 20}, Case{Defect::kDeletesTooMuch, 60},
                                          Case{Defect::kReplacesFlags, 200}, Case{Defect::kSpoilsContent, 20},
-                                         Case{Defect::kForgetsToRecord, 20}, Case{Defect::kForgetsIntents, 400}));
+                                         Case{Defect::kForgetsToRecord, 20}, Case{Defect::kForgetsIntents, 400},
+                                         Case{Defect::kExpungesFirst, 60, false}));
 
 }  // namespace
 }  // namespace imapmesh::sim

@@ -27,8 +27,10 @@ struct Settings {
   bool trace = false;
   bool no_faults = false;
   bool no_shrink = false;
+  bool one = false;
   bool planner = false;
   std::string file;
+  std::string keep_state;
 };
 
 void Show(const History& history, const RunResult& result) {
@@ -41,6 +43,9 @@ int RunOne(const History& history, const Settings& settings) {
   if (settings.trace) options.trace = [](const std::string& line) { std::cout << line << "\n"; };
   const RunResult result = Run(history, options);
   Show(history, result);
+  for (const auto& [name, bytes] : MemoryFiles()) {
+    if (!settings.keep_state.empty()) std::ofstream(settings.keep_state + name, std::ios::binary) << bytes;
+  }
   std::cout << (result.violations.empty() ? "all invariants hold" : "FAILED") << " (" << result.rounds_to_converge
             << " rounds to converge, " << result.engine_steps << " steps, " << result.virtual_seconds << " s)\n";
   return result.violations.empty() ? 0 : 1;
@@ -49,6 +54,7 @@ int RunOne(const History& history, const Settings& settings) {
 int Explore(const Settings& settings, int job) {
   Limits limits;
   limits.faults = !settings.no_faults;
+  limits.several = !settings.one;
   const auto started = std::chrono::steady_clock::now();
   const auto elapsed = [&] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
@@ -121,7 +127,9 @@ int Main(int argc, char** argv) {
   app.add_flag("--trace", settings.trace, "with --file or --count=1: shows every byte");
   app.add_flag("--no-faults", settings.no_faults);
   app.add_flag("--no-shrink", settings.no_shrink);
+  app.add_flag("--one", settings.one, "one coordinator only");
   app.add_flag("--planner", settings.planner, "merge and plan alone, without servers and store");
+  app.add_option("--keep-state", settings.keep_state, "with --file or --count=1: writes each state to PREFIXstateN.db");
   app.add_option("--file", settings.file, "runs the history in this file");
   CLI11_PARSE(app, argc, argv);
   InstallMemoryFiles();
@@ -139,6 +147,7 @@ int Main(int argc, char** argv) {
   if (settings.count == 1 && !settings.planner) {
     Limits limits;
     limits.faults = !settings.no_faults;
+    limits.several = !settings.one;
     return RunOne(Draw(settings.seed, limits), settings);
   }
   for (int job = 1; job < settings.jobs; ++job) {

@@ -11,9 +11,10 @@ namespace imapmesh::sim {
 namespace {
 
 constexpr std::array<const char*, static_cast<size_t>(StepKind::kCount)> kNames = {
-    "deliver",  "redeliver", "flag",    "unflag", "expunge", "move",    "copy",       "create",   "burst",
-    "cut-up",   "cut-down",  "stall",   "down",   "kill",    "restart", "lose-state", "remember", "roll-back",
-    "renumber", "backup",    "restore", "pause",  "resume",  "reload",  "sync"};
+    "deliver", "redeliver",  "flag",     "unflag",    "expunge",        "move",           "copy",
+    "create",  "burst",      "cut-up",   "cut-down",  "stall",          "down",           "kill",
+    "restart", "lose-state", "remember", "roll-back", "renumber",       "backup",         "restore",
+    "pause",   "resume",     "reload",   "sync",      "delete-mailbox", "rename-mailbox", "wipe"};
 
 std::string ReplicaName(int r) {
   return "r" + std::to_string(r);
@@ -80,7 +81,73 @@ uint64_t DrawDelay(Random& random, int pace) {
   }
 }
 
+// Some of the edges each, every edge at least once.
+void DrawCoordinators(Random& random, History& history) {
+  history.coordinators.resize(random.Chance(70) ? 2 : 3);
+  for (std::vector<int>& share : history.coordinators) {
+    for (size_t e = 0; e < history.edges.size(); ++e) {
+      if (random.Chance(65)) share.push_back(static_cast<int>(e));
+    }
+    if (share.empty()) share.push_back(static_cast<int>(random.Below(history.edges.size())));
+  }
+  for (int e = 0; e < static_cast<int>(history.edges.size()); ++e) {
+    const bool carried = std::any_of(history.coordinators.begin(), history.coordinators.end(), [e](const auto& share) {
+      return std::find(share.begin(), share.end(), e) != share.end();
+    });
+    if (!carried) history.coordinators[random.Below(history.coordinators.size())].push_back(e);
+  }
+}
+
+// A mailbox that is renamed out of an edge's selection is a question of its own.
+void SelectEverything(std::string& edge) {
+  const size_t begin = edge.find(" mailboxes {");
+  if (begin != std::string::npos) edge.erase(begin, edge.find('}', begin) + 1 - begin);
+}
+
+void ReplaceSome(Random& random, History& history, StepKind kind, int percent) {
+  for (Step& step : history.steps) {
+    if (random.Chance(percent)) step.kind = kind;
+  }
+}
+
+// What only some histories have, each drawn apart from the rest, so that what a seed means otherwise stays.
+void DrawExtras(Random random, const Limits& limits, History& history) {
+  const bool several = random.Chance(15);
+  Random coordinators(random.Next());
+  if (several && limits.several) DrawCoordinators(coordinators, history);
+  if (random.Chance(15)) ReplaceSome(random, history, StepKind::kDeleteMailbox, 8);
+  if (random.Chance(12)) {
+    ReplaceSome(random, history, StepKind::kRenameMailbox, 8);
+    for (std::string& edge : history.edges) SelectEverything(edge);
+  }
+  history.approves = random.Chance(50);
+  if (random.Chance(15)) {
+    history.policy = "brake { min_messages: " + std::to_string(random.Between(2, 5)) + " }";
+    ReplaceSome(random, history, StepKind::kWipe, 8);
+    ReplaceSome(random, history, StepKind::kBurst, 10);
+    // What waits as a duplicate and is wiped as well: docs/reliability.md, Open.
+    std::erase_if(history.steps, [](const Step& step) { return step.kind == StepKind::kRedeliver; });
+  }
+  if (random.Chance(10))
+    history.policy = history.policy.substr(0, history.policy.find('}') + 1) + " delete_vs_change: ASK";
+  if (random.Chance(5)) history.policy += " mailbox_deletes: ASK";
+  if (random.Chance(20)) history.tier_bits = static_cast<uint32_t>(random.Next());
+}
+
 }  // namespace
+
+bool HasFaults(const History& history) {
+  return history.slow_percent > 0 || std::any_of(history.steps.begin(), history.steps.end(), [](const Step& step) {
+           return step.kind >= StepKind::kCutToServer && step.kind <= StepKind::kReload;
+         });
+}
+
+std::vector<std::vector<int>> Shares(const History& history) {
+  if (!history.coordinators.empty()) return history.coordinators;
+  std::vector<int> all;
+  for (int e = 0; e < static_cast<int>(history.edges.size()); ++e) all.push_back(e);
+  return {all};
+}
 
 const char* Name(StepKind kind) {
   return kNames[static_cast<size_t>(kind)];
@@ -122,6 +189,7 @@ History Draw(uint64_t seed, const Limits& limits) {
     step.c = static_cast<uint32_t>(random.Below(1'000'000));
     history.steps.push_back(step);
   }
+  DrawExtras(Random(seed ^ 0xe875a5), limits, history);
   return history;
 }
 
@@ -129,9 +197,15 @@ std::string ToText(const History& history) {
   std::ostringstream out;
   out << "history seed=" << history.seed << " replicas=" << history.replicas << " servers=" << history.server_bits
       << " latency_us=" << history.latency_us << " slow=" << history.slow_percent
-      << " fragments=" << (history.fragments ? 1 : 0) << "\n";
+      << " fragments=" << (history.fragments ? 1 : 0) << " approves=" << (history.approves ? 1 : 0)
+      << " tiers=" << history.tier_bits << "\n";
   out << "policy " << history.policy << "\n";
   for (const std::string& edge : history.edges) out << "edge " << edge << "\n";
+  for (const std::vector<int>& share : history.coordinators) {
+    out << "coordinator";
+    for (const int edge : share) out << " " << edge;
+    out << "\n";
+  }
   for (const Step& step : history.steps) {
     out << "step " << step.after_us << " " << Name(step.kind) << " " << step.a << " " << step.b << " " << step.c
         << "\n";
@@ -157,11 +231,16 @@ absl::StatusOr<History> Parse(std::string_view text) {
         if (key == "latency_us") history.latency_us = static_cast<uint32_t>(value);
         if (key == "slow") history.slow_percent = static_cast<int>(value);
         if (key == "fragments") history.fragments = value != 0;
+        if (key == "approves") history.approves = value != 0;
+        if (key == "tiers") history.tier_bits = static_cast<uint32_t>(value);
       }
     } else if (word == "policy" || word == "edge") {
       const std::string rest = line.size() > word.size() ? line.substr(word.size() + 1) : "";
       if (word == "policy") history.policy = rest;
       if (word == "edge") history.edges.push_back(rest);
+    } else if (word == "coordinator") {
+      history.coordinators.emplace_back();
+      for (int edge = 0; words >> edge;) history.coordinators.back().push_back(edge);
     } else if (word == "step") {
       Step step;
       words >> step.after_us >> word >> step.a >> step.b >> step.c;

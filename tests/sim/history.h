@@ -25,7 +25,7 @@ enum class StepKind {
   kCopy,
   kCreate,  // mailbox b
   kBurst,   // c messages at once into mailbox b
-  // Faults:
+  // Faults; of the daemon: that of coordinator a, counted round:
   kCutToServer,  // at replica a, after b bytes
   kCutToClient,
   kStall,
@@ -42,6 +42,10 @@ enum class StepKind {
   kResume,
   kReload,  // the topology: edge a is left out, or put back
   kSync,    // a person asks for it
+  // More that users do:
+  kDeleteMailbox,  // mailbox b of replica a
+  kRenameMailbox,  // mailbox b of replica a, to name c
+  kWipe,           // every message of mailbox b of replica a at once
   kCount
 };
 const char* Name(StepKind kind);
@@ -57,7 +61,11 @@ struct History {
   int replicas = 2;
   std::vector<std::string> edges;  // as in a topology file
   std::string policy;
+  // The edges that each coordinator carries, by index; empty: one carries all.
+  std::vector<std::vector<int>> coordinators;
+  bool approves = true;      // what a person decides in the end about what waits: it goes, or it is put back
   uint32_t server_bits = 0;  // traits of replica r: bits 4r to 4r+3 turned on its head
+  uint32_t tier_bits = 0;    // of replica r, bits 2r and 2r+1: 2: no QRESYNC; 3: no CONDSTORE either
   uint32_t latency_us = 2000;
   int slow_percent = 0;
   bool fragments = false;
@@ -69,8 +77,13 @@ struct Limits {
   int replicas_max = 12;
   int steps_max = 60;
   bool faults = true;
+  bool several = true;  // coordinators
 };
 
+// Whether anything but users and the mesh itself is at work.
+bool HasFaults(const History& history);
+// The edges of each coordinator: at least one.
+std::vector<std::vector<int>> Shares(const History& history);
 History Draw(uint64_t seed, const Limits& limits);
 std::string ToText(const History& history);
 absl::StatusOr<History> Parse(std::string_view text);

@@ -5,15 +5,24 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <string_view>
 
 namespace imapmesh::sim {
 namespace {
 
-uint64_t generation = 0;  // rises when the open files are cut off
+constexpr std::string_view kJournal = "-journal";
+
+// Of each database, with its journal: rises when its open files are cut off.
+uint64_t& Generation(std::string_view file) {
+  static auto* generations = new std::map<std::string, uint64_t, std::less<>>;
+  if (file.ends_with(kJournal)) file.remove_suffix(kJournal.size());
+  return generations->try_emplace(std::string(file), 0).first->second;
+}
 
 struct MemoryFile {
   sqlite3_file base;
   std::string* name;
+  const uint64_t* generation;
   uint64_t opened_in;
   bool delete_on_close;
 };
@@ -25,7 +34,7 @@ MemoryFile* Get(sqlite3_file* file) {
   return reinterpret_cast<MemoryFile*>(file);
 }
 bool CutOff(MemoryFile* file) {
-  return file->opened_in != generation;
+  return file->opened_in != *file->generation;
 }
 
 int Close(sqlite3_file* base) {
@@ -111,7 +120,8 @@ int Open(sqlite3_vfs*, const char* name, sqlite3_file* base, int flags, int* out
   MemoryFile* file = Get(base);
   file->base.pMethods = &kMethods;
   file->name = new std::string(name != nullptr ? name : "unnamed" + std::to_string(++unnamed));
-  file->opened_in = generation;
+  file->generation = &Generation(*file->name);
+  file->opened_in = *file->generation;
   file->delete_on_close = (flags & SQLITE_OPEN_DELETEONCLOSE) != 0;
   MemoryFiles().try_emplace(*file->name);
   if (out_flags != nullptr) *out_flags = flags;
@@ -157,6 +167,9 @@ std::map<std::string, std::string>& MemoryFiles() {
 }
 
 void InstallMemoryFiles() {
+  // One thread, and nobody asks how much memory SQLite holds: both cost on every call.
+  sqlite3_config(SQLITE_CONFIG_SINGLETHREAD);
+  sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
   static sqlite3_vfs vfs = [] {
     sqlite3_vfs made{};
     made.iVersion = 1;
@@ -176,13 +189,13 @@ void InstallMemoryFiles() {
   sqlite3_vfs_register(&vfs, 1);
 }
 
-void CutOffOpenFiles() {
-  ++generation;
+void CutOffOpenFiles(const std::string& name) {
+  ++Generation(name);
 }
 
 FilesImage CopyDatabase(const std::string& name) {
   FilesImage image;
-  for (const std::string& file : {name, name + "-journal"}) {
+  for (const std::string& file : {name, name + std::string(kJournal)}) {
     const auto found = MemoryFiles().find(file);
     if (found != MemoryFiles().end()) image[file] = found->second;
   }
@@ -190,7 +203,7 @@ FilesImage CopyDatabase(const std::string& name) {
 }
 
 void RestoreDatabase(const std::string& name, const FilesImage& image) {
-  for (const std::string& file : {name, name + "-journal"}) MemoryFiles().erase(file);
+  for (const std::string& file : {name, name + std::string(kJournal)}) MemoryFiles().erase(file);
   for (const auto& [file, bytes] : image) MemoryFiles()[file] = bytes;
 }
 

@@ -18,8 +18,9 @@ std::map<std::string, std::string>& MemoryFiles();
 // Makes them SQLite's. Once a program, before the first database.
 void InstallMemoryFiles();
 
-// From now on every write through a handle that is open fails: what the process of that handle does no longer counts.
-void CutOffOpenFiles();
+// From now on every write through an open handle of this database fails: what the process that holds it does no longer
+// counts.
+void CutOffOpenFiles(const std::string& name);
 
 // The database and its journal as they are, and back again; nullopt: there is none.
 using FilesImage = std::map<std::string, std::string>;

@@ -64,46 +64,84 @@ class Model::Reach {
 
 void Model::Added(int replica, const std::string& mailbox, const std::shared_ptr<const Content>& content,
                   const Flags& flags) {
-  Fate& fate = fates_[{mailbox, content->number}];
-  fate.content = content;
-  ++fate.added[replica];
-  ++fate.there[replica];
-  fate.peak[replica] = std::max(fate.peak[replica], fate.there[replica]);
   ++additions_;
   ++now_;
-  for (const std::string& flag : flags) fate.flags[flag].push_back({now_, replica, true});
+  for (Fate* fate : Find(mailbox, content->number)) {
+    fate->content = content;
+    ++fate->added[replica];
+    ++fate->there[replica];
+    fate->peak[replica] = std::max(fate->peak[replica], fate->there[replica]);
+    for (const std::string& flag : flags) fate->flags[flag].push_back({now_, replica, true});
+  }
 }
 
 void Model::Removed(int replica, const std::string& mailbox, const Content& content, std::set<int> holders,
                     bool known) {
-  Fate& fate = fates_[{mailbox, content.number}];
-  fate.removals.push_back({++now_, replica, std::move(holders), known});
-  --fate.there[replica];
+  ++now_;
+  for (Fate* fate : Find(mailbox, content.number)) {
+    fate->removals.push_back({now_, replica, holders, known});
+    --fate->there[replica];
+  }
+}
+
+void Model::Wiped(int replica, const std::string& mailbox, const Content& content) {
+  for (Fate* fate : Find(mailbox, content.number)) fate->wipes.push_back(replica);
+}
+
+bool Model::WasRemoved(const std::string& mailbox, const Content& content) const {
+  const auto fate = fates_.find({mailbox, content.number});
+  return fate != fates_.end() && !fate->second.removals.empty();
+}
+
+bool Model::WasAddedOnce(const std::string& mailbox, const Content& content) const {
+  const auto found = fates_.find({mailbox, content.number});
+  if (found == fates_.end() || !found->second.removals.empty()) return false;
+  int64_t added = 0;
+  for (const auto& [replica, count] : found->second.added) added += count;
+  return added == 1 && found->second.restored.empty() && found->second.races == 0;
+}
+
+void Model::Raced(const std::string& mailbox, const Content& content) {
+  for (Fate* fate : Find(mailbox, content.number)) ++fate->races;
 }
 
 void Model::FlagChanged(int replica, const std::string& mailbox, const Content& content, const std::string& flag,
                         bool set) {
-  fates_[{mailbox, content.number}].flags[flag].push_back({++now_, replica, set});
+  ++now_;
+  for (Fate* fate : Find(mailbox, content.number)) fate->flags[flag].push_back({now_, replica, set});
 }
 
 void Model::RestoredAway(const std::string& mailbox, const Content& content, bool held_elsewhere) {
-  Fate& fate = fates_[{mailbox, content.number}];
-  fate.lost |= !held_elsewhere;
-  fate.flags_uncertain = true;
+  for (Fate* fate : Find(mailbox, content.number)) {
+    fate->lost |= !held_elsewhere;
+    fate->flags_uncertain = true;
+  }
 }
 
 void Model::RestoredBack(int replica, const std::string& mailbox, const std::shared_ptr<const Content>& content,
                          const Flags& flags) {
-  Fate& fate = fates_[{mailbox, content->number}];
-  fate.content = content;
-  ++fate.restored[replica];
-  fate.flags_uncertain = true;
   ++now_;
-  for (const std::string& flag : flags) fate.flags[flag].push_back({now_, replica, true});
+  for (Fate* fate : Find(mailbox, content->number)) {
+    fate->content = content;
+    ++fate->restored[replica];
+    fate->flags_uncertain = true;
+    for (const std::string& flag : flags) fate->flags[flag].push_back({now_, replica, true});
+  }
+}
+
+bool Model::HasRemovals(const std::string& mailbox) const {
+  return std::any_of(fates_.begin(), fates_.end(),
+                     [&](const auto& each) { return each.first.first == mailbox && !each.second.removals.empty(); });
+}
+
+bool Model::IsElsewhere(const Key& key) const {
+  return std::any_of(fates_.begin(), fates_.end(), [&](const auto& other) {
+    return other.first.second == key.second && other.first.first != key.first && other.second.content != nullptr;
+  });
 }
 
 // At least as many as one replica was given to hold at once, less what was deleted where it could matter here.
-int64_t Model::Least(const Reach& reach, int replica, const Fate& fate) const {
+int64_t Model::Least(const Reach& reach, int replica, const Fate& fate, bool elsewhere) const {
   if (fate.lost) return 0;
   int64_t least = 0;
   for (const auto& [from, count] : fate.peak) {
@@ -115,6 +153,10 @@ int64_t Model::Least(const Reach& reach, int replica, const Fate& fate) const {
     const bool stops = reach(removal.replica, replica, ChangeKind::kAddition) && !removal.holders.contains(replica);
     if (passes || stops) --least;
   }
+  // What was moved away, or is a copy, the brake lets go of; and what the engine was about to expunge there does not
+  // count as vanished.
+  if (renamed_ || elsewhere) least -= static_cast<int64_t>(fate.wipes.size());
+  if (duplicates_go_) least = std::min<int64_t>(least, 1);
   return std::max<int64_t>(least, 0);
 }
 
@@ -122,7 +164,7 @@ bool Model::CertainlyDeleted(const Graph& graph, const Reach& reach, int replica
                              const Fate& fate) const {
   int64_t added = 0;
   for (const auto& [from, count] : fate.added) added += count;
-  if (added != 1 || !fate.restored.empty()) return false;
+  if (added != 1 || !fate.restored.empty() || fate.races > 0) return false;
   const bool change_wins = graph.topology().policy().delete_vs_change() != v1::Policy::DELETE_WINS;
   if (change_wins && !fate.flags.empty()) return false;
   return std::any_of(fate.removals.begin(), fate.removals.end(), [&](const Removal& removal) {
@@ -136,7 +178,7 @@ bool Model::CertainlyDeleted(const Graph& graph, const Reach& reach, int replica
 // Flags that somebody took away from this content in another mailbox: a copy or a move may have gone with that.
 std::set<std::string> Model::TakenElsewhere(const Key& key) const {
   std::set<std::string> taken;
-  for (const auto& [other, fate] : fates_) {
+  for (const auto& [other, fate] : fates()) {
     if (other.second != key.second || other.first == key.first) continue;
     for (const auto& [flag, events] : fate.flags) {
       if (std::any_of(events.begin(), events.end(), [](const FlagEvent& event) { return !event.set; }))
@@ -162,10 +204,12 @@ void Model::AddFlags(const Reach& reach, int replica, const Key& key, const Fate
       one_place &= event.replica == events.front().replica;
     }
     const bool certain = added == 1 && !taken_elsewhere.contains(flag) && fate.removals.empty() &&
-                         !fate.flags_uncertain && fate.restored.empty();
+                         !fate.flags_uncertain && fate.restored.empty() && fate.wipes.empty() && fate.races == 0;
     const bool reaches = reach(events.back().replica, replica, ChangeKind::kFlags);
-    // After a loss of the state, or without a base, flags of all sides are kept.
-    const bool last_counts = certain && one_place && reaches && state_lost_at_ == 0 && renumbered_at_.empty();
+    // After a loss of the state, or without a base, flags of all sides are kept. Several coordinators take what another
+    // carried for what somebody did just now.
+    const bool last_counts =
+        certain && one_place && reaches && state_lost_at_ == 0 && renumbered_at_.empty() && coordinators_ == 1;
     if (certain && always && allowed) {
       bound.add_flags_required(flag);
     } else if (last_counts && events.back().set) {
@@ -181,19 +225,24 @@ void Model::AddBound(const Graph& graph, const Reach& reach, int replica, const 
   int64_t most = 0;
   for (const auto& [from, count] : fate.added) most += reach(from, replica, ChangeKind::kAddition) ? count : 0;
   for (const auto& [from, count] : fate.restored) most += reach(from, replica, ChangeKind::kAddition) ? count : 0;
+  most += most > 0 ? fate.races : 0;
+  // Deleted while one of several daemons was still adding it: that one's copy came back as another message.
+  for (const Removal& removal : fate.removals) most += coordinators_ > 1 && !removal.known ? 1 : 0;
   checker::Bound& bound = *history.add_bounds();
   bound.set_replica(ReplicaName(replica));
   bound.set_mailbox(key.first);
   bound.set_digest(std::to_string(key.second));
-  bound.set_min(Least(reach, replica, fate));
+  bound.set_min(Least(reach, replica, fate, !fate.wipes.empty() && (IsElsewhere(key) || HasRemovals(key.first))));
   bound.set_deleted(CertainlyDeleted(graph, reach, replica, key.first, fate));
   bound.set_max(bound.deleted() ? 0 : most);
   bound.set_size(fate.content->bytes.size());
   bound.set_internal_date(fate.content->internal_date);
   AddFlags(reach, replica, key, fate, bound);
+  // One coordinator's mark on the way to its EXPUNGE is for another one a flag that somebody set.
+  if (coordinators_ > 1) bound.add_flags_allowed("\\Deleted");
   // A copy made by the server itself keeps what this replica's copy in another mailbox had, where nothing says
   // otherwise.
-  for (const auto& [other, elsewhere] : fates_) {
+  for (const auto& [other, elsewhere] : fates()) {
     if (other.second != key.second || other.first == key.first) continue;
     for (const auto& [flag, events] : elsewhere.flags) {
       for (const FlagEvent& event : events) {
@@ -206,20 +255,20 @@ void Model::AddBound(const Graph& graph, const Reach& reach, int replica, const 
 
 void Model::Expect(const Graph& graph, checker::History& history) const {
   std::set<std::string> mailboxes;
-  for (const auto& [key, fate] : fates_) mailboxes.insert(key.first);
+  for (const auto& [key, fate] : fates()) mailboxes.insert(key.first);
   for (const std::string& mailbox : mailboxes) {
     const Reach reach(graph, mailbox);
     std::set<int> grouped;
     for (int32_t i = 0; i < graph.replica_count(); ++i) {
       const int replica = Number(graph, ReplicaIndex(i));
-      for (const auto& [key, fate] : fates_) {
+      for (const auto& [key, fate] : fates()) {
         // What no user put anywhere is no message of theirs: the engine made it up.
         if (key.first == mailbox && fate.content != nullptr) AddBound(graph, reach, replica, key, fate, history);
       }
       if (!grouped.insert(replica).second) continue;
       checker::Group group;
       group.add_replicas(ReplicaName(replica));
-      group.add_mailboxes(mailbox);
+      if (!renamed_) group.add_mailboxes(mailbox);
       for (int32_t j = 0; j < graph.replica_count(); ++j) {
         const int other = Number(graph, ReplicaIndex(j));
         if (other == replica || !reach.Equal(replica, other)) continue;
@@ -231,6 +280,29 @@ void Model::Expect(const Graph& graph, checker::History& history) const {
   }
   for (int32_t i = 0; i < graph.replica_count(); ++i)
     history.add_bounded_replicas(graph.replica(ReplicaIndex(i)).name());
+}
+
+// Messages that a user put into one mailbox once and that stayed there. A mailbox copy with a look-alike in it may take
+// its additions later than others, and then they are fetched for it alone.
+void Model::ExpectDownloads(checker::History& history) const {
+  const bool all_unlike = std::all_of(fates_.begin(), fates_.end(), [](const auto& each) {
+    return each.second.content != nullptr && each.second.content->unlike_others;
+  });
+  if (!all_unlike || renamed_ || deleted_ || coordinators_ > 1) return;
+  for (const auto& [key, fate] : fates_) {
+    int64_t added = 0;
+    for (const auto& [replica, count] : fate.added) added += count;
+    const bool plain =
+        added == 1 && fate.races == 0 && fate.wipes.empty() && fate.removals.empty() && !IsElsewhere(key);
+    if (!plain) continue;
+    for (const auto& [place, count] : fetched_) {
+      if (place.second != key.second) continue;
+      checker::Download& download = *history.add_downloads();
+      download.set_digest(std::to_string(key.second));
+      download.set_fetched(count);
+      download.set_at_most(1);
+    }
+  }
 }
 
 }  // namespace imapmesh::sim

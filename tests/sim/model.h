@@ -3,10 +3,12 @@
 // The runner tells it of every action and of the faults that make knowledge uncertain; Expect turns that into bounds
 // for the checker. For one content in one mailbox: it must be wherever an addition reaches unless somebody deleted it;
 // it must be nowhere else; a deletion that the engine had the means to see must have its way. Where concurrent actions
-// or faults leave more than one outcome right, the bounds are wider. One thread.
+// or faults leave more than one outcome right, the bounds are wider. Once somebody renamed a mailbox they are for a
+// content in all mailboxes together, whatever these are called. One thread.
 #ifndef IMAPMESH_TESTS_SIM_MODEL_H_
 #define IMAPMESH_TESTS_SIM_MODEL_H_
 
+#include <array>
 #include <map>
 #include <memory>
 #include <set>
@@ -25,7 +27,21 @@ class Model {
              const Flags& flags);
   // `holders`: replicas that held as many copies as this one; `known`: the engine's state had this copy under this UID.
   void Removed(int replica, const std::string& mailbox, const Content& content, std::set<int> holders, bool known);
+  // By one who emptied a mailbox that the engine knew, so that the brake must hold it, and whose deletion is rejected.
+  void Wiped(int replica, const std::string& mailbox, const Content& content);
   void FlagChanged(int replica, const std::string& mailbox, const Content& content, const std::string& flag, bool set);
+
+  void MailboxRenamed() { renamed_ = true; }
+  void MailboxDeleted() { deleted_ = true; }
+  bool renamed() const { return renamed_; }
+  // Two daemons added the same message at the same time, neither knowing of the other.
+  void Raced(const std::string& mailbox, const Content& content);
+  bool WasRemoved(const std::string& mailbox, const Content& content) const;
+  // By one user, and nobody removed it.
+  bool WasAddedOnce(const std::string& mailbox, const Content& content) const;
+  // A person deletes what may have come by a race.
+  void DuplicatesGo() { duplicates_go_ = true; }
+  void BodyFetched(int daemon, const Content& content) { ++fetched_[{daemon, content.number}]; }
 
   void StateLost() { state_lost_at_ = ++now_; }
   void Renumbered(int replica, const std::string& mailbox) { renumbered_at_[{replica, mailbox}] = ++now_; }
@@ -34,8 +50,11 @@ class Model {
   void RestoredBack(int replica, const std::string& mailbox, const std::shared_ptr<const Content>& content,
                     const Flags& flags);
 
-  // `graph` is the final one; replica r of the runner is named "r<r>".
+  void SetCoordinators(int count) { coordinators_ = count; }
+  // `graph` is the final one, of all coordinators together; replica r of the runner is named "r<r>".
   void Expect(const Graph& graph, checker::History& history) const;
+  // For a history without faults: what must have been fetched once by each daemon at most.
+  void ExpectDownloads(checker::History& history) const;
   // Messages that users put somewhere, in all.
   int64_t additions() const { return additions_; }
 
@@ -58,22 +77,38 @@ class Model {
     std::map<int, int64_t> peak;      // the most that `there` was
     std::map<int, int64_t> restored;  // copies that a backup brought back
     std::vector<Removal> removals;
+    std::vector<int> wipes;  // by replica
+    int64_t races = 0;
     std::map<std::string, std::vector<FlagEvent>> flags;
     bool lost = false;             // a backup took away the only copy
     bool flags_uncertain = false;  // a backup turned flags back
   };
   using Key = std::pair<std::string, int64_t>;  // mailbox, content
+  using Fates = std::map<Key, Fate>;
+  // In its mailbox, and in any.
+  std::array<Fate*, 2> Find(const std::string& mailbox, int64_t content) {
+    return {&fates_[{mailbox, content}], &anywhere_[{"", content}]};
+  }
+  const Fates& fates() const { return renamed_ ? anywhere_ : fates_; }
+  bool IsElsewhere(const Key& key) const;
+  bool HasRemovals(const std::string& mailbox) const;
 
   class Reach;
   void AddBound(const Graph& graph, const Reach& reach, int replica, const Key& key, const Fate& fate,
                 checker::History& history) const;
-  int64_t Least(const Reach& reach, int replica, const Fate& fate) const;
+  int64_t Least(const Reach& reach, int replica, const Fate& fate, bool elsewhere) const;
   bool CertainlyDeleted(const Graph& graph, const Reach& reach, int replica, const std::string& mailbox,
                         const Fate& fate) const;
   std::set<std::string> TakenElsewhere(const Key& key) const;
   void AddFlags(const Reach& reach, int replica, const Key& key, const Fate& fate, checker::Bound& bound) const;
 
-  std::map<Key, Fate> fates_;
+  Fates fates_;
+  Fates anywhere_;                                      // mailbox ""
+  std::map<std::pair<int, int64_t>, int64_t> fetched_;  // by daemon and content
+  bool renamed_ = false;
+  bool deleted_ = false;  // a mailbox
+  bool duplicates_go_ = false;
+  int coordinators_ = 1;
   std::map<std::pair<int, std::string>, int64_t> renumbered_at_;
   int64_t state_lost_at_ = 0;
   int64_t additions_ = 0;

@@ -10,8 +10,13 @@ namespace imapmesh::sim {
 // One connection: both ends and what is on its way.
 class Link : public std::enable_shared_from_this<Link> {
  public:
-  Link(Network& network, Host& host, uint64_t id)
-      : network_(network), host_(host), id_(id), arrived_(network.time().context().get_executor()) {}
+  Link(Network& network, Host& host, const SimDialer& dialer, uint64_t id)
+      : network_(network),
+        host_(host),
+        dialer_(&dialer),
+        daemon_(dialer.daemon()),
+        id_(id),
+        arrived_(network.time().context().get_executor()) {}
 
   void Open() {
     SessionHooks hooks;
@@ -20,6 +25,15 @@ class Link : public std::enable_shared_from_this<Link> {
     hooks.intern = network_.intern;
     hooks.on_command = [this](const std::string& name) {
       if (network_.on_command) network_.on_command(host_.name, name);
+    };
+    hooks.on_added = [this](const std::string& mailbox, uint32_t uid) {
+      if (network_.on_added) network_.on_added(daemon_, host_.name, mailbox, uid);
+    };
+    hooks.on_body = [this](const Content& content) {
+      if (network_.on_body) network_.on_body(daemon_, content);
+    };
+    hooks.on_expunge = [this](const std::string& mailbox, const Content& content) {
+      if (network_.on_expunge) network_.on_expunge(daemon_, host_.name, mailbox, content);
     };
     session_ = std::make_unique<Session>(host_.account, std::move(hooks));
     session_->Greet();
@@ -93,6 +107,7 @@ class Link : public std::enable_shared_from_this<Link> {
   }
 
   bool hangs() const { return stalled_ && !cut_; }
+  bool IsOf(const SimDialer& dialer) const { return dialer_ == &dialer; }
 
   uint64_t sent = 0;
   uint64_t received = 0;
@@ -125,6 +140,8 @@ class Link : public std::enable_shared_from_this<Link> {
 
   Network& network_;
   Host& host_;
+  const SimDialer* const dialer_;  // may be gone
+  const int daemon_;
   const uint64_t id_;
   std::unique_ptr<Session> session_;
   Duration ready_[2] = {Duration(0), Duration(0)};
@@ -176,11 +193,12 @@ void Network::Cut(Host* host) {
   }
 }
 
-void Network::AbandonAll() {
+void Network::Abandon(const SimDialer& dialer) {
   for (const auto& host : hosts_) {
     const auto links = host->links;
     for (const auto& [id, weak] : links) {
-      if (const auto link = weak.lock()) link->Abandon();
+      const auto link = weak.lock();
+      if (link && link->IsOf(dialer)) link->Abandon();
     }
   }
 }
@@ -203,7 +221,7 @@ asio::awaitable<absl::StatusOr<std::unique_ptr<ByteStream>>> SimDialer::Dial(End
   co_await Sleep(clock_, network_.time().context().get_executor(), network_.DrawLatency());
   Host* host = network_.Find(name);
   if (dead_ || host == nullptr || host->down) co_return absl::UnavailableError(ToAbsl("cannot connect to " + name));
-  const auto link = std::make_shared<Link>(network_, *host, ++network_.last_link_);
+  const auto link = std::make_shared<Link>(network_, *host, *this, ++network_.last_link_);
   host->links[network_.last_link_] = link;
   link->Open();
   co_return std::make_unique<SimStream>(link);

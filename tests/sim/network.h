@@ -25,6 +25,8 @@ class Link;
 
 enum class Direction { kToServer = 0, kToClient = 1 };
 
+class SimDialer;
+
 // A server as the network sees it. Faults are armed here and hit the connection that carries the fatal byte.
 struct Host {
   explicit Host(std::string host_name, ServerTraits traits) : name(std::move(host_name)), account(traits) {}
@@ -56,14 +58,20 @@ class Network {
   Tap tap;
   std::function<std::shared_ptr<const Content>(std::string)> intern;
   std::function<void(const std::string& host, const std::string& command)> on_command;
+  // A daemon added a copy to a server, or was given a body.
+  std::function<void(int daemon, const std::string& host, const std::string& mailbox, uint32_t uid)> on_added;
+  std::function<void(int daemon, const Content& content)> on_body;
+  // A daemon is about to expunge one.
+  std::function<void(int daemon, const std::string& host, const std::string& mailbox, const Content& content)>
+      on_expunge;
 
   Duration DrawLatency();
   Random& random() { return random_; }
 
   // Ends every connection of a host (or of all, null) at once, as a crash of the server does.
   void Cut(Host* host);
-  // The client's side of all connections goes, as with its process.
-  void AbandonAll();
+  // The client's side of all connections of one daemon goes, as with its process.
+  void Abandon(const SimDialer& dialer);
   // No faults from here on; connections that hang are cut.
   void Calm();
 
@@ -79,14 +87,19 @@ class Network {
 // One daemon's way to the hosts. `network` and `clock` must outlive it.
 class SimDialer : public Dialer {
  public:
-  SimDialer(Network& network, Clock& clock) : network_(network), clock_(clock) {}
+  SimDialer(Network& network, Clock& clock, int daemon) : network_(network), clock_(clock), daemon_(daemon) {}
   asio::awaitable<absl::StatusOr<std::unique_ptr<ByteStream>>> Dial(Endpoint endpoint) override;
-  // The process is gone: nothing connects any more.
-  void Die() { dead_ = true; }
+  // The process is gone: its connections are, and nothing connects any more.
+  void Die() {
+    dead_ = true;
+    network_.Abandon(*this);
+  }
+  int daemon() const { return daemon_; }
 
  private:
   Network& network_;
   Clock& clock_;
+  const int daemon_;
   bool dead_ = false;
 };
 

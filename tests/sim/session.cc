@@ -41,8 +41,9 @@ void Session::Greet() {
 
 std::string Session::Capabilities() const {
   const ServerTraits& traits = account_.traits();
-  std::string all = "IMAP4rev1 SASL-IR ID ENABLE IDLE NAMESPACE LIST-EXTENDED LIST-STATUS UIDPLUS CONDSTORE QRESYNC ";
-  all += "ESEARCH UNSELECT";
+  std::string all = "IMAP4rev1 SASL-IR ID IDLE NAMESPACE LIST-EXTENDED LIST-STATUS UIDPLUS ESEARCH UNSELECT";
+  if (HasModseq()) all += " ENABLE CONDSTORE";
+  if (traits.tier == ServerTier::kQresync) all += " QRESYNC";
   if (traits.literal_plus) all += " LITERAL+";
   if (traits.multi_append) all += " MULTIAPPEND";
   if (traits.move) all += " MOVE";
@@ -160,14 +161,20 @@ void Session::Execute() {
     if (!tokens_.empty()) tokens_.erase(tokens_.begin());
   }
   if (hooks_.on_command) hooks_.on_command(name);
-  if (selected_ != 0 && Selected() == nullptr) {  // its mailbox was deleted or rebuilt meanwhile
-    Untagged("BYE The mailbox is no longer there");
-    over_ = true;
-    hooks_.hang_up();
-    return;
-  }
+  if (!IsStillThere()) return;
   if (RunConnection(name) || RunMailboxes(name) || RunMessages(name)) return;
   Reply("BAD Unknown command " + name);
+}
+
+// Its mailbox may have been renamed meanwhile, which does not concern a client; deleted or rebuilt, that ends it.
+bool Session::IsStillThere() {
+  if (selected_ == 0) return true;
+  selected_name_ = account_.NameOf(selected_);
+  if (!selected_name_.empty()) return true;
+  Untagged("BYE The mailbox is no longer there");
+  over_ = true;
+  hooks_.hang_up();
+  return false;
 }
 
 bool Session::RunConnection(const std::string& name) {
@@ -178,8 +185,8 @@ bool Session::RunConnection(const std::string& name) {
     Untagged(account_.traits().guid ? "ID (\"name\" \"Dovecot\")" : "ID (\"name\" \"Simulated\")");
     Reply("OK ID completed");
   } else if (name == "ENABLE") {
-    qresync_ = true;
-    Untagged("ENABLED QRESYNC");
+    qresync_ = account_.traits().tier == ServerTier::kQresync;
+    Untagged(qresync_ ? "ENABLED QRESYNC" : "ENABLED");
     Reply("OK Enabled");
   } else if (name == "NAMESPACE") {
     Untagged("NAMESPACE ((\"\" \"/\")) NIL NIL");
@@ -235,11 +242,15 @@ std::vector<uint32_t> Session::InView(std::string_view text) const {
   return uids;
 }
 
+std::string Session::FlagItems(uint32_t uid, const MessageCopy& copy) const {
+  const std::string modseq = HasModseq() ? " MODSEQ (" + std::to_string(copy.modseq) + ")" : "";
+  return "UID " + std::to_string(uid) + " FLAGS " + JoinFlags(copy.flags) + modseq;
+}
+
 void Session::ShowFlags(AccountMailbox& mailbox) {
   for (const auto& [uid, copy] : mailbox.messages) {
     if (copy.modseq <= shown_modseq_ || !std::binary_search(view_.begin(), view_.end(), uid)) continue;
-    Untagged(std::to_string(SequenceNumber(uid)) + " FETCH (UID " + std::to_string(uid) + " FLAGS " +
-             JoinFlags(copy.flags) + " MODSEQ (" + std::to_string(copy.modseq) + "))");
+    Untagged(std::to_string(SequenceNumber(uid)) + " FETCH (" + FlagItems(uid, copy) + ")");
   }
 }
 

@@ -27,6 +27,11 @@ struct SessionHooks {
   std::function<std::shared_ptr<const Content>(std::string)> intern;
   // Called with each complete command before it is carried out, by name.
   std::function<void(const std::string& name)> on_command;
+  // Called after this client added a copy to a mailbox, and when it is given a whole message.
+  std::function<void(const std::string& mailbox, uint32_t uid)> on_added;
+  std::function<void(const Content& content)> on_body;
+  // Called before this client expunges a copy; not by a MOVE, which adds it elsewhere in the same instant.
+  std::function<void(const std::string& mailbox, const Content& content)> on_expunge;
 };
 
 class Session {
@@ -54,12 +59,16 @@ class Session {
   void Reply(const std::string& text) { hooks_.send(tag_ + " " + text + "\r\n"); }
   void Untagged(const std::string& text) { hooks_.send("* " + text + "\r\n"); }
   std::string Capabilities() const;
+  bool HasModseq() const { return account_.traits().tier != ServerTier::kPlain; }
+  // "UID 5 FLAGS (\Seen) MODSEQ (7)", the latter where the server has one.
+  std::string FlagItems(uint32_t uid, const MessageCopy& copy) const;
   // The atoms of a parenthesised list that begins at `at`, which then stands behind it.
   static std::vector<std::string> List(const Tokens& tokens, size_t& at);
   const std::string& Argument(size_t at) const;
 
   // The view of the selected mailbox.
   AccountMailbox* Selected();
+  bool IsStillThere();
   void Unselect();
   void ShowChanges();
   void ShowFlags(AccountMailbox& mailbox);

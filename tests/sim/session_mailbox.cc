@@ -32,9 +32,17 @@ bool Session::RunMailboxes(const std::string& name) {
 }
 
 void Session::Status(const std::string& mailbox_name, const AccountMailbox& mailbox) {
-  Untagged("STATUS " + QuoteName(mailbox_name) + " (MESSAGES " + std::to_string(mailbox.messages.size()) + " UIDNEXT " +
-           std::to_string(mailbox.uid_next) + " UIDVALIDITY " + std::to_string(mailbox.uid_validity) +
-           " HIGHESTMODSEQ " + std::to_string(mailbox.highest_modseq) + ")");
+  std::string items = "MESSAGES " + std::to_string(mailbox.messages.size()) + " UIDNEXT " +
+                      std::to_string(mailbox.uid_next) + " UIDVALIDITY " + std::to_string(mailbox.uid_validity);
+  if (HasModseq()) {
+    items += " HIGHESTMODSEQ " + std::to_string(mailbox.highest_modseq);
+  } else {
+    const auto unseen = std::count_if(mailbox.messages.begin(), mailbox.messages.end(),
+                                      [](const auto& message) { return !message.second.flags.contains("\\Seen"); });
+    items += " UNSEEN " + std::to_string(unseen);
+  }
+  if (account_.traits().guid) items += " X-GUID " + mailbox.guid;
+  Untagged("STATUS " + QuoteName(mailbox_name) + " (" + items + ")");
 }
 
 void Session::ListCommand() {
@@ -68,7 +76,7 @@ void Session::SelectCommand(bool read_only) {
   Untagged("0 RECENT");
   Untagged("OK [UIDVALIDITY " + std::to_string(mailbox->uid_validity) + "] UIDs valid");
   Untagged("OK [UIDNEXT " + std::to_string(mailbox->uid_next) + "] Predicted next UID");
-  Untagged("OK [HIGHESTMODSEQ " + std::to_string(mailbox->highest_modseq) + "] Highest");
+  if (HasModseq()) Untagged("OK [HIGHESTMODSEQ " + std::to_string(mailbox->highest_modseq) + "] Highest");
   for (size_t at = 1; at < tokens_.size(); ++at) {
     if (tokens_[at].text == "QRESYNC" && qresync_) Resync(*mailbox, at + 2);
   }
@@ -96,8 +104,7 @@ void Session::Resync(AccountMailbox& mailbox, size_t at) {
   if (!vanished.empty()) Untagged("VANISHED (EARLIER) " + vanished.ToString());
   for (const auto& [uid, copy] : mailbox.messages) {
     if (copy.modseq <= since || !known.Contains(Uid(uid))) continue;
-    Untagged(std::to_string(SequenceNumber(uid)) + " FETCH (UID " + std::to_string(uid) + " FLAGS " +
-             JoinFlags(copy.flags) + " MODSEQ (" + std::to_string(copy.modseq) + "))");
+    Untagged(std::to_string(SequenceNumber(uid)) + " FETCH (" + FlagItems(uid, copy) + ")");
   }
 }
 

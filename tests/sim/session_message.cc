@@ -99,6 +99,7 @@ void Session::FetchCommand() {
     if (found == mailbox.messages.end() || found->second.modseq <= since) continue;
     std::string line = std::to_string(SequenceNumber(uid)) + " FETCH (";
     for (const std::string& item : items) {
+      if (item.ends_with("[]") && hooks_.on_body) hooks_.on_body(*found->second.content);
       line += (line.ends_with('(') ? "" : " ") + FetchItem(item, found->second);
     }
     Untagged(line + ")");
@@ -146,8 +147,10 @@ void Session::StoreCommand() {
       for (const std::string& flag : before) account_.SetFlag(selected_name_, uid, flag, false);
     }
     for (const std::string& flag : flags) account_.SetFlag(selected_name_, uid, flag, add || replace);
-    Untagged(std::to_string(SequenceNumber(uid)) + " FETCH (UID " + std::to_string(uid) + " MODSEQ (" +
-             std::to_string(found->second.modseq) + "))");
+    if (HasModseq()) {
+      Untagged(std::to_string(SequenceNumber(uid)) + " FETCH (UID " + std::to_string(uid) + " MODSEQ (" +
+               std::to_string(found->second.modseq) + "))");
+    }
   }
   if (account_.traits().eager_views) ShowChanges();
   Reply(modified.empty() ? "OK Store completed" : "OK [MODIFIED " + modified.ToString() + "] Conditional store failed");
@@ -158,11 +161,13 @@ void Session::ExpungeCommand() {
   for (const uint32_t uid : InView(Argument(0))) {
     const auto found = mailbox.messages.find(uid);
     if (found != mailbox.messages.end() && found->second.flags.contains("\\Deleted")) {
+      if (hooks_.on_expunge) hooks_.on_expunge(selected_name_, *found->second.content);
       account_.Expunge(selected_name_, uid);
     }
   }
   ShowChanges();
-  Reply("OK [HIGHESTMODSEQ " + std::to_string(mailbox.highest_modseq) + "] Expunge completed");
+  const std::string code = HasModseq() ? "[HIGHESTMODSEQ " + std::to_string(mailbox.highest_modseq) + "] " : "";
+  Reply("OK " + code + "Expunge completed");
 }
 
 void Session::CopyCommand(bool move) {
@@ -178,6 +183,7 @@ void Session::CopyCommand(bool move) {
     if (copied == 0) continue;
     from += (from.empty() ? "" : ",") + std::to_string(uid);
     to += (to.empty() ? "" : ",") + std::to_string(copied);
+    if (hooks_.on_added) hooks_.on_added(target, copied);
     if (move) account_.Expunge(selected_name_, uid);
   }
   const std::string code =
@@ -216,7 +222,9 @@ void Session::AppendCommand() {
   }
   UidSet uids;
   for (Item& item : items) {
-    uids.Add(Uid(account_.Append(mailbox, hooks_.intern(std::move(item.bytes)), item.flags, item.date)));
+    const uint32_t uid = account_.Append(mailbox, hooks_.intern(std::move(item.bytes)), item.flags, item.date);
+    uids.Add(Uid(uid));
+    if (hooks_.on_added) hooks_.on_added(mailbox, uid);
   }
   if (account_.traits().eager_views) ShowChanges();
   Reply("OK [APPENDUID " + std::to_string(into->uid_validity) + " " + uids.ToString() + "] Append completed");

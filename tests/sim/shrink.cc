@@ -50,16 +50,28 @@ class Shrinker {
 
   void Simplify() {
     for (const auto simplify : {+[](History& h) { h.fragments = false; }, +[](History& h) { h.slow_percent = 0; },
-                                +[](History& h) { h.server_bits = 0; }}) {
+                                +[](History& h) { h.server_bits = 0; }, +[](History& h) { h.tier_bits = 0; },
+                                +[](History& h) { h.coordinators.clear(); }}) {
       History simpler = best_;
       simplify(simpler);
       Try(simpler);
     }
     for (size_t e = 0; e < best_.edges.size();) {
       History fewer = best_;
-      fewer.edges.erase(fewer.edges.begin() + static_cast<ptrdiff_t>(e));
-      if (fewer.edges.empty() || !Try(fewer)) ++e;
+      if (!WithoutEdge(fewer, static_cast<int>(e)) || !Try(fewer)) ++e;
     }
+  }
+
+  // False when a coordinator would have none left.
+  static bool WithoutEdge(History& history, int edge) {
+    history.edges.erase(history.edges.begin() + edge);
+    bool some = !history.edges.empty();
+    for (std::vector<int>& share : history.coordinators) {
+      std::erase(share, edge);
+      for (int& other : share) other -= other > edge ? 1 : 0;
+      some &= !share.empty();
+    }
+    return some;
   }
 
   History best_;

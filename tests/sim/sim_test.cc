@@ -55,6 +55,7 @@ TEST_F(Simulation, RememberedHistoriesHold) {
 TEST_F(Simulation, FreshHistoriesWithoutFaultsHold) {
   Limits limits;
   limits.faults = false;
+  limits.several = false;
   for (uint64_t seed = 1; seed <= 200 && !HasFailure(); ++seed) ExpectHolds(Draw(seed, limits));
 }
 

@@ -35,21 +35,28 @@ void AlarmQueue::RunFirst() {
 bool VirtualTime::Step() {
   ++steps_;
   if (context_.poll_one() > 0) return true;
-  const bool engine = engine_alarms_ != nullptr && !engine_alarms_->empty();
-  if (alarms_.empty() && !engine) return false;
-  const bool engine_first = engine && (alarms_.empty() || engine_alarms_->next() < alarms_.next());
-  AlarmQueue& queue = engine_first ? *engine_alarms_ : alarms_;
-  now_ = std::max(now_, queue.next());
-  queue.RunFirst();
+  AlarmQueue* queue = NextQueue();
+  if (queue == nullptr) return false;
+  now_ = std::max(now_, queue->next());
+  queue->RunFirst();
   return true;
 }
 
+// The one whose alarm comes first; of the same instant the world's goes before the engines'. Null when there is none.
+AlarmQueue* VirtualTime::NextQueue() {
+  AlarmQueue* first = alarms_.empty() ? nullptr : &alarms_;
+  for (AlarmQueue* queue : engine_alarms_) {
+    if (!queue->empty() && (first == nullptr || queue->next() < first->next())) first = queue;
+  }
+  return first;
+}
+
 SimClock::SimClock(VirtualTime& time, uint64_t seed) : time_(time), alarms_(std::make_shared<AlarmQueue>(seed)) {
-  time_.engine_alarms_ = alarms_.get();
+  time_.engine_alarms_.push_back(alarms_.get());
 }
 
 SimClock::~SimClock() {
-  if (time_.engine_alarms_ == alarms_.get()) time_.engine_alarms_ = nullptr;
+  Detach();
 }
 
 int64_t SimClock::UnixMillis() const {
@@ -62,7 +69,7 @@ std::unique_ptr<Alarm> SimClock::CallAfter(Duration delay, std::function<void()>
 }
 
 void SimClock::Detach() {
-  if (time_.engine_alarms_ == alarms_.get()) time_.engine_alarms_ = nullptr;
+  std::erase(time_.engine_alarms_, alarms_.get());
 }
 
 bool SimClock::StepAlone() {

@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "engine/net/clock.h"
 #include "tests/sim/random.h"
@@ -55,12 +56,14 @@ class VirtualTime {
   asio::io_context context_{1};
   AlarmQueue alarms_;
   asio::executor_work_guard<asio::io_context::executor_type> work_;
-  AlarmQueue* engine_alarms_ = nullptr;  // of the daemon that lives
+  AlarmQueue* NextQueue();
+
+  std::vector<AlarmQueue*> engine_alarms_;  // of the daemons that live
   Duration now_{0};
   uint64_t steps_ = 0;
 };
 
-// The clock of one daemon. `time` must outlive it; one lives at a time.
+// The clock of one daemon. `time` must outlive it.
 class SimClock : public Clock {
  public:
   SimClock(VirtualTime& time, uint64_t seed);

@@ -1,20 +1,21 @@
 #include "tests/sim/world.h"
 
-#include <sqlite3.h>
-
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <utility>
 
 #include "base/printable.h"
-#include "tests/sim/daemon.h"
 
 namespace imapmesh::sim {
 namespace {
 
 constexpr std::array<const char*, 6> kMailboxNames = {"INBOX", "Work", "Lists/a", "Spam", "Archive", "Lists"};
+constexpr std::array<const char*, 4> kNewNames = {"Old", "Lists/b", "Projects", "Work/done"};
 constexpr std::array<const char*, 6> kFlagNames = {"\\Seen",  "\\Flagged",  "\\Answered",
                                                    "\\Draft", "$Forwarded", "todo"};
+constexpr int kRacesMost = 200;
+constexpr size_t kBrakeOff = 1000;  // min_messages that no history reaches
 constexpr int64_t kDateStart = 1'600'000'000;
 
 std::string ReplicaName(int r) {
@@ -22,9 +23,11 @@ std::string ReplicaName(int r) {
 }
 
 // Turns the usual traits round, four bits a replica.
-ServerTraits Traits(uint32_t bits, int replica) {
-  bits >>= (replica % 8) * 4;
+ServerTraits Traits(const History& history, int replica) {
+  const uint32_t bits = history.server_bits >> ((replica % 8) * 4);
+  const uint32_t tier = (history.tier_bits >> ((replica % 16) * 2)) & 3;
   ServerTraits traits;
+  traits.tier = tier == 3 ? ServerTier::kPlain : tier == 2 ? ServerTier::kCondstore : ServerTier::kQresync;
   traits.notify = (bits & 1) == 0;
   traits.move = (bits & 2) == 0;
   traits.multi_append = (bits & 4) == 0;
@@ -38,7 +41,11 @@ ServerTraits Traits(uint32_t bits, int replica) {
 }  // namespace
 
 World::World(const History& history, TraceSink trace)
-    : time_(history.seed ^ 0x71), network_(time_, history.seed ^ 0x4e), trace_(std::move(trace)) {
+    : faults_(HasFaults(history)),
+      approves_(history.approves),
+      time_(history.seed ^ 0x71),
+      network_(time_, history.seed ^ 0x4e),
+      trace_(std::move(trace)) {
   network_size_ = history.replicas;
   network_.latency_max = std::chrono::microseconds(history.latency_us);
   network_.slow_percent = history.slow_percent;
@@ -48,16 +55,74 @@ World::World(const History& history, TraceSink trace)
     if (command == "LIST") restored_.erase(std::stoi(host.substr(1)));
   };
   network_.tap = [this](const std::string& host, char what, std::string_view bytes) {
-    const auto add = [this](std::string_view text) {
-      for (const char c : text) trace_hash_ = (trace_hash_ ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
-    };
-    add(host);
-    add(std::to_string(time_.now().count()));
-    add(bytes);
+    const auto add = [this](uint64_t value) { trace_hash_ = (trace_hash_ ^ value) * 1099511628211ULL; };
+    add(std::hash<std::string>()(host));
+    add(static_cast<uint64_t>(time_.now().count()));
+    add(std::hash<std::string_view>()(bytes));
     if (trace_) Trace(host + " " + what + " " + Printable(bytes, 700));
   };
+  network_.on_added = [this](int daemon, const std::string& host, const std::string& mailbox, uint32_t uid) {
+    AddedByDaemon(daemon, host, mailbox, uid);
+  };
+  network_.on_expunge = [this](int daemon, const std::string& host, const std::string& mailbox,
+                               const Content& content) { ExpungedByDaemon(daemon, host, mailbox, content); };
+  network_.on_body = [this](int daemon, const Content& content) { model_.BodyFetched(daemon, content); };
+  constexpr std::string_view kMin = "min_messages: ";
+  const size_t min = history.policy.find(kMin);
+  if (min != std::string::npos) brake_min_ = std::stoul(history.policy.substr(min + kMin.size()));
   for (int r = 0; r < history.replicas; ++r) {
-    network_.hosts().push_back(std::make_unique<Host>(ReplicaName(r), Traits(history.server_bits, r)));
+    network_.hosts().push_back(std::make_unique<Host>(ReplicaName(r), Traits(history, r)));
+  }
+}
+
+void World::SetCoordinators(std::vector<Coordinator> coordinators, std::shared_ptr<const Graph> whole) {
+  coordinators_ = std::move(coordinators);
+  whole_ = std::move(whole);
+  model_.SetCoordinators(static_cast<int>(coordinators_.size()));
+}
+
+// Additions come before deletions across the whole mesh, so a move never leaves a replica without the content. Faults,
+// and another daemon that is ahead, break the order for good reasons.
+void World::ExpungedByDaemon(int daemon, const std::string& host, const std::string& mailbox, const Content& content) {
+  if (faults_ || coordinators_.size() > 1 || whole_ == nullptr || model_.renamed()) return;
+  const int r = std::stoi(host.substr(1));
+  StateReader state(coordinators_[static_cast<size_t>(daemon)].state_file);
+  for (const auto& [name, elsewhere] : account(r).mailboxes()) {
+    if (name == mailbox || model_.WasRemoved(name, content)) continue;
+    const std::vector<Place> copies = Copies(name, content);
+    const bool here = std::any_of(copies.begin(), copies.end(), [r](const Place& copy) { return copy.replica == r; });
+    if (here) continue;
+    for (const Place& copy : copies) {
+      if (!MustHoldToo(state, r, copy)) continue;
+      broken_.push_back("no loss: " + host + ": " + mailbox + ": " + std::to_string(content.number) +
+                        " is expunged before it is added to " + name);
+      return;
+    }
+  }
+}
+
+// Whether the daemon knows a copy that belongs at this replica as well.
+bool World::MustHoldToo(StateReader& state, int replica, const Place& elsewhere) {
+  return Reaches(elsewhere.replica, replica, elsewhere.mailbox) && IsKnown(state, elsewhere);
+}
+
+// What a daemon adds that another one, or a user, has just put there, unknown to it, is there twice.
+void World::AddedByDaemon(int daemon, const std::string& host, const std::string& mailbox, uint32_t uid) {
+  const int r = std::stoi(host.substr(1));
+  auto& messages = account(r).Find(mailbox)->messages;
+  MessageCopy& added = messages.at(uid);
+  added.made_by = daemon;
+  if (coordinators_.size() < 2) return;
+  StateReader state(coordinators_[static_cast<size_t>(daemon)].state_file);
+  for (const auto& [other, copy] : messages) {
+    const bool others = copy.content == added.content && copy.made_by != daemon;
+    // Where connections break, what is added now may have been sent before the other copy was known.
+    if (others && (faults_ || !IsKnown(state, {r, mailbox, other, copy.content}))) {
+      Trace("-- a race of two daemons: " + host + " " + mailbox + " UIDs " + std::to_string(other) + " and " +
+            std::to_string(uid));
+      if (++races_ > kRacesMost) broken_.push_back("no duplicates: races without end: " + host + ": " + mailbox);
+      return model_.Raced(mailbox, *added.content);
+    }
   }
 }
 
@@ -87,8 +152,13 @@ void World::Do(const Step& step) {
     case StepKind::kCopy:
       return CopyOrMove(step, step.kind == StepKind::kMove);
     case StepKind::kCreate:
-      host.account.Create(kMailboxNames[step.b % kMailboxNames.size()]);
-      return;
+      return CreateMailbox(r, kMailboxNames[step.b % kMailboxNames.size()]);
+    case StepKind::kDeleteMailbox:
+      return DeleteMailbox(r, Mailbox(r, step.b | 1));
+    case StepKind::kRenameMailbox:
+      return RenameMailbox(step);
+    case StepKind::kWipe:
+      return Wipe(r, Mailbox(r, step.b));
     case StepKind::kCutToServer:
       host.cut_after[0] = step.b % 20'000;
       return;
@@ -163,6 +233,7 @@ std::shared_ptr<const Content> World::NewContent(uint32_t variant) {
     for (int i = 0; i < 2000; ++i) body += "a long line to make it long enough for more than one read\r\n";
   }
   content->bytes = header + "\r\n" + body;
+  content->unlike_others = variant % 10 < 7;
   contents_[content->bytes] = content;
   last_ = content;
   return content;
@@ -234,41 +305,104 @@ std::set<int> World::Holders(const std::string& mailbox, const Content& content,
   return holders;
 }
 
-void World::Remove(const Place& place) {
-  const auto& here = account(place.replica).Find(place.mailbox)->messages;
-  const auto copies = std::count_if(here.begin(), here.end(),
-                                    [&](const auto& message) { return message.second.content == place.content; });
-  bool known = true;  // once the engine has recognised every copy, it knows which message this is
-  for (const int r : Holders(place.mailbox, *place.content, 1)) {
-    for (const auto& [uid, copy] : account(r).Find(place.mailbox)->messages) {
-      if (copy.content == place.content) known &= KnownToEngine({r, place.mailbox, uid, place.content});
+std::vector<World::Place> World::Copies(const std::string& mailbox, const Content& content) {
+  std::vector<Place> copies;
+  for (int r = 0; r < network_size_; ++r) {
+    const AccountMailbox* here = account(r).Find(mailbox);
+    if (here == nullptr) continue;
+    for (const auto& [uid, copy] : here->messages) {
+      if (copy.content.get() == &content) copies.push_back({r, mailbox, uid, copy.content});
     }
   }
-  model_.Removed(place.replica, place.mailbox, *place.content, Holders(place.mailbox, *place.content, copies), known);
+  return copies;
+}
+
+// Once every daemon has recognised every copy that it carries, each knows which message this is.
+void World::Remove(const Place& place, bool may_be_rejected) {
+  const std::vector<Place> copies = Copies(place.mailbox, *place.content);
+  const auto here =
+      std::count_if(copies.begin(), copies.end(), [&](const Place& copy) { return copy.replica == place.replica; });
+  const bool held = !approves_ && brake_min_ < kBrakeOff;
+  const bool known = !may_be_rejected && !held && KnownToAll(copies);
+  model_.Removed(place.replica, place.mailbox, *place.content, Holders(place.mailbox, *place.content, here), known);
   account(place.replica).Expunge(place.mailbox, place.uid);
 }
 
-// Whether the engine's state, as it is committed, binds this copy to a message: then it cannot miss its end.
-bool World::KnownToEngine(const Place& place) {
-  sqlite3* database = nullptr;
-  sqlite3_stmt* statement = nullptr;
-  bool known = false;
-  const bool open = sqlite3_open_v2(kStateFile, &database, SQLITE_OPEN_READWRITE, nullptr) == SQLITE_OK;
-  constexpr char kQuery[] =
-      "SELECT 1 FROM message_copy c JOIN mailbox_copy mc ON mc.id = c.mailbox_copy JOIN replica r ON r.id = mc.replica "
-      "JOIN mailbox m ON m.id = mc.mailbox "
-      "WHERE r.name = ? AND m.name = ? AND c.uid = ? AND mc.uid_validity = ? AND mc.rebinding = 0";
-  if (open && sqlite3_prepare_v2(database, kQuery, -1, &statement, nullptr) == SQLITE_OK) {
-    const std::string name = ReplicaName(place.replica);
-    sqlite3_bind_text(statement, 1, name.c_str(), -1, SQLITE_STATIC);
-    sqlite3_bind_text(statement, 2, place.mailbox.c_str(), -1, SQLITE_STATIC);
-    sqlite3_bind_int64(statement, 3, place.uid);
-    sqlite3_bind_int64(statement, 4, account(place.replica).Find(place.mailbox)->uid_validity);
-    known = sqlite3_step(statement) == SQLITE_ROW;
+bool World::KnownToAll(const std::vector<Place>& places) {
+  return std::all_of(coordinators_.begin(), coordinators_.end(), [&](const Coordinator& coordinator) {
+    StateReader state(coordinator.state_file);
+    return std::all_of(places.begin(), places.end(), [&](const Place& place) {
+      return !coordinator.replicas.contains(place.replica) || IsKnown(state, place);
+    });
+  });
+}
+
+bool World::IsKnown(StateReader& state, const Place& place) {
+  const uint32_t uid_validity = account(place.replica).Find(place.mailbox)->uid_validity;
+  return state.Binds(ReplicaName(place.replica), place.mailbox, uid_validity, place.uid);
+}
+
+// ---- mailboxes
+
+void World::CreateMailbox(int replica, const std::string& mailbox) {
+  if (!account(replica).Create(mailbox)) return;
+  // Made again before the engine could miss it, it is one that was rebuilt: what it lacks is given back.
+  if (deleted_mailboxes_.contains({replica, mailbox})) model_.Renumbered(replica, mailbox);
+}
+
+// With all that is in it.
+void World::DeleteMailbox(int replica, const std::string& mailbox) {
+  if (mailbox == "INBOX" || restored_.contains(replica)) return;
+  const auto messages = account(replica).Find(mailbox)->messages;
+  for (const auto& [uid, copy] : messages) Remove({replica, mailbox, uid, copy.content}, !approves_);
+  account(replica).Delete(mailbox);
+  deleted_mailboxes_.insert({replica, mailbox});
+  model_.MailboxDeleted();
+}
+
+void World::RenameMailbox(const Step& step) {
+  const int r = Replica(step.a);
+  if (restored_.contains(r)) return;
+  const std::string from = Mailbox(r, step.b | 1);
+  const size_t names = kNewNames.size() + kMailboxNames.size();
+  const size_t chosen = step.c % names;
+  const std::string to = chosen < kNewNames.size() ? kNewNames[chosen] : kMailboxNames[chosen - kNewNames.size()];
+  if (account(r).Rename(from, to)) model_.MailboxRenamed();
+}
+
+// Everything in it at once, as a broken client or disk does.
+void World::Wipe(int replica, const std::string& mailbox) {
+  if (restored_.contains(replica)) return;
+  const bool held = !approves_ && BrakeMustHold(replica, mailbox);
+  const auto messages = account(replica).Find(mailbox)->messages;
+  for (const auto& [uid, copy] : messages) {
+    if (held) {
+      model_.Wiped(replica, mailbox, *copy.content);
+      account(replica).Expunge(mailbox, uid);
+    } else {
+      Remove({replica, mailbox, uid, copy.content}, !approves_);
+    }
   }
-  sqlite3_finalize(statement);
-  sqlite3_close(database);
-  return known;
+}
+
+// Whether every daemon knows all that is in it, each is a message of its own that another replica can give back, none
+// of it was deleted anywhere, and it is enough.
+bool World::BrakeMustHold(int replica, const std::string& mailbox) {
+  const auto& messages = account(replica).Find(mailbox)->messages;
+  if (messages.size() < brake_min_) return false;
+  return std::all_of(messages.begin(), messages.end(), [&](const auto& message) {
+    const Content& content = *message.second.content;
+    const std::vector<Place> copies = Copies(mailbox, content);
+    const bool elsewhere = std::any_of(copies.begin(), copies.end(), [&](const Place& copy) {
+      return copy.replica != replica && Reaches(copy.replica, replica, mailbox);
+    });
+    return elsewhere && model_.WasAddedOnce(mailbox, content) && KnownToAll(copies);
+  });
+}
+
+bool World::Reaches(int from, int to, const std::string& mailbox) const {
+  const auto a = whole_->FindReplica(ReplicaName(from)), b = whole_->FindReplica(ReplicaName(to));
+  return a && b && whole_->Reaches(*a, *b, mailbox, ChangeKind::kAddition);
 }
 
 // ---- what happens to servers

@@ -17,6 +17,7 @@
 #include "tests/sim/history.h"
 #include "tests/sim/model.h"
 #include "tests/sim/network.h"
+#include "tests/sim/state_reader.h"
 #include "tests/sim/virtual_time.h"
 
 namespace imapmesh::sim {
@@ -24,7 +25,17 @@ namespace imapmesh::sim {
 class World {
  public:
   using TraceSink = std::function<void(const std::string&)>;
+  // A daemon as users' deeds are judged by: where its state is, and which replicas it carries.
+  struct Coordinator {
+    std::string state_file;
+    std::set<int> replicas;
+  };
   World(const History& history, TraceSink trace);
+
+  // `whole` is what all of them carry together.
+  void SetCoordinators(std::vector<Coordinator> coordinators, std::shared_ptr<const Graph> whole);
+  // What must hold at every instant and did not.
+  const std::vector<std::string>& broken() const { return broken_; }
 
   VirtualTime& time() { return time_; }
   Network& network() { return network_; }
@@ -52,8 +63,10 @@ class World {
   std::shared_ptr<const Content> NewContent(uint32_t variant);
   std::shared_ptr<const Content> Intern(std::string bytes);
   void Put(int replica, const std::string& mailbox, const std::shared_ptr<const Content>& content, const Flags& flags);
-  void Remove(const Place& place);
-  bool KnownToEngine(const Place& place);
+  void Remove(const Place& place, bool may_be_rejected = false);
+  bool IsKnown(StateReader& state, const Place& place);
+  bool KnownToAll(const std::vector<Place>& places);
+  std::vector<Place> Copies(const std::string& mailbox, const Content& content);
   // Replicas that hold at least so many copies.
   std::set<int> Holders(const std::string& mailbox, const Content& content, int64_t at_least);
 
@@ -61,9 +74,26 @@ class World {
   void Redeliver(const Step& step);
   void ChangeFlag(const Step& step, bool set);
   void CopyOrMove(const Step& step, bool move);
+  void CreateMailbox(int replica, const std::string& mailbox);
+  void DeleteMailbox(int replica, const std::string& mailbox);
+  void RenameMailbox(const Step& step);
+  void Wipe(int replica, const std::string& mailbox);
+  bool Reaches(int from, int to, const std::string& mailbox) const;  // additions
+  bool BrakeMustHold(int replica, const std::string& mailbox);
+  void ExpungedByDaemon(int daemon, const std::string& host, const std::string& mailbox, const Content& content);
+  bool MustHoldToo(StateReader& state, int replica, const Place& elsewhere);
+  void AddedByDaemon(int daemon, const std::string& host, const std::string& mailbox, uint32_t uid);
   void Renumber(const Step& step);
   void Restore(int replica);
 
+  std::vector<Coordinator> coordinators_;
+  std::shared_ptr<const Graph> whole_;
+  std::vector<std::string> broken_;
+  int races_ = 0;
+  const bool faults_;
+  const bool approves_;
+  size_t brake_min_ = SIZE_MAX;
+  std::set<std::pair<int, std::string>> deleted_mailboxes_;
   VirtualTime time_;
   Network network_;
   Model model_;
