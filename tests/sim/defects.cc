@@ -120,7 +120,10 @@ class DefectiveReplica : public Replica {
       for (ArrivedMessage& arrived : observation.arrived) arrived.header_digest[0] ^= own;
     }
     if (defect_ == Defect::kSkipsArrivals && observation.arrived.size() > 1) observation.arrived.pop_back();
-    if (defect_ == Defect::kSkipsDeletions) observation.vanished = UidSet();
+    if (defect_ == Defect::kSkipsDeletions) {
+      observation.vanished = UidSet();
+      observation.counted.reset();  // else the engine notices, and compares in full
+    }
   }
 
   // What was said to be added already.
