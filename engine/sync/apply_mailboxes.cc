@@ -399,14 +399,15 @@ asio::awaitable<void> ConfirmGone(Mesh& mesh, ReplicaIndex r, std::shared_ptr<st
 
 asio::awaitable<absl::Status> DecideGone(Mesh& mesh, std::set<MailboxCopyId> confirmed) {
   std::map<MailboxCopyId, std::pair<ReplicaIndex, std::string>> undecided;  // where, and the name
-  bool kept = false;
+  bool waits = false;
   for (const auto& [name, entry] : mesh.mailboxes) {
     for (size_t r = 0; r < entry.copies.size(); ++r) {
-      kept |= entry.copies[r].gone == MailboxGone::kKept;
+      const MailboxGone gone = entry.copies[r].gone;
+      waits |= gone == MailboxGone::kKept || gone == MailboxGone::kWaits;  // for mail elsewhere
       undecided[entry.copies[r].id] = {ReplicaIndex(static_cast<int32_t>(r)), name};
     }
   }
-  if (confirmed.empty() && !kept) co_return absl::OkStatus();
+  if (confirmed.empty() && !waits) co_return absl::OkStatus();
   const std::vector<ReplicaId> replicas = ReplicaIds(mesh);
   DecideMailboxes decide(*mesh.graph, replicas, std::move(confirmed), mesh.clock->UnixMillis());
   auto decisions = co_await mesh.store->Run(decide);

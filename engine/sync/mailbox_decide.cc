@@ -85,6 +85,7 @@ MailboxDecisions DecideMailboxes::operator()(State& state) {
   for (const MailboxCopyRecord& copy : copies_) {
     if (confirmed_.contains(copy.id) && copy.gone == MailboxGone::kUndecided) Decide(state, copy);
     if (copy.gone == MailboxGone::kKept) Revive(state, copy);
+    if (copy.gone == MailboxGone::kWaits) PutBackIfFilled(state, copy);
   }
   if (decisions_.changed) decisions_.copies = state.MailboxCopies();
   return std::move(decisions_);
@@ -158,6 +159,20 @@ void DecideMailboxes::PutBack(State& state, const MailboxCopyRecord& gone, const
   RecordKept(state, gone, gone.exists_stamp, kind, NameOf(gone.replica), NameOf(other.replica), change, now_);
   decisions_.conflicts.push_back(
       {gone.id, "deleted here, but at " + NameOf(other.replica) + " " + change + ": it is kept and put back"});
+}
+
+// Mail that arrives while someone is asked decides it: it wins over the deletion of a mailbox.
+void DecideMailboxes::PutBackIfFilled(State& state, const MailboxCopyRecord& held) {
+  for (const MailboxCopyRecord& other : copies_) {
+    if (other.mailbox != held.mailbox || other.id == held.id || !other.exists) continue;
+    if (!Reaches(other.replica, held.replica, held.mailbox_name, ChangeKind::kAddition)) continue;
+    if (!state.mailboxes().HasNews(other.id, held.id)) continue;
+    if (const auto conflict = state.conflicts().FindByKey(KeyOf(held)); conflict && conflict->open) {
+      state.conflicts().Close(conflict->id, "mail arrived in the mailbox elsewhere: it is put back", now_);
+    }
+    decisions_.changed = true;
+    return PutBack(state, held, other, "MAILBOX_DELETED_AND_FILLED", "mail arrived in it");
+  }
 }
 
 // Mail for a mailbox that this replica alone does without: it is made again, for what is new.

@@ -53,6 +53,7 @@ class DecideMailboxes {
  private:
   void Decide(State& state, const MailboxCopyRecord& gone);
   void Keep(State& state, const MailboxCopyRecord& gone);
+  void PutBackIfFilled(State& state, const MailboxCopyRecord& held);
   void Revive(State& state, const MailboxCopyRecord& kept);
   void Hold(State& state, const MailboxCopyRecord& gone, int64_t messages);
   void PutBack(State& state, const MailboxCopyRecord& gone, const MailboxCopyRecord& other, const char* kind,
