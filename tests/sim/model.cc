@@ -220,6 +220,15 @@ void Model::AddFlags(const Reach& reach, int replica, const Key& key, const Fate
   }
 }
 
+// Whether somebody set or removed the flag where this replica may learn of it.
+bool Model::HeardOf(const Reach& reach, int replica, const Fate& fate, const std::string& flag) const {
+  const auto events = fate.flags.find(flag);
+  return events != fate.flags.end() &&
+         std::any_of(events->second.begin(), events->second.end(), [&](const FlagEvent& event) {
+           return reach(event.replica, replica, ChangeKind::kFlags);
+         });
+}
+
 void Model::AddBound(const Graph& graph, const Reach& reach, int replica, const Key& key, const Fate& fate,
                      checker::History& history) const {
   int64_t most = 0;
@@ -247,7 +256,7 @@ void Model::AddBound(const Graph& graph, const Reach& reach, int replica, const 
     for (const auto& [flag, events] : elsewhere.flags) {
       for (const FlagEvent& event : events) {
         const bool carried = event.set && reach(event.replica, replica, ChangeKind::kFlags);
-        if (carried && !fate.flags.contains(flag)) bound.add_flags_allowed(flag);
+        if (carried && !HeardOf(reach, replica, fate, flag)) bound.add_flags_allowed(flag);
       }
     }
   }

@@ -94,6 +94,7 @@ class Model {
   bool HasRemovals(const std::string& mailbox) const;
 
   class Reach;
+  bool HeardOf(const Reach& reach, int replica, const Fate& fate, const std::string& flag) const;
   void AddBound(const Graph& graph, const Reach& reach, int replica, const Key& key, const Fate& fate,
                 checker::History& history) const;
   int64_t Least(const Reach& reach, int replica, const Fate& fate, bool elsewhere) const;
