@@ -120,9 +120,9 @@ Duplicates::Standing Duplicates::Judge(const MessageRegisters& message, const st
   std::vector<Twin> found;
   bool present = false;
   for (const CopyRegisters& copy : message.copies) {
-    if (!copy.present() || !view_.copies.contains(copy.mailbox_copy)) continue;
-    present = true;
-    if (IsHeld(message.id, copy.mailbox_copy)) continue;
+    if (!copy.present()) continue;
+    present = true;  // perhaps at a replica that the topology leaves out for now
+    if (!view_.copies.contains(copy.mailbox_copy) || IsHeld(message.id, copy.mailbox_copy)) continue;
     auto first = FindBound(message, copy.mailbox_copy) == nullptr ? std::nullopt : FindTwin(message, copy.mailbox_copy);
     if (!first || !IsRace(*first, message, copy.mailbox_copy)) {
       if (known) CloseAll(message, "it came to another replica too: both are kept");
@@ -180,8 +180,9 @@ void Duplicates::Hold(Twin twin, MessageRegisters second) {
 void Duplicates::CloseAll(const MessageRegisters& message, const std::string& outcome) {
   for (const HeldCopy& held : held_[message.id]) {
     state_.conflicts().Release(message.id, held.copy);
-    if (!held.open || !view_.copies.contains(held.copy)) continue;
+    if (!held.open) continue;
     state_.conflicts().Close(held.conflict, outcome, now_);
+    if (!view_.copies.contains(held.copy)) continue;
     notes_.push_back({true, true, ReplicaOf(held.copy), view_.mailboxes.at(message.mailbox).name,
                       "conflict " + std::to_string(held.conflict) + ": " + outcome});
   }
