@@ -405,8 +405,11 @@ asio::awaitable<absl::StatusOr<std::vector<CopiedUid>>> ImapReplica::CopyMessage
     result = co_await imap::UidCopy(**lease, uids, std::move(target));
   }
   if (!result.ok()) co_return Explain(result.status(), from.mailbox, "copying to " + Printable(to.mailbox));
+  // Of another UIDVALIDITY than is known the UIDs mean nothing yet: the next observation finds them.
+  const bool other =
+      to.uid_validity.value != 0 && result->uid_validity.value != 0 && result->uid_validity != to.uid_validity;
   std::vector<CopiedUid> copied;
-  for (const auto& [source, copy] : result->uids) copied.push_back({source, copy});
+  for (const auto& [source, copy] : result->uids) copied.push_back({source, other ? Uid() : copy});
   counters_.messages_copied_server_side += copied.size();
   if (move) counters_.messages_expunged += copied.size();
   co_return copied;
