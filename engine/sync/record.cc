@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/printable.h"
+#include "engine/sync/record_observation.h"
 #include "engine/sync/refusals.h"
 
 namespace imapmesh {
@@ -63,15 +64,40 @@ asio::awaitable<void> Recorder::CloseIntents(const std::vector<Change>& changes)
   if (!closed.ok()) failure_ = closed.status();
 }
 
+namespace {
+
+bool IsArrival(const Recorded& record) {
+  return record.step != StepKind::kStored && record.copy.present() && record.copy.uid.value != 0;
+}
+
+// UIDs ascend (RFC 3501 section 2.3.1.1): a server that gives one which was given before has been restored from an
+// older copy since it was observed.
+bool TakesUidsBack(const MailboxCopyRecord& now, const std::vector<Recorded>& records) {
+  return now.uid_validity.value != 0 && !now.rebinding &&
+         std::any_of(records.begin(), records.end(),
+                     [&](const Recorded& record) { return IsArrival(record) && record.copy.uid < now.uid_next; });
+}
+
+// While all that is there is identified anew no UID is known. What arrived is left to its intent.
+void LeaveToRebinding(std::vector<Recorded>& records) {
+  std::erase_if(records, IsArrival);
+  for (Recorded& record : records) record.copy.uid = Uid();
+}
+
+}  // namespace
+
 asio::awaitable<void> Recorder::Record(ReplicaIndex target, const std::string& mailbox, std::vector<Recorded> records) {
   if (records.empty()) co_return;
   mesh_.Progressed(target);
   mesh_.Achieved(target);
   const MailboxCopyRecord* now = mesh_.FindCopy(target, mailbox);
   std::optional<MailboxCopyRecord> moved;
+  const bool went_back = now != nullptr && TakesUidsBack(*now, records);
+  if (went_back) moved = *now;
+  if (went_back || (now != nullptr && now->rebinding)) LeaveToRebinding(records);
   std::sort(records.begin(), records.end(),
             [](const Recorded& a, const Recorded& b) { return a.copy.uid < b.copy.uid; });
-  if (now != nullptr && now->uid_validity.value != 0 && !now->rebinding) {
+  if (now != nullptr && now->uid_validity.value != 0 && !now->rebinding && !went_back) {
     MailboxCopyRecord next = *now;
     for (const Recorded& record : records) {
       if (record.copy.present() && record.copy.uid == next.uid_next) ++next.uid_next.value;
@@ -79,7 +105,9 @@ asio::awaitable<void> Recorder::Record(ReplicaIndex target, const std::string& m
     if (next.uid_next != now->uid_next) moved = next;
   }
   const int64_t now_ms = mesh_.clock->UnixMillis();
+  if (went_back) PrepareRebinding(*moved);
   const auto save = [&](State& state) {
+    if (went_back) state.Unbind(moved->id);
     for (const Recorded& record : records) {
       const std::string& edge = view_->graph->edges()[static_cast<size_t>(record.edge.value)].name;
       state.history().Add({now_ms, record.message, record.copy.mailbox_copy, record.step, edge});

@@ -29,6 +29,10 @@ bool IsFree(const CopyRegisters* copy) {
 
 void StartRebinding(State& state, MailboxCopyRecord& record) {
   state.Unbind(record.id);
+  PrepareRebinding(record);
+}
+
+void PrepareRebinding(MailboxCopyRecord& record) {
   record.rebinding = true;
   record.uid_validity = UidValidity();
   record.uid_next = Uid();

@@ -27,6 +27,8 @@ inline constexpr int64_t kSettleMillis = 5000;
 
 // UIDVALIDITY changed, or the server went back to an older state: every UID is to be matched anew.
 void StartRebinding(State& state, MailboxCopyRecord& record);
+// The record's part of it.
+void PrepareRebinding(MailboxCopyRecord& record);
 
 // What identification still needs to know.
 struct ContentNeeds {
