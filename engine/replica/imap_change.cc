@@ -74,7 +74,7 @@ class Changes {
   asio::awaitable<void> Change(size_t i);
   asio::awaitable<void> ChangePipelined(size_t i);
   asio::awaitable<void> ChangeStepwise(size_t i);
-  asio::awaitable<void> AwaitExpunge(size_t i, imap::SentForUids mark, imap::SentForUids expunge);
+  asio::awaitable<void> Expunge(size_t i, imap::SentForUids mark);
   asio::awaitable<void> FindKept();
   asio::awaitable<void> AwaitKept(Unsettled expunged, imap::SentForUids fetch);
   asio::awaitable<void> Settle(Unsettled unsettled);
@@ -94,7 +94,8 @@ class Changes {
 };
 
 // A mailbox that was selected before may not show yet what another connection added, and STORE and EXPUNGE of a UID
-// that is not shown are OK without effect: NOOP brings the view up to date (RFC 3501 section 6.1.2).
+// that is not shown are OK without effect: NOOP brings the view up to date (RFC 3501 section 6.1.2). It is awaited,
+// since Dovecot does so only after the commands that it has read behind.
 void Changes::Enter(size_t i) {
   refresh_.reset();
   if (i >= requests_.size()) return;
@@ -126,14 +127,13 @@ asio::awaitable<absl::Status> Changes::Selected(size_t i) {
 }
 
 asio::awaitable<void> Changes::Change(size_t i) {
-  const bool pipelined = Bytes(requests_[i].changes) <= kPipelinedBytes;
   absl::Status status;
-  if (!refresh_) {
-    status = co_await Selected(i);
-  } else if (!pipelined) {
+  if (refresh_) {
     status = co_await Refreshed(*std::exchange(refresh_, std::nullopt));
+  } else {
+    status = co_await Selected(i);
   }
-  if (status.ok() && pipelined) {
+  if (status.ok() && Bytes(requests_[i].changes) <= kPipelinedBytes) {
     co_await ChangePipelined(i);
     co_return;
   }
@@ -147,40 +147,35 @@ asio::awaitable<void> Changes::Change(size_t i) {
 
 asio::awaitable<void> Changes::ChangePipelined(size_t i) {
   const MailboxChanges& changes = requests_[i].changes;
-  auto refresh = std::exchange(refresh_, std::nullopt);
   CheckFlags(i);
   std::vector<imap::SentForUids> stores;
   for (const imap::StoreRequest& store : StoreRequests(changes.stores)) {
     stores.push_back(imap::SendStore(session_, store));
   }
-  imap::SentForUids mark, expunge;
-  const bool any = !changes.expunge.empty(), at_once = any && changes.expunge_at_once;
-  if (any) mark = imap::SendStore(session_, MarkRequest(changes));
-  if (at_once) expunge = imap::SendUidExpunge(session_, changes.expunge);
-  if (!any || at_once) Enter(i + 1);
-  absl::Status refreshed;
-  if (refresh) refreshed = co_await Refreshed(*std::move(refresh));
+  imap::SentForUids mark;
+  const bool expunges = !changes.expunge.empty();
+  if (expunges) mark = imap::SendStore(session_, MarkRequest(changes));
+  if (!expunges) Enter(i + 1);
   std::vector<absl::Status> stored;
   for (imap::SentForUids& store : stores) {
     const absl::StatusOr<UidSet> outcome = co_await imap::AwaitStore(session_, std::move(store));
     stored.push_back(outcome.status());
   }
   TakeStored(i, stored);
-  if (any) co_await AwaitExpunge(i, std::move(mark), std::move(expunge));
-  if (!refreshed.ok()) Fail(i, refreshed);
+  if (expunges) co_await Expunge(i, std::move(mark));
 }
 
-// Sends UID EXPUNGE first, and enters the next mailbox, where that waits for the answer to the marks.
-asio::awaitable<void> Changes::AwaitExpunge(size_t i, imap::SentForUids mark, imap::SentForUids expunge) {
+// UID EXPUNGE waits for the answer to the marks: which of them were refused, and Dovecot 2.3.19 lets an EXPUNGE that it
+// has read already pass by marks that its view does not show yet.
+asio::awaitable<void> Changes::Expunge(size_t i, imap::SentForUids mark) {
   const MailboxChanges& changes = requests_[i].changes;
   absl::StatusOr<ExpungeResult>& expunged = outcomes_[i].expunged;
   const absl::StatusOr<UidSet> modified = co_await imap::AwaitStore(session_, std::move(mark));
   UidSet doomed;
   if (modified.ok()) doomed = Without(changes.expunge, *modified);
-  if (!changes.expunge_at_once) {
-    if (modified.ok()) expunge = imap::SendUidExpunge(session_, doomed);
-    Enter(i + 1);
-  }
+  imap::SentForUids expunge;
+  if (!doomed.empty()) expunge = imap::SendUidExpunge(session_, doomed);
+  Enter(i + 1);
   absl::StatusOr<UidSet> untold = co_await imap::AwaitUidExpunge(session_, std::move(expunge), doomed);
   if (!modified.ok()) {
     expunged = modified.status();

@@ -1,4 +1,5 @@
-// Flags and expunges of several mailboxes over one connection, each mailbox in one exchange where the server allows it.
+// Flags and expunges of several mailboxes over one connection: one exchange a mailbox for flags, two for expunges, and
+// one for all of them to see what an EXPUNGE left.
 //
 // imap_replica.cc calls it with a session that is its own for the while. A mailbox's SELECT goes out behind the changes
 // of the one before. Invariant: nothing that changes a message is sent before the server has said that the mailbox has

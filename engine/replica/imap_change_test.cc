@@ -26,13 +26,12 @@ ChangeRequest Flag(const std::string& mailbox, std::string_view uids) {
   return request;
 }
 
-ChangeRequest Expunge(const std::string& mailbox, std::string_view uids, bool at_once) {
+ChangeRequest Expunge(const std::string& mailbox, std::string_view uids) {
   ChangeRequest request;
   request.mailbox_raw = mailbox;
   request.changes.mailbox = {mailbox, UidValidity(5)};
   request.changes.expunge = Uids(uids);
   request.changes.unchanged_since = ModSeq(9);
-  request.changes.expunge_at_once = at_once;
   return request;
 }
 
@@ -63,9 +62,9 @@ TEST_F(ChangeTest, AMailboxOfAnotherUidvalidityIsNotTouchedAndTheOthersAre) {
   Greet("UIDPLUS CONDSTORE");
   script_->Step("A1 SELECT \"one\" (CONDSTORE)\r\n", Selected("A1", 6))
       .Step("A2 SELECT \"two\" (CONDSTORE)\r\n", Selected("A2", 5))
-      .Step("A3 UID STORE 4 (UNCHANGEDSINCE 9) +FLAGS.SILENT (\\Deleted)\r\nA4 UID EXPUNGE 4\r\n",
-            "A3 OK\r\n* VANISHED 4\r\nA4 OK\r\n");
-  const auto outcomes = Change({Expunge("one", "3", true), Expunge("two", "4", true)});
+      .Step("A3 UID STORE 4 (UNCHANGEDSINCE 9) +FLAGS.SILENT (\\Deleted)\r\n", "A3 OK\r\n")
+      .Step("A4 UID EXPUNGE 4\r\n", "* VANISHED 4\r\nA4 OK\r\n");
+  const auto outcomes = Change({Expunge("one", "3"), Expunge("two", "4")});
   EXPECT_TRUE(absl::IsFailedPrecondition(outcomes[0].expunged.status())) << outcomes[0].expunged.status();
   EXPECT_TRUE(outcomes[1].expunged.ok()) << outcomes[1].expunged.status();
 }
@@ -83,31 +82,21 @@ TEST_F(ChangeTest, AMailboxThatIsGoneIsRefusedAndTheOthersAreChanged) {
 TEST_F(ChangeTest, WhatChangedSinceIsLeftAloneAndTold) {
   Greet("UIDPLUS CONDSTORE");
   script_->Step("A1 SELECT \"one\" (CONDSTORE)\r\n", Selected("A1", 5))
-      .Step("A2 UID STORE 3:5 (UNCHANGEDSINCE 9) +FLAGS.SILENT (\\Deleted)\r\nA3 UID EXPUNGE 3:5\r\n",
-            "A2 OK [MODIFIED 4] some changed\r\n* VANISHED 3,5\r\nA3 OK\r\n");
-  const auto outcomes = Change({Expunge("one", "3:5", true)});
-  ASSERT_TRUE(outcomes[0].expunged.ok()) << outcomes[0].expunged.status();
-  EXPECT_EQ(outcomes[0].expunged->modified.ToString(), "4");
-}
-
-TEST_F(ChangeTest, WhereAMarkOfSomebodyElseMatters_ExpungeWaitsForTheAnswer) {
-  Greet("UIDPLUS CONDSTORE");
-  script_->Step("A1 SELECT \"one\" (CONDSTORE)\r\n", Selected("A1", 5))
       .Step("A2 UID STORE 3:5 (UNCHANGEDSINCE 9) +FLAGS.SILENT (\\Deleted)\r\n", "A2 OK [MODIFIED 4] some changed\r\n")
       .Step("A3 UID EXPUNGE 3,5\r\nA4 SELECT \"two\" (CONDSTORE)\r\n",
             "* VANISHED 3,5\r\nA3 OK\r\n" + Selected("A4", 5))
       .Step("A5 UID STORE 7 +FLAGS.SILENT (\\Seen)\r\n", "A5 OK\r\n");
-  const auto outcomes = Change({Expunge("one", "3:5", false), Flag("two", "7")});
+  const auto outcomes = Change({Expunge("one", "3:5"), Flag("two", "7")});
   ASSERT_TRUE(outcomes[0].expunged.ok()) << outcomes[0].expunged.status();
   EXPECT_EQ(outcomes[0].expunged->modified.ToString(), "4");
 }
 
-TEST_F(ChangeTest, InTheMailboxThatIsSelectedNothingIsAwaitedFirst) {
+TEST_F(ChangeTest, TheMailboxThatIsSelectedIsBroughtUpToDateFirst) {
   Greet("UIDPLUS");
   script_->Step("A1 SELECT \"one\"\r\n", Selected("A1", 5))
       .Step("A2 UID STORE 1 +FLAGS.SILENT (\\Seen)\r\n", "A2 OK\r\n");
   Change({Flag("one", "1")});
-  script_->Step("A3 NOOP\r\nA4 UID STORE 2 +FLAGS.SILENT (\\Seen)\r\n", "A3 OK\r\nA4 OK\r\n");
+  script_->Step("A3 NOOP\r\n", "A3 OK\r\n").Step("A4 UID STORE 2 +FLAGS.SILENT (\\Seen)\r\n", "A4 OK\r\n");
   EXPECT_TRUE(Change({Flag("one", "2")})[0].stored[0].ok());
 }
 
@@ -125,17 +114,15 @@ TEST_F(ChangeTest, ARefusedChangeIsTheRefusedOnesAlone) {
 TEST_F(ChangeTest, WhatTheServerKeepsInSpiteOfOkIsToldAndUnmarked) {
   Greet("UIDPLUS CONDSTORE");
   script_->Step("A1 SELECT \"one\" (CONDSTORE)\r\n", Selected("A1", 5))
-      .Step(
-          "A2 UID STORE 3:4 (UNCHANGEDSINCE 9) +FLAGS.SILENT (\\Deleted)\r\nA3 UID EXPUNGE 3:4\r\n"
-          "A4 SELECT \"two\" (CONDSTORE)\r\n",
-          "A2 OK\r\n* VANISHED 3\r\nA3 OK\r\n" + Selected("A4", 5))
+      .Step("A2 UID STORE 3:4 (UNCHANGEDSINCE 9) +FLAGS.SILENT (\\Deleted)\r\n", "A2 OK\r\n")
+      .Step("A3 UID EXPUNGE 3:4\r\nA4 SELECT \"two\" (CONDSTORE)\r\n", "* VANISHED 3\r\nA3 OK\r\n" + Selected("A4", 5))
       .Step("A5 UID STORE 7 +FLAGS.SILENT (\\Seen)\r\n", "A5 OK\r\n")
       .Step("A6 SELECT \"one\" (CONDSTORE)\r\nA7 UID FETCH 4 (UID FLAGS MODSEQ)\r\n",
             Selected("A6", 5) + kStillThere + "A7 OK\r\n")
       .Step("A8 SELECT \"one\" (CONDSTORE)\r\n", Selected("A8", 5))
       .Step("A9 UID FETCH 4 (UID FLAGS MODSEQ)\r\n", kStillThere + "A9 OK\r\n")
       .Step("A10 UID STORE 4 -FLAGS.SILENT (\\Deleted)\r\n", "A10 OK\r\n");
-  const auto outcomes = Change({Expunge("one", "3:4", true), Flag("two", "7")});
+  const auto outcomes = Change({Expunge("one", "3:4"), Flag("two", "7")});
   ASSERT_TRUE(outcomes[0].expunged.ok()) << outcomes[0].expunged.status();
   EXPECT_EQ(outcomes[0].expunged->kept.ToString(), "4");
   EXPECT_TRUE(outcomes[1].stored[0].ok());
@@ -145,16 +132,15 @@ TEST_F(ChangeTest, WhatTheServerKeepsInSpiteOfOkIsToldAndUnmarked) {
 TEST_F(ChangeTest, WhatTheServerDoesNotTellIsAskedForOfAllMailboxesTogether) {
   Greet("UIDPLUS CONDSTORE");
   script_->Step("A1 SELECT \"one\" (CONDSTORE)\r\n", Selected("A1", 5))
-      .Step(
-          "A2 UID STORE 3 (UNCHANGEDSINCE 9) +FLAGS.SILENT (\\Deleted)\r\nA3 UID EXPUNGE 3\r\n"
-          "A4 SELECT \"two\" (CONDSTORE)\r\n",
-          "A2 OK\r\nA3 OK\r\n" + Selected("A4", 5))
-      .Step("A5 UID STORE 6 (UNCHANGEDSINCE 9) +FLAGS.SILENT (\\Deleted)\r\nA6 UID EXPUNGE 6\r\n", "A5 OK\r\nA6 OK\r\n")
+      .Step("A2 UID STORE 3 (UNCHANGEDSINCE 9) +FLAGS.SILENT (\\Deleted)\r\n", "A2 OK\r\n")
+      .Step("A3 UID EXPUNGE 3\r\nA4 SELECT \"two\" (CONDSTORE)\r\n", "A3 OK\r\n" + Selected("A4", 5))
+      .Step("A5 UID STORE 6 (UNCHANGEDSINCE 9) +FLAGS.SILENT (\\Deleted)\r\n", "A5 OK\r\n")
+      .Step("A6 UID EXPUNGE 6\r\n", "A6 OK\r\n")
       .Step(
           "A7 SELECT \"one\" (CONDSTORE)\r\nA8 UID FETCH 3 (UID FLAGS MODSEQ)\r\n"
           "A9 SELECT \"two\" (CONDSTORE)\r\nA10 UID FETCH 6 (UID FLAGS MODSEQ)\r\n",
           Selected("A7", 5) + "A8 OK\r\n" + Selected("A9", 6) + "A10 OK\r\n");
-  const auto outcomes = Change({Expunge("one", "3", true), Expunge("two", "6", true)});
+  const auto outcomes = Change({Expunge("one", "3"), Expunge("two", "6")});
   ASSERT_TRUE(outcomes[0].expunged.ok()) << outcomes[0].expunged.status();
   EXPECT_TRUE(outcomes[0].expunged->kept.empty());
   EXPECT_TRUE(absl::IsFailedPrecondition(outcomes[1].expunged.status())) << outcomes[1].expunged.status();
@@ -163,11 +149,11 @@ TEST_F(ChangeTest, WhatTheServerDoesNotTellIsAskedForOfAllMailboxesTogether) {
 TEST_F(ChangeTest, ARefusedExpungeLeavesNoMarks) {
   Greet("UIDPLUS CONDSTORE");
   script_->Step("A1 SELECT \"one\" (CONDSTORE)\r\n", Selected("A1", 5))
-      .Step("A2 UID STORE 3 (UNCHANGEDSINCE 9) +FLAGS.SILENT (\\Deleted)\r\nA3 UID EXPUNGE 3\r\n",
-            "A2 OK\r\nA3 NO [NOPERM] not yours\r\n")
+      .Step("A2 UID STORE 3 (UNCHANGEDSINCE 9) +FLAGS.SILENT (\\Deleted)\r\n", "A2 OK\r\n")
+      .Step("A3 UID EXPUNGE 3\r\n", "A3 NO [NOPERM] not yours\r\n")
       .Step("A4 SELECT \"one\" (CONDSTORE)\r\n", Selected("A4", 5))
       .Step("A5 UID STORE 3 -FLAGS.SILENT (\\Deleted)\r\n", "A5 OK\r\n");
-  const auto outcomes = Change({Expunge("one", "3", true)});
+  const auto outcomes = Change({Expunge("one", "3")});
   EXPECT_TRUE(absl::IsPermissionDenied(outcomes[0].expunged.status())) << outcomes[0].expunged.status();
 }
 

@@ -133,9 +133,6 @@ struct MailboxChanges {
   std::vector<FlagStore> stores;
   UidSet expunge;
   ModSeq unchanged_since;  // of `expunge`
-  // Whether UID EXPUNGE may go out together with the marks. A message that changed since is still left alone, unless
-  // somebody else has marked it \Deleted. What is interrupted then leaves no marks behind.
-  bool expunge_at_once = false;
 };
 
 struct CopiedUid {

@@ -36,7 +36,6 @@ class Changer {
   asio::awaitable<void> RunTogether(ReplicaIndex target, std::vector<CopyWork> mailboxes, IntentKind kind);
   MailboxChanges ChangesOf(ReplicaIndex target, const CopyWork& mailbox) const;
   FlagStore StoreOf(const std::vector<Change>& group) const;
-  bool MayExpungeAtOnce(const std::vector<Change>& changes) const;
   asio::awaitable<void> FinishStore(ReplicaIndex target, std::vector<Change> group, absl::Status stored);
   asio::awaitable<void> FinishExpunge(ReplicaIndex target, std::vector<Change> changes, ExpungeResult expunged);
   asio::awaitable<void> Refused(ReplicaIndex target, std::vector<Change> changes, std::string operation,
@@ -152,18 +151,7 @@ MailboxChanges Changer::ChangesOf(ReplicaIndex target, const CopyWork& mailbox) 
     changes.expunge.Add(change.planned->message.Find(mailbox.copy)->uid);
   }
   if (record != nullptr) changes.unchanged_since = record->highest_modseq;
-  changes.expunge_at_once = MayExpungeAtOnce(mailbox.expunges);
   return changes;
-}
-
-// A message that somebody has marked \Deleted and changes in this instant would go all the same: only where a deletion
-// wins anyway.
-bool Changer::MayExpungeAtOnce(const std::vector<Change>& changes) const {
-  return std::all_of(changes.begin(), changes.end(), [&](const Change& change) {
-    const EdgeIndex edge = change.plan->because.edge;
-    const bool wins = edge.value >= 0 && mesh_.graph->DeleteVsChange(edge) == v1::Policy::DELETE_WINS;
-    return wins || !change.planned->message.Find(change.mailbox_copy)->flags.IsSet(mesh_.deleted_flag);
-  });
 }
 
 FlagStore Changer::StoreOf(const std::vector<Change>& group) const {

@@ -402,8 +402,8 @@ asio::awaitable<absl::Status> DecideGone(Mesh& mesh, std::set<MailboxCopyId> con
   bool waits = false;
   for (const auto& [name, entry] : mesh.mailboxes) {
     for (size_t r = 0; r < entry.copies.size(); ++r) {
-      const MailboxGone gone = entry.copies[r].gone;
-      waits |= gone == MailboxGone::kKept || gone == MailboxGone::kWaits;  // for mail elsewhere
+      const MailboxCopyRecord& copy = entry.copies[r];
+      waits |= copy.gone == MailboxGone::kKept || copy.gone == MailboxGone::kWaits || IsDeleted(copy);  // for mail
       undecided[entry.copies[r].id] = {ReplicaIndex(static_cast<int32_t>(r)), name};
     }
   }

@@ -79,12 +79,16 @@ void CloseMailboxConflict(State& state, const MailboxCopyRecord& copy, int64_t n
   if (conflict && conflict->open) state.conflicts().Close(conflict->id, "the mailbox came back", now_unix_ms);
 }
 
+bool IsDeleted(const MailboxCopyRecord& copy) {
+  return !copy.exists && copy.tombstone && copy.gone == MailboxGone::kNo;
+}
+
 MailboxDecisions DecideMailboxes::operator()(State& state) {
   decisions_ = MailboxDecisions();
   copies_ = state.MailboxCopies();
   for (const MailboxCopyRecord& copy : copies_) {
     if (confirmed_.contains(copy.id) && copy.gone == MailboxGone::kUndecided) Decide(state, copy);
-    if (copy.gone == MailboxGone::kKept) Revive(state, copy);
+    if (copy.gone == MailboxGone::kKept || IsDeleted(copy)) Revive(state, copy);
     if (copy.gone == MailboxGone::kWaits) PutBackIfFilled(state, copy);
   }
   if (decisions_.changed) decisions_.copies = state.MailboxCopies();
@@ -175,11 +179,14 @@ void DecideMailboxes::PutBackIfFilled(State& state, const MailboxCopyRecord& hel
   }
 }
 
-// Mail for a mailbox that this replica alone does without: it is made again, for what is new.
+// Mail for a mailbox that this replica does without and the other one keeps: it is made again, for what is new.
 void DecideMailboxes::Revive(State& state, const MailboxCopyRecord& kept) {
   for (const MailboxCopyRecord& other : copies_) {
     if (other.mailbox != kept.mailbox || !other.exists) continue;
     if (!Reaches(other.replica, kept.replica, kept.mailbox_name, ChangeKind::kAddition)) continue;
+    // Else it is deleted there too, unless mail wins there.
+    const bool told = Reaches(kept.replica, other.replica, kept.mailbox_name, ChangeKind::kMailboxDeletion);
+    if (IsDeleted(kept) && told) continue;
     if (!state.mailboxes().HasNews(other.id, kept.id)) continue;
     MailboxCopyRecord record = kept;
     record.gone = MailboxGone::kNo;

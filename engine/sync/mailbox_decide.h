@@ -41,6 +41,9 @@ struct MailboxDecisions {
   std::vector<Made> conflicts;
 };
 
+// Whether the mailbox was deleted there and nothing about that is open.
+bool IsDeleted(const MailboxCopyRecord& copy);
+
 // Decides by policy about the copies in `confirmed`: certainly gone. For StoreThread::Run.
 class DecideMailboxes {
  public:
