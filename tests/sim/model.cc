@@ -224,9 +224,8 @@ void Model::AddFlags(const Reach& reach, int replica, const Key& key, const Fate
 bool Model::HeardOf(const Reach& reach, int replica, const Fate& fate, const std::string& flag) const {
   const auto events = fate.flags.find(flag);
   return events != fate.flags.end() &&
-         std::any_of(events->second.begin(), events->second.end(), [&](const FlagEvent& event) {
-           return reach(event.replica, replica, ChangeKind::kFlags);
-         });
+         std::any_of(events->second.begin(), events->second.end(),
+                     [&](const FlagEvent& event) { return reach(event.replica, replica, ChangeKind::kFlags); });
 }
 
 void Model::AddBound(const Graph& graph, const Reach& reach, int replica, const Key& key, const Fate& fate,
