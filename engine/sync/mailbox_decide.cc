@@ -165,8 +165,10 @@ void DecideMailboxes::PutBack(State& state, const MailboxCopyRecord& gone, const
       {gone.id, "deleted here, but at " + NameOf(other.replica) + " " + change + ": it is kept and put back"});
 }
 
-// Mail that arrives while someone is asked decides it: it wins over the deletion of a mailbox.
+// Mail that arrives while someone is asked about an empty mailbox decides it. Where messages wait as well the decision
+// is about those; what is new stays in any case.
 void DecideMailboxes::PutBackIfFilled(State& state, const MailboxCopyRecord& held) {
+  if (state.mailboxes().CountHeld(held.id) > 0) return;
   for (const MailboxCopyRecord& other : copies_) {
     if (other.mailbox != held.mailbox || other.id == held.id || !other.exists) continue;
     if (!Reaches(other.replica, held.replica, held.mailbox_name, ChangeKind::kAddition)) continue;
