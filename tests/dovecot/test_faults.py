@@ -117,7 +117,9 @@ class DovecotKilled(FaultTest):
         for round_number in range(4):
             run = self.start_run()
             time.sleep(self.source.uniform(0.05, 0.4))
-            victim = self.servers[self.source.choice(sorted(self.servers))]
+            # An mbox is written in place: what kill -9 leaves of it is no longer what the server had confirmed.
+            names = [name for name, server in sorted(self.servers.items()) if server.storage != "mbox"]
+            victim = self.servers[self.source.choice(names)]
             victim.kill()
             self.assertIn(run.process.wait(60), (CONVERGED, PARTIAL), run.log())
             victim.start()
