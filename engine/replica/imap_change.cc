@@ -1,6 +1,5 @@
 #include "engine/replica/imap_change.h"
 
-#include <optional>
 #include <utility>
 
 #include "engine/imap/commands.h"
@@ -69,7 +68,6 @@ class Changes {
   };
 
   void Enter(size_t i);
-  asio::awaitable<absl::Status> Refreshed(absl::StatusOr<std::string> sent);
   asio::awaitable<absl::Status> Selected(size_t i);
   asio::awaitable<void> Change(size_t i);
   asio::awaitable<void> ChangePipelined(size_t i);
@@ -88,34 +86,27 @@ class Changes {
   uint64_t& selected_;
   std::vector<MailboxOutcome> outcomes_;
   std::vector<Unsettled> untold_, unsettled_;
-  // The SELECT that is on its way, or the NOOP where the mailbox is selected already.
+  // The SELECT that is on its way, unless the mailbox is selected already.
   absl::StatusOr<imap::SentSelect> select_ = absl::UnknownError("");
-  std::optional<absl::StatusOr<std::string>> refresh_;
+  bool is_selected_ = false;
 };
 
 // A mailbox that was selected before may not show yet what another connection added, and STORE and EXPUNGE of a UID
 // that is not shown are OK without effect: NOOP brings the view up to date (RFC 3501 section 6.1.2). It is awaited,
 // since Dovecot does so only after the commands that it has read behind.
 void Changes::Enter(size_t i) {
-  refresh_.reset();
+  is_selected_ = false;
   if (i >= requests_.size()) return;
   const ChangeRequest& request = requests_[i];
   const UidValidity wanted = request.changes.mailbox.uid_validity;
   const bool same = wanted.value == 0 || session_.selected_validity() == wanted;
   if (i == 0 && same && session_.selected() == request.mailbox_raw) {
-    refresh_ = session_.Send(imap::Command("NOOP"));
+    is_selected_ = true;
     return;
   }
   ++selected_;
   imap::SelectRequest select(request.mailbox_raw);
   select_ = imap::SendSelect(session_, std::move(select));
-}
-
-asio::awaitable<absl::Status> Changes::Refreshed(absl::StatusOr<std::string> sent) {
-  if (!sent.ok()) co_return sent.status();
-  imap::ResponseHandler handler;
-  const auto refreshed = co_await session_.Await(*std::move(sent), std::move(handler));
-  co_return refreshed.status();
 }
 
 asio::awaitable<absl::Status> Changes::Selected(size_t i) {
@@ -128,8 +119,8 @@ asio::awaitable<absl::Status> Changes::Selected(size_t i) {
 
 asio::awaitable<void> Changes::Change(size_t i) {
   absl::Status status;
-  if (refresh_) {
-    status = co_await Refreshed(*std::exchange(refresh_, std::nullopt));
+  if (is_selected_) {
+    status = co_await imap::Noop(session_);
   } else {
     status = co_await Selected(i);
   }
