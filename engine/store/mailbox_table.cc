@@ -74,6 +74,12 @@ std::optional<MailboxCopyRecord> MailboxTable::FindCopy(ReplicaId replica, Mailb
   return ReadRecord(statement);
 }
 
+UidValidity MailboxTable::UidValidityOf(MailboxCopyId copy) {
+  Statement statement = database_.Prepare("SELECT uid_validity FROM mailbox_copy WHERE id = ?");
+  if (!statement.Bind(1, copy.value).Step()) return UidValidity();
+  return UidValidity(static_cast<uint32_t>(statement.Int(0)));
+}
+
 void MailboxTable::Save(MailboxCopyRecord& record) {
   if (record.id.value == 0) {
     database_

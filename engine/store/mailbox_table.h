@@ -58,6 +58,8 @@ class MailboxTable {
 
   std::vector<MailboxCopyRecord> Copies();
   std::optional<MailboxCopyRecord> FindCopy(ReplicaId replica, MailboxId mailbox);
+  // 0 where there is no such copy, or none is known.
+  UidValidity UidValidityOf(MailboxCopyId copy);
   // Inserts (id 0) or updates.
   void Save(MailboxCopyRecord& record);
 

@@ -27,7 +27,7 @@ asio::awaitable<void> ApplyExpungesIn(Recorder& recorder, const Work& work, Repl
 }  // namespace
 
 asio::awaitable<absl::StatusOr<int64_t>> ApplyAdditionsAndFlags(Mesh& mesh, const Work& work, Lanes lanes) {
-  Recorder recorder(mesh);
+  Recorder recorder(mesh, work.view);
   co_await recorder.LoadFlagNames(work);
   if (!recorder.failure().ok()) co_return recorder.failure();
   TaskGroup tasks(mesh.executor);
@@ -39,7 +39,7 @@ asio::awaitable<absl::StatusOr<int64_t>> ApplyAdditionsAndFlags(Mesh& mesh, cons
 }
 
 asio::awaitable<absl::StatusOr<int64_t>> ApplyDeletions(Mesh& mesh, const Work& work, Lanes lanes) {
-  Recorder recorder(mesh);
+  Recorder recorder(mesh, work.view);
   TaskGroup tasks(mesh.executor);
   for (auto& [target, lane] : lanes) tasks.Start(ApplyExpungesIn(recorder, work, target, std::move(lane)));
   co_await tasks.Join();

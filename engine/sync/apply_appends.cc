@@ -189,7 +189,7 @@ asio::awaitable<Bodies> Appender::FetchChunk(std::shared_ptr<const Chunk> chunk)
     }
   }
   fetch->last_arrival = mesh_.clock->Now();
-  MailboxReference reference = recorder_.Reference(chunk->source, mailbox);
+  MailboxReference reference = recorder_.Reference(source->id);
   tasks_.Start(RunFetch(chunk->source, std::move(reference), fetch));
   while (!fetch->over) {
     const Duration waited = mesh_.clock->Now() - fetch->last_arrival;
@@ -259,7 +259,7 @@ asio::awaitable<absl::StatusOr<std::vector<Uid>>> Appender::Append(ReplicaIndex 
     item.zone_minutes = change.planned->message.zone_minutes;
     items.push_back(std::move(item));
   }
-  MailboxReference reference = recorder_.Reference(target, recorder_.MailboxName(*changes.front().planned));
+  MailboxReference reference = recorder_.Reference(changes.front().mailbox_copy);
   co_return co_await recorder_.mesh().slot(target).replica->Append(reference, std::move(items));
 }
 

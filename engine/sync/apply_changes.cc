@@ -145,7 +145,7 @@ MailboxChanges Changer::ChangesOf(ReplicaIndex target, const CopyWork& mailbox) 
   const std::string& name = recorder_.MailboxName(mailbox.copy);
   const MailboxCopyRecord* record = mesh_.FindCopy(target, name);
   MailboxChanges changes;
-  changes.mailbox = recorder_.Reference(target, name);
+  changes.mailbox = recorder_.Reference(mailbox.copy);
   for (const std::vector<Change>& group : mailbox.stores) changes.stores.push_back(StoreOf(group));
   for (const Change& change : mailbox.expunges) {
     changes.expunge.Add(change.planned->message.Find(mailbox.copy)->uid);

@@ -79,7 +79,6 @@ std::vector<Copier::CopyGroup> Copier::CopyGroups(const Work& work, ReplicaIndex
 
 asio::awaitable<void> Copier::RunCopies(CopyGroup group) {
   if (!recorder_.MayWork(group.replica)) co_return;
-  const std::string& from_name = recorder_.MailboxName(group.from);
   const std::string& to_name = recorder_.MailboxName(*group.changes.front().first.planned);
   std::vector<Change> changes;
   UidSet uids;
@@ -91,8 +90,7 @@ asio::awaitable<void> Copier::RunCopies(CopyGroup group) {
   if (!group.move && !co_await MayAdd(recorder_.mesh(), group.replica, to_name)) co_return;
   if (group.move && !co_await OpenDepartures(group)) co_return;
   if (!co_await recorder_.OpenIntents(changes, IntentKind::kCopy)) co_return;
-  MailboxReference from = recorder_.Reference(group.replica, from_name),
-                   to = recorder_.Reference(group.replica, to_name);
+  MailboxReference from = recorder_.Reference(group.from), to = recorder_.Reference(changes.front().mailbox_copy);
   const auto copied = co_await recorder_.mesh().slot(group.replica).replica->CopyMessages(from, to, uids, group.move);
   if (copied.ok()) {
     co_await RecordCopies(group, *copied);

@@ -199,7 +199,7 @@ ByReplica FindMessages(State& state, const MeshView& view) {
   ByReplica found;
   for (const ConflictRecord& conflict : state.conflicts().Undescribed(kDescribedAtOnce)) {
     const auto message = state.Load(conflict.message);
-    std::optional<std::pair<ReplicaIndex, Uid>> idle;
+    std::optional<std::pair<ReplicaIndex, ToDescribe>> idle;
     bool busy = false;
     for (const CopyRegisters& copy : message ? message->copies : std::vector<CopyRegisters>()) {
       const auto where = view.copies.find(copy.mailbox_copy);
@@ -207,10 +207,12 @@ ByReplica FindMessages(State& state, const MeshView& view) {
       const auto r = static_cast<size_t>(where->second.first.value);
       if (!view.context.replica_up[r]) continue;
       busy |= view.busy[r];
-      if (!view.busy[r] && !idle) idle = {where->second.first, copy.uid};
+      if (view.busy[r] || idle) continue;
+      const UidValidity validity = state.mailboxes().UidValidityOf(copy.mailbox_copy);
+      idle = {where->second.first, {conflict.id, {conflict.mailbox, validity}, copy.uid}};
     }
     if (idle) {
-      found[idle->first].push_back({conflict.id, {conflict.mailbox, UidValidity()}, idle->second});
+      found[idle->first].push_back(std::move(idle->second));
     } else if (!busy) {
       state.conflicts().Describe(conflict.id, "", "");
     }
@@ -291,15 +293,7 @@ bool ReviewBrakes(State& state, const MeshView& view, int64_t now_unix_ms) {
 asio::awaitable<absl::StatusOr<ByReplica>> FindUndescribed(Mesh& mesh) {
   const auto view = mesh.View(false);
   const auto find = [&](State& state) { return FindMessages(state, *view); };
-  auto found = co_await mesh.store->Run(find);
-  if (!found.ok()) co_return found.status();
-  for (auto& [r, wanted] : *found) {
-    for (ToDescribe& each : wanted) {
-      const MailboxCopyRecord* record = mesh.FindCopy(r, each.mailbox.mailbox);
-      if (record != nullptr) each.mailbox.uid_validity = record->uid_validity;
-    }
-  }
-  co_return found;
+  co_return co_await mesh.store->Run(find);
 }
 
 asio::awaitable<absl::Status> DescribeConflicts(Mesh& mesh, ReplicaIndex r, std::vector<ToDescribe> wanted) {

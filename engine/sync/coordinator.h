@@ -169,10 +169,11 @@ class Coordinator : public Control {
   bool stopping_ = false;
   bool watching_ = false;
   bool settling_ = false;
-  Cancelled plan_cancelled_;   // of the Plan that runs; else null
-  bool plan_due_ = false;      // a lane became empty
-  bool pass_complete_ = true;  // the last one went to its end and skipped nothing
-  Duration last_pass_{0};
+  Cancelled plan_cancelled_;         // of the Plan that runs; else null
+  bool plan_due_ = false;            // a lane became empty
+  bool pass_complete_ = true;        // the last one went to its end and skipped nothing
+  bool deletions_deferred_ = false;  // by the last one
+  Duration plan_again_{0};           // engine time from which on a pass that is not complete is made again
   int64_t operations_ = 0;
   int64_t rounds_ = 0;
   int64_t conflicts_open_ = 0;

@@ -29,7 +29,7 @@ class DuplicatesTest : public testing::Test {
     view_.context.graph = view_.graph.get();
     view_.context.replica_up = {true, true, true};
     view_.context.edge_paused = {false, false};
-    view_.busy = view_.awaited = view_.can_move = {false, false, false};
+    view_.busy = view_.awaited = view_.brief = view_.can_move = {false, false, false};
     mailbox_ = {state_.InternMailbox("INBOX"), "INBOX", {}, {true, true, true}};
     for (int32_t r = 0; r < 3; ++r) {
       mailbox_.copies.emplace_back(r + 1);

@@ -11,9 +11,17 @@ bool IsExact(const Arrival& arrival, const Candidate& candidate) {
 
 using Candidates = std::vector<const Candidate*>;
 
-// What can be fetched nowhere, unread, can never be compared.
+// What can be fetched nowhere, unread, cannot be compared, and is not waited for.
 bool IsIncomparable(const Candidate* candidate) {
   return !candidate->content && !candidate->obtainable;
+}
+
+// A mailbox copy without look-alikes of its own to find again waits for those that have some; these wait for nobody, so
+// that no two wait for one another.
+bool WaitsForOthers(const Candidates& free) {
+  const auto awaited = [](const Candidate* candidate) { return candidate->awaited_here; };
+  const auto lost = [](const Candidate* candidate) { return IsIncomparable(candidate) && candidate->lost_elsewhere; };
+  return std::any_of(free.begin(), free.end(), lost) && std::none_of(free.begin(), free.end(), awaited);
 }
 
 // Equal messages are told apart by their order alone; an exact one goes first.
@@ -67,7 +75,10 @@ Identification Identify(const Arrival& arrival, const std::vector<Candidate>& ca
   if (certain) return {Verdict::kMatch, free[0]->message, {}, false};
 
   const std::optional<MessageId> found_again = FindAwaited(arrival, free);
-  std::erase_if(free, IsIncomparable);
+  const bool waits = WaitsForOthers(free);
+  std::erase_if(free, [waits](const Candidate* candidate) {
+    return IsIncomparable(candidate) && !(waits && candidate->lost_elsewhere);
+  });
   const Identification last_resort = found_again ? Identification{Verdict::kMatch, *found_again, {}, false}
                                                  : Identification{Verdict::kNew, MessageId(), {}, false};
   if (free.empty()) return last_resort;

@@ -23,9 +23,10 @@ struct Candidate {
   uint64_t size = 0;
   int64_t internal_date = 0;
   std::optional<ContentIdentity> content;
-  bool free = false;          // no copy of it is known in this mailbox copy
-  bool obtainable = true;     // some copy of it can be fetched, now or once its replica is reachable
-  bool awaited_here = false;  // it was here under a UID that no longer counts, or is being added here
+  bool free = false;            // no copy of it is known in this mailbox copy
+  bool obtainable = true;       // some copy of it can be fetched, now or once its replica is reachable
+  bool awaited_here = false;    // it was here under a UID that no longer counts, or is being added here
+  bool lost_elsewhere = false;  // it can be fetched once another mailbox copy has been identified anew
 };
 
 struct Arrival {

@@ -54,6 +54,20 @@ TEST(Identify, WhatIsGoneEverywhereUnreadDoesNotHoldUpALookalike) {
   EXPECT_EQ(Identify(no_message_id, {gone, gone}).verdict, Verdict::kNew);
 }
 
+TEST(Identify, WhatIsFoundAgainElsewhereSoonIsWaitedFor) {
+  Arrival no_message_id = Exact();
+  no_message_id.has_message_id = false;
+  Candidate lost = Known(7, true);  // its only other copy is being identified anew
+  lost.obtainable = false;
+  lost.lost_elsewhere = true;
+  EXPECT_EQ(Identify(no_message_id, {lost}).need_content, std::vector<MessageId>{MessageId(7)});
+  Candidate lost_here = Known(8, true);  // a mailbox copy that looks for some of its own waits for nobody
+  lost_here.obtainable = false;
+  lost_here.awaited_here = true;
+  EXPECT_EQ(Identify(no_message_id, {lost, lost_here}).message, MessageId(8));
+  EXPECT_EQ(Identify(no_message_id, {lost, lost_here, lost_here}).verdict, Verdict::kNew);
+}
+
 TEST(Identify, WhatIsNotCertainIsDecidedByContent) {
   Arrival other_date = Exact();
   other_date.internal_date = 1;

@@ -91,7 +91,9 @@ std::shared_ptr<const MeshView> Mesh::View(bool ignore_downtime) const {
     view->replicas.push_back(slot.id);
     view->can_move.push_back(slot.replica->can_move());
     view->busy.push_back(!ignore_downtime && slot.tasks > 0);
-    view->awaited.push_back(!ignore_downtime && IsAwaited(ReplicaIndex(static_cast<int32_t>(view->awaited.size()))));
+    const ReplicaIndex r(static_cast<int32_t>(view->awaited.size()));
+    view->awaited.push_back(!ignore_downtime && IsAwaited(r));
+    view->brief.push_back(!ignore_downtime && IsBrieflyBusy(r));
   }
   for (const auto& [name, entry] : mailboxes) {
     MailboxView mailbox{entry.id, name, {}, {}, {}};
@@ -103,6 +105,7 @@ std::shared_ptr<const MeshView> Mesh::View(bool ignore_downtime) const {
                                 forbidden.contains({id, false}), entry.copies[r].flag_limits});
       if (id.value == 0) continue;
       view->copies[id] = {ReplicaIndex(static_cast<int32_t>(r)), entry.id};
+      view->uid_validities[id] = entry.copies[r].uid_validity;
       if (incomplete.contains({static_cast<int32_t>(r), name})) view->incomplete.insert(id);
     }
     view->mailboxes[entry.id] = std::move(mailbox);
@@ -128,6 +131,10 @@ std::shared_ptr<Batch> Mesh::NewBatch(Duration patience, Duration margin) const 
   batch->patience = patience;
   batch->margin = margin;
   return batch;
+}
+
+bool Mesh::IsBrieflyBusy(ReplicaIndex r) const {
+  return IsBusy(r) && clock->Now() < replicas[static_cast<size_t>(r.value)].batch->started + kBriefly;
 }
 
 Duration Mesh::AwaitedUntil(ReplicaIndex r) const {

@@ -28,6 +28,9 @@ namespace imapmesh {
 
 enum class LogLevel { kDebug, kInfo, kWarning, kError };
 
+// For so long even what is small waits for a replica that wants it too, and has just begun something else.
+inline constexpr Duration kBriefly = std::chrono::milliseconds(250);
+
 // What is begun together at several replicas. Each is waited for until it has shown no progress for `patience`, or
 // takes `margin` more than three times as long as the first that was done.
 struct Batch {
@@ -77,11 +80,13 @@ struct MeshView {
   PlanContext context;
   std::map<MailboxId, MailboxView> mailboxes;
   std::map<MailboxCopyId, std::pair<ReplicaIndex, MailboxId>> copies;
+  std::map<MailboxCopyId, UidValidity> uid_validities;  // of which the UIDs planned with this are
   std::vector<ReplicaId> replicas;
   std::set<MailboxCopyId> incomplete;
   std::vector<bool> can_move;  // by ReplicaIndex
   std::vector<bool> busy;      // nothing new is begun there now
   std::vector<bool> awaited;   // busy, and soon done
+  std::vector<bool> brief;     // busy, and only just begun
 };
 
 // A refused operation: not tried again in this run, shown as a problem.
@@ -156,6 +161,8 @@ class Mesh {
   // Until when the others wait for it; only of a busy one.
   Duration AwaitedUntil(ReplicaIndex r) const;
   bool IsAwaited(ReplicaIndex r) const { return IsBusy(r) && clock->Now() < AwaitedUntil(r); }
+  // Busy for so short a time that even what is small waits for it, rather than be fetched twice.
+  bool IsBrieflyBusy(ReplicaIndex r) const;
   // A part of `longest`, drawn so that coordinators that begin together do not go on together.
   Duration Draw(Duration longest);
   std::shared_ptr<Batch> NewBatch(Duration patience, Duration margin) const;

@@ -43,25 +43,21 @@ asio::awaitable<void> FetchContent(Mesh& mesh, ReplicaIndex here, const MailboxC
   }
   // Candidates, grouped by the mailbox copy they are fetched from.
   const auto view = mesh.View(false);
-  std::map<MailboxCopyId, std::map<Uid, MessageId>> wanted;
-  for (const auto& [message, copies] : needs.known) {
+  std::map<std::pair<MailboxCopyId, UidValidity>, std::map<Uid, MessageId>> wanted;
+  for (const auto& [message, sources] : needs.known) {
     recording.unreachable_content.insert(message);
-    for (const CopyRegisters& copy : copies) {
-      const auto where = view->copies.find(copy.mailbox_copy);
-      if (!copy.present() || copy.uid.value == 0 || where == view->copies.end()) continue;
-      if (!mesh.IsUp(where->second.first)) continue;
-      wanted[copy.mailbox_copy][copy.uid] = message;
+    for (const ContentSource& source : sources) {
+      const auto where = view->copies.find(source.mailbox_copy);
+      if (where == view->copies.end() || !mesh.IsUp(where->second.first)) continue;
+      wanted[{source.mailbox_copy, source.uid_validity}][source.uid] = message;
       break;
     }
   }
   for (const auto& [copy, messages] : wanted) {
-    const auto [replica, mailbox] = view->copies.at(copy);
+    const auto [replica, mailbox] = view->copies.at(copy.first);
     UidSet uids;
     for (const auto& [uid, message] : messages) uids.Add(uid);
-    const std::string& name = view->mailboxes.at(mailbox).name;
-    const MailboxCopyRecord* held = mesh.FindCopy(replica, name);
-    if (held == nullptr) continue;  // renamed meanwhile: the next attempt finds it
-    MailboxReference other{name, held->uid_validity};
+    MailboxReference other{view->mailboxes.at(mailbox).name, copy.second};
     const auto& messages_of_copy = messages;
     std::function<void(Uid, std::shared_ptr<const Body>)> take_known = [&](Uid uid, std::shared_ptr<const Body> body) {
       const auto message = messages_of_copy.find(uid);

@@ -10,9 +10,8 @@
 
 namespace imapmesh {
 
-MailboxReference Recorder::Reference(ReplicaIndex r, const std::string& mailbox) const {
-  const MailboxCopyRecord* record = mesh_.FindCopy(r, mailbox);
-  return MailboxReference{mailbox, record == nullptr ? UidValidity() : record->uid_validity};
+MailboxReference Recorder::Reference(MailboxCopyId copy) const {
+  return MailboxReference{MailboxName(copy), view_->uid_validities.at(copy)};
 }
 
 asio::awaitable<void> Recorder::LoadFlagNames(const Work& work) {
@@ -78,10 +77,13 @@ bool TakesUidsBack(const MailboxCopyRecord& now, const std::vector<Recorded>& re
                      [&](const Recorded& record) { return IsArrival(record) && record.copy.uid < now.uid_next; });
 }
 
-// While all that is there is identified anew no UID is known. What arrived is left to its intent.
-void LeaveToRebinding(std::vector<Recorded>& records) {
-  std::erase_if(records, IsArrival);
-  for (Recorded& record : records) record.copy.uid = Uid();
+// While all that is there is identified anew, only what the state has found again counts as UID: the plan's may be of
+// the old UIDVALIDITY.
+Uid UidFoundAgain(State& state, const Recorded& record) {
+  if (!record.copy.present()) return Uid();
+  const auto message = state.Load(record.message);
+  const CopyRegisters* copy = message ? message->Find(record.copy.mailbox_copy) : nullptr;
+  return copy == nullptr ? Uid() : copy->uid;
 }
 
 }  // namespace
@@ -94,7 +96,8 @@ asio::awaitable<void> Recorder::Record(ReplicaIndex target, const std::string& m
   std::optional<MailboxCopyRecord> moved;
   const bool went_back = now != nullptr && TakesUidsBack(*now, records);
   if (went_back) moved = *now;
-  if (went_back || (now != nullptr && now->rebinding)) LeaveToRebinding(records);
+  const bool rebinding = went_back || (now != nullptr && now->rebinding);
+  if (rebinding) std::erase_if(records, IsArrival);  // left to their intents
   std::sort(records.begin(), records.end(),
             [](const Recorded& a, const Recorded& b) { return a.copy.uid < b.copy.uid; });
   if (now != nullptr && now->uid_validity.value != 0 && !now->rebinding && !went_back) {
@@ -108,7 +111,8 @@ asio::awaitable<void> Recorder::Record(ReplicaIndex target, const std::string& m
   if (went_back) PrepareRebinding(*moved);
   const auto save = [&](State& state) {
     if (went_back) state.Unbind(moved->id);
-    for (const Recorded& record : records) {
+    for (Recorded& record : records) {
+      if (rebinding) record.copy.uid = UidFoundAgain(state, record);
       const std::string& edge = view_->graph->edges()[static_cast<size_t>(record.edge.value)].name;
       state.history().Add({now_ms, record.message, record.copy.mailbox_copy, record.step, edge});
       state.SaveCopy(record.message, record.copy);

@@ -33,7 +33,8 @@ struct Recorded {
 
 class Recorder {
  public:
-  explicit Recorder(Mesh& mesh) : mesh_(mesh), view_(mesh.View(false)) {}
+  // `view`: that the batch was planned with.
+  Recorder(Mesh& mesh, std::shared_ptr<const MeshView> view) : mesh_(mesh), view_(std::move(view)) {}
 
   Mesh& mesh() { return mesh_; }
   const MeshView& view() const { return *view_; }
@@ -50,7 +51,8 @@ class Recorder {
   const std::string& MailboxName(MailboxCopyId copy) const {
     return view_->mailboxes.at(view_->copies.at(copy).second).name;
   }
-  MailboxReference Reference(ReplicaIndex r, const std::string& mailbox) const;
+  // With the UIDVALIDITY of the plan's UIDs: what is observed meanwhile may be another one.
+  MailboxReference Reference(MailboxCopyId copy) const;
 
   // The names of all flags in `work`; FlagName knows only these.
   asio::awaitable<void> LoadFlagNames(const Work& work);

@@ -98,7 +98,7 @@ bool RecordObservation::IdentifyArrivals(State& state, MergeResult& result) {
     const Identification identification =
         Identify(arrival, Free(state, candidates, result.record.id, arrived.uid, taken));
     if (identification.verdict == Identification::Verdict::kNeedContent) {
-      if (!Need(arrived, identification, candidates, result)) break;  // cut here: it cannot be had now
+      if (!Need(state, arrived, identification, candidates, result)) break;  // cut here: it cannot be had now
       continue;
     }
     if (identification.verdict == Identification::Verdict::kMatch) taken.insert(identification.message);
@@ -127,13 +127,17 @@ std::vector<Candidate> RecordObservation::Free(State& state, const std::vector<M
     const Intent* intent = FindIntent(message.id);
     const bool lost = copy != nullptr && copy->present() && copy->uid.value == 0;
     const bool awaited = lost || (intent != nullptr && Adds(intent->kind));
-    candidates.push_back({message.id, message.size, message.internal_date, message.content, free, obtainable, awaited});
+    const bool lost_elsewhere = std::any_of(message.copies.begin(), message.copies.end(), [&](const auto& each) {
+      return each.present() && each.uid.value == 0 && each.mailbox_copy != here;
+    });
+    candidates.push_back({message.id, message.size, message.internal_date, message.content, free, obtainable, awaited,
+                          lost_elsewhere});
   }
   return candidates;
 }
 
 // False when a candidate's content cannot be had at present: this arrival and those after it wait.
-bool RecordObservation::Need(const ArrivedMessage& arrived, const Identification& identification,
+bool RecordObservation::Need(State& state, const ArrivedMessage& arrived, const Identification& identification,
                              const std::vector<MessageRegisters>& candidates, MergeResult& result) {
   for (const MessageId message : identification.need_content) {
     if (!unreachable_content.contains(message)) continue;
@@ -144,7 +148,13 @@ bool RecordObservation::Need(const ArrivedMessage& arrived, const Identification
   for (const MessageRegisters& candidate : candidates) {
     const bool needed = std::find(identification.need_content.begin(), identification.need_content.end(),
                                   candidate.id) != identification.need_content.end();
-    if (needed) result.needs.known[candidate.id] = candidate.copies;
+    if (!needed) continue;
+    std::vector<ContentSource>& sources = result.needs.known[candidate.id];
+    sources.clear();
+    for (const CopyRegisters& copy : candidate.copies) {
+      if (!copy.present() || copy.uid.value == 0) continue;
+      sources.push_back({copy.mailbox_copy, state.mailboxes().UidValidityOf(copy.mailbox_copy), copy.uid});
+    }
   }
   return true;
 }

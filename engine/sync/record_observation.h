@@ -30,10 +30,17 @@ void StartRebinding(State& state, MailboxCopyRecord& record);
 // The record's part of it.
 void PrepareRebinding(MailboxCopyRecord& record);
 
+// Where a known message can be fetched: its UID was recorded under this UIDVALIDITY.
+struct ContentSource {
+  MailboxCopyId mailbox_copy;
+  UidValidity uid_validity;
+  Uid uid;
+};
+
 // What identification still needs to know.
 struct ContentNeeds {
   std::set<Uid> arrivals;                                 // of this mailbox copy
-  std::map<MessageId, std::vector<CopyRegisters>> known;  // candidates and where they are
+  std::map<MessageId, std::vector<ContentSource>> known;  // candidates and where they are
   bool empty() const { return arrivals.empty() && known.empty(); }
 };
 
@@ -85,7 +92,7 @@ class RecordObservation {
   std::vector<Candidate> Free(State& state, const std::vector<MessageRegisters>& messages, MailboxCopyId here,
                               Uid arrived, const std::set<MessageId>& taken) const;
   // False when a candidate's content cannot be had at present: this arrival and those after it wait.
-  bool Need(const ArrivedMessage& arrived, const Identification& identification,
+  bool Need(State& state, const ArrivedMessage& arrived, const Identification& identification,
             const std::vector<MessageRegisters>& candidates, MergeResult& result);
   void MergeGone(State& state, MergeResult& result);
   bool IsWhole() const;

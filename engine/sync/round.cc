@@ -51,7 +51,7 @@ asio::awaitable<bool> Coordinator::Settle(std::set<ReplicaIndex> awaited, bool i
 // Also when the last pass was not complete: once all lanes are empty, and now and then before, as more replicas may be
 // left behind by then.
 bool Coordinator::PlanIsDue() const {
-  return plan_due_ || (!pass_complete_ && (!AnyBusy() || mesh_.clock->Now() >= last_pass_ + kPlanAgain));
+  return plan_due_ || (!pass_complete_ && (!AnyBusy() || mesh_.clock->Now() >= plan_again_));
 }
 
 // Not for mailbox copies that wait for their server to come to rest: those have time.
@@ -265,11 +265,16 @@ asio::awaitable<absl::Status> Coordinator::PlanAndApply() {
   CO_ASSIGN_OR_RETURN(const std::vector<UnsettledMailbox> mailboxes, co_await UnsettledMailboxes());
   if (mesh_.on_progress && pass_complete_) CO_RETURN_IF_ERROR(co_await EstimateProgress(mailboxes));
   plan_due_ = false;
-  last_pass_ = mesh_.clock->Now();
+  plan_again_ = mesh_.clock->Now() + kPlanAgain;
   PendingByEdge pending;
   CO_ASSIGN_OR_RETURN(pass_complete_, co_await Pass(mailboxes, false, pending));
   const bool deletions =
       std::any_of(pending.begin(), pending.end(), [](const auto& edge) { return edge.second.deletions > 0; });
+  // Of a message that was moved, the new place may be among what became due meanwhile: it is looked at first. Once, as
+  // something may always be due.
+  const bool defer = deletions && pass_complete_ && ObservationIsDue() && !deletions_deferred_;
+  deletions_deferred_ = defer;
+  if (defer) pass_complete_ = false;
   if (deletions && pass_complete_) {
     CO_RETURN_IF_ERROR(co_await DescribeNewConflicts());  // what they are about must be read before it is gone
     PendingByEdge counted_before;
@@ -298,12 +303,14 @@ asio::awaitable<absl::StatusOr<bool>> Coordinator::Pass(const std::vector<Unsett
     PlanBatch batch(*view, *ideal, exceptions, mailboxes, next, mesh_.clock->UnixMillis());
     const auto planned = co_await mesh_.store->Run(batch);
     if (!planned.ok()) co_return planned.status();
-    const auto work = std::make_shared<const Work>(*planned);
+    const auto work = std::make_shared<Work>(*planned);
+    work->view = view;
     for (const auto& [edge, counts] : batch.pending) pending[edge].Add(counts);
     CO_RETURN_IF_ERROR(co_await TellConflicts(*work));
     next = work->next;
     more = work->more;
     skipped += work->skipped;
+    if (work->waits_briefly) plan_again_ = std::min(plan_again_, mesh_.clock->Now() + kBriefly);
     std::set<ReplicaIndex> targets = work->Targets(deletions);
     if (!targets.empty()) {
       const bool bulk = work->messages.size() > static_cast<size_t>(PlanBatch::kSmallWork);
@@ -396,6 +403,7 @@ bool Coordinator::ObserveAgain(const std::vector<MailboxCopyId>& with_intents) {
     for (size_t i = 0; i < entry.copies.size() && !copies.empty(); ++i) {
       const ReplicaIndex r(static_cast<int32_t>(i));
       if (!copies.contains(entry.copies[i].id) || !mesh_.IsUp(r) || mesh_.IsBusy(r)) continue;
+      if (!entry.copies[i].exists) continue;  // gone: there is nothing to observe until it comes back
       any = true;
       mesh_.due.insert({r.value, name});
     }

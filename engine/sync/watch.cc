@@ -113,7 +113,7 @@ Duration Coordinator::UntilNextDue() {
     }
     wait = std::min(wait, slot.look_due ? Duration(0) : next_poll_[r] - now);
   }
-  if (!pass_complete_) wait = std::min<Duration>(wait, seconds(1));  // PlanIsDue tells with the time
+  if (!pass_complete_) wait = std::min<Duration>({wait, seconds(1), plan_again_ - now});  // PlanIsDue tells then
   if (PlanIsDue() || ObservationIsDue()) wait = Duration(0);
   return std::max(wait, Duration(0));
 }

@@ -94,10 +94,11 @@ void PlanBatch::PlanOne(State& state, MessageRegisters message, const UnsettledM
   // A change that won has a new stamp now: the next pass carries it back to where the message was deleted.
   bool skips = std::any_of(plan.copies.begin(), plan.copies.end(),
                            [](const CopyPlan& copy) { return copy.action == Action::kRestore; });
-  const bool body_waits =
-      unsettled.messages > kSmallWork && std::any_of(plan.copies.begin(), plan.copies.end(), [&](const CopyPlan& copy) {
-        return copy.action == Action::kAdd && view_.awaited[static_cast<size_t>(copy.target.value)];
-      });
+  const bool small = unsettled.messages <= kSmallWork;
+  const std::vector<bool>& worth_waiting_for = small ? view_.brief : view_.awaited;
+  const bool body_waits = std::any_of(plan.copies.begin(), plan.copies.end(), [&](const CopyPlan& copy) {
+    return copy.action == Action::kAdd && worth_waiting_for[static_cast<size_t>(copy.target.value)];
+  });
   for (CopyPlan& copy : plan.copies) {
     if (view_.busy[static_cast<size_t>(copy.target.value)]) {
       open = skips = true;
@@ -113,7 +114,10 @@ void PlanBatch::PlanOne(State& state, MessageRegisters message, const UnsettledM
       const bool copyable = !exceptions_.no_copy.contains({message.id, copy.mailbox_copy});
       const auto source = copyable ? FindContent(state, message, copy.target) : std::nullopt;
       if (source) planned.copy_from[copy.target.value] = *source;
-      if (!source && body_waits) continue;
+      if (!source && body_waits) {
+        work.waits_briefly |= small;
+        continue;
+      }
     }
     planned.plan.copies.push_back(std::move(copy));
   }

@@ -4,6 +4,7 @@
 #define IMAPMESH_ENGINE_SYNC_WORK_H_
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -46,13 +47,14 @@ struct PlanPosition {
 };
 
 struct Work {
+  std::shared_ptr<const MeshView> view;  // that it was planned with; null: it is only to be shown
   std::vector<PlannedMessage> messages;
   PlanPosition next;    // where the next batch begins
   bool more = false;    // there is a next batch
   int64_t settled = 0;  // messages found to need nothing
-  int64_t skipped =
-      0;  // messages that another pass has to plan: they wait for a busy replica, or a change won just now
-
+  // Messages that another pass has to plan: they wait for a busy replica, or a change won just now.
+  int64_t skipped = 0;
+  bool waits_briefly = false;           // some of these wait for a moment only (MeshView::brief)
   std::vector<ConflictNote> conflicts;  // recorded or closed while planning
 
   // Of its deletions, or of all else.
@@ -76,7 +78,7 @@ class PlanBatch {
   static constexpr size_t kPlanMessages = 2000;
   static constexpr uint64_t kPlanBytes = 32 * 1024 * 1024;
   // In a mailbox with more unsettled messages than this a body waits until all that want it can take it, so that it is
-  // fetched once; below, nobody waits for a busy replica.
+  // fetched once; below, nobody waits for a replica that is busy for longer than a moment.
   static constexpr int64_t kSmallWork = 200;
 
   PlanBatch(const MeshView& view, const MeshView& ideal, const PlanExceptions& exceptions,

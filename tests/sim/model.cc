@@ -62,10 +62,27 @@ class Model::Reach {
   std::set<std::pair<int, int>> whole_;
 };
 
+// Whether what was removed from the mailbox stays removed is open.
+void Model::Doubt(Fates& fates, const std::string& mailbox) {
+  for (auto& [key, fate] : fates) {
+    if (!mailbox.empty() && key.first != mailbox) continue;
+    for (Removal& removal : fate.removals) removal.known = false;
+  }
+}
+
+void Model::MailboxRenamed() {
+  renamed_ = true;
+  if (!deleted_.empty()) Doubt(anywhere_, "");
+}
+
 void Model::Added(int replica, const std::string& mailbox, const std::shared_ptr<const Content>& content,
                   const Flags& flags) {
   ++additions_;
   ++now_;
+  if (deleted_.contains(mailbox)) {
+    Doubt(fates_, mailbox);
+    Doubt(anywhere_, "");
+  }
   for (Fate* fate : Find(mailbox, content->number)) {
     fate->content = content;
     ++fate->added[replica];
@@ -246,8 +263,10 @@ void Model::AddBound(const Graph& graph, const Reach& reach, int replica, const 
   bound.set_size(fate.content->bytes.size());
   bound.set_internal_date(fate.content->internal_date);
   AddFlags(reach, replica, key, fate, bound);
-  // One coordinator's mark on the way to its EXPUNGE is for another one a flag that somebody set.
-  if (coordinators_ > 1) bound.add_flags_allowed("\\Deleted");
+  // One coordinator's mark on the way to its EXPUNGE is for another one a flag that somebody set; so it is for itself
+  // after it lost its state.
+  const bool marked = state_lost_at_ > 0 && !fate.removals.empty();
+  if (coordinators_ > 1 || marked) bound.add_flags_allowed("\\Deleted");
   // A copy made by the server itself keeps what this replica's copy in another mailbox had, where nothing says
   // otherwise.
   for (const auto& [other, elsewhere] : fates()) {
@@ -291,12 +310,15 @@ void Model::Expect(const Graph& graph, checker::History& history) const {
 }
 
 // Messages that a user put into one mailbox once and that stayed there. A mailbox copy with a look-alike in it may take
-// its additions later than others, and then they are fetched for it alone.
+// its additions later than others, and then they are fetched for it alone; where one message was put somewhere twice,
+// another coordinator seems to be at work, and each replica is listened to before anything is added.
 void Model::ExpectDownloads(checker::History& history) const {
   const bool all_unlike = std::all_of(fates_.begin(), fates_.end(), [](const auto& each) {
-    return each.second.content != nullptr && each.second.content->unlike_others;
+    int64_t added = 0;
+    for (const auto& [replica, count] : each.second.added) added += count;
+    return each.second.content != nullptr && each.second.content->unlike_others && added == 1;
   });
-  if (!all_unlike || renamed_ || deleted_ || coordinators_ > 1) return;
+  if (!all_unlike || renamed_ || !deleted_.empty() || coordinators_ > 1) return;
   for (const auto& [key, fate] : fates_) {
     int64_t added = 0;
     for (const auto& [replica, count] : fate.added) added += count;

@@ -31,8 +31,10 @@ class Model {
   void Wiped(int replica, const std::string& mailbox, const Content& content);
   void FlagChanged(int replica, const std::string& mailbox, const Content& content, const std::string& flag, bool set);
 
-  void MailboxRenamed() { renamed_ = true; }
-  void MailboxDeleted() { deleted_ = true; }
+  // It brings a mailbox back, with all that was in it, that was deleted elsewhere.
+  void MailboxRenamed();
+  // With all that was in it, told of by Removed. Mail that arrives in it meanwhile brings all of it back too.
+  void MailboxDeleted(const std::string& mailbox) { deleted_.insert(mailbox); }
   bool renamed() const { return renamed_; }
   // Two daemons added the same message at the same time, neither knowing of the other.
   void Raced(const std::string& mailbox, const Content& content);
@@ -89,6 +91,7 @@ class Model {
   std::array<Fate*, 2> Find(const std::string& mailbox, int64_t content) {
     return {&fates_[{mailbox, content}], &anywhere_[{"", content}]};
   }
+  void Doubt(Fates& fates, const std::string& mailbox);
   const Fates& fates() const { return renamed_ ? anywhere_ : fates_; }
   bool IsElsewhere(const Key& key) const;
   bool HasRemovals(const std::string& mailbox) const;
@@ -107,7 +110,7 @@ class Model {
   Fates anywhere_;                                      // mailbox ""
   std::map<std::pair<int, int64_t>, int64_t> fetched_;  // by daemon and content
   bool renamed_ = false;
-  bool deleted_ = false;  // a mailbox
+  std::set<std::string> deleted_;  // mailboxes
   bool duplicates_go_ = false;
   int coordinators_ = 1;
   std::map<std::pair<int, std::string>, int64_t> renumbered_at_;

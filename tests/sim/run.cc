@@ -339,7 +339,9 @@ class Runner {
   void Check() {
     world_.AddSnapshots(result_);
     world_.model().Expect(*whole_, result_);
-    if (!HasFaults(history_)) world_.model().ExpectDownloads(result_);
+    // Over a slower network a replica may be busy for longer than what is small waits for it.
+    const bool quick = !HasFaults(history_) && history_.latency_us <= 4000;
+    if (quick) world_.model().ExpectDownloads(result_);
     for (const std::string& broken : world_.broken()) Broken(broken);
     for (const checker::Violation& violation : checker::Check(result_)) Broken(ToString(violation));
   }

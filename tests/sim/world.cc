@@ -354,10 +354,23 @@ void World::CreateMailbox(int replica, const std::string& mailbox) {
 void World::DeleteMailbox(int replica, const std::string& mailbox) {
   if (mailbox == "INBOX" || restored_.contains(replica)) return;
   const auto messages = account(replica).Find(mailbox)->messages;
-  for (const auto& [uid, copy] : messages) Remove({replica, mailbox, uid, copy.content}, !approves_);
+  const bool may_be_rejected = !approves_ || model_.renamed() || IsFilledElsewhere(replica, mailbox);
+  for (const auto& [uid, copy] : messages) Remove({replica, mailbox, uid, copy.content}, may_be_rejected);
   account(replica).Delete(mailbox);
   deleted_mailboxes_.insert({replica, mailbox});
-  model_.MailboxDeleted();
+  model_.MailboxDeleted(mailbox);
+}
+
+// Whether some other replica has mail in it that this one lacks.
+bool World::IsFilledElsewhere(int replica, const std::string& mailbox) {
+  for (int other = 0; other < network_size_; ++other) {
+    const AccountMailbox* there = other == replica ? nullptr : account(other).Find(mailbox);
+    if (there == nullptr) continue;
+    for (const auto& [uid, copy] : there->messages) {
+      if (!Holders(mailbox, *copy.content, 1).contains(replica)) return true;
+    }
+  }
+  return false;
 }
 
 void World::RenameMailbox(const Step& step) {

@@ -63,6 +63,7 @@ class World {
   std::shared_ptr<const Content> NewContent(uint32_t variant);
   std::shared_ptr<const Content> Intern(std::string bytes);
   void Put(int replica, const std::string& mailbox, const std::shared_ptr<const Content>& content, const Flags& flags);
+  bool IsFilledElsewhere(int replica, const std::string& mailbox);
   void Remove(const Place& place, bool may_be_rejected = false);
   bool IsKnown(StateReader& state, const Place& place);
   bool KnownToAll(const std::vector<Place>& places);
