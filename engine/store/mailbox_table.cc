@@ -202,6 +202,13 @@ void MailboxTable::DeleteHeld(MailboxCopyId copy, Stamp stamp) {
       .Run();
 }
 
+void MailboxTable::ReleaseHeld(MailboxCopyId copy) {
+  MarkHeldUnsettled(copy);
+  database_.Prepare("UPDATE message_copy SET presence = 1, uid = NULL WHERE mailbox_copy = ? AND presence = 2")
+      .Bind(1, copy.value)
+      .Run();
+}
+
 void MailboxTable::ForgetHeld(MailboxCopyId copy) {
   MarkHeldUnsettled(copy);
   database_.Prepare("DELETE FROM message_copy WHERE mailbox_copy = ? AND presence = 2").Bind(1, copy.value).Run();

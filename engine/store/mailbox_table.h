@@ -81,6 +81,8 @@ class MailboxTable {
   // The held messages of a copy were deleted; or they count as never had.
   void DeleteHeld(MailboxCopyId copy, Stamp stamp);
   void ForgetHeld(MailboxCopyId copy);
+  // Or they are there still, under UIDs that are not known.
+  void ReleaseHeld(MailboxCopyId copy);
 
  private:
   int64_t Count(const char* sql, MailboxCopyId copy);

@@ -35,7 +35,9 @@ class ConflictsTest : public testing::Test {
   ~ConflictsTest() override { std::filesystem::remove_all(folder_); }
 
   void AddMailbox(const std::string& name) {
-    MailboxView mailbox{state_.InternMailbox(name), name, {}};
+    MailboxView mailbox;
+    mailbox.id = state_.InternMailbox(name);
+    mailbox.name = name;
     for (int32_t r = 0; r < 2; ++r) {
       mailbox.copies.emplace_back(++last_copy_);
       view_.copies[mailbox.copies.back()] = {ReplicaIndex(r), mailbox.id};

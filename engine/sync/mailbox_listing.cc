@@ -121,6 +121,12 @@ void ListingRecorder::Update(State& state, const MailboxStatus& line, MailboxCop
                  record.server_id != line.server_id || record.special_use != line.special_use;
   if (!record.exists) {
     CloseMailboxConflict(state, record, now_);
+    // Nothing was decided about its messages: those that came back with it are found again, the others were not meant
+    // to go and are given back.
+    if (record.gone == MailboxGone::kUndecided || record.gone == MailboxGone::kWaits) {
+      state.mailboxes().ReleaseHeld(record.id);
+      PrepareRebinding(record);
+    }
     record.exists_stamp = Now(state);
     record.exists = true;
     record.tombstone = false;

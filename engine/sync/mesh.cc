@@ -96,11 +96,14 @@ std::shared_ptr<const MeshView> Mesh::View(bool ignore_downtime) const {
     view->brief.push_back(!ignore_downtime && IsBrieflyBusy(r));
   }
   for (const auto& [name, entry] : mailboxes) {
-    MailboxView mailbox{entry.id, name, {}, {}, {}};
+    MailboxView mailbox;
+    mailbox.id = entry.id;
+    mailbox.name = name;
     for (size_t r = 0; r < entry.copies.size(); ++r) {
       const MailboxCopyId id = entry.copies[r].id;
       mailbox.copies.push_back(id);
       mailbox.exists.push_back(entry.copies[r].exists);
+      mailbox.waits.push_back(entry.copies[r].gone == MailboxGone::kWaits);
       mailbox.limits.push_back({entry.copies[r].read_only, forbidden.contains({id, true}),
                                 forbidden.contains({id, false}), entry.copies[r].flag_limits});
       if (id.value == 0) continue;

@@ -33,6 +33,7 @@ struct MailboxView {
   std::string name;
   std::vector<MailboxCopyId> copies;    // by ReplicaIndex
   std::vector<bool> exists = {};        // likewise: whether it is there now
+  std::vector<bool> waits = {};         // likewise: whether its deletion waits for a decision
   std::vector<CopyLimits> limits = {};  // likewise; empty: there are none
 };
 

@@ -86,7 +86,7 @@ void PlanBatch::PlanOne(State& state, MessageRegisters message, const UnsettledM
   MessagePlan plan = PlanMessage(message, mailbox, admissions, view_.context);
   const MessagePlan ideal = PlanMessage(message, mailbox, admissions, ideal_.context);
   if (PlanDuplicate(state, message, ideal, work)) return;
-  Count(message.id, ideal);
+  Count(message, ideal);
   state.kept_back().Put(message.id, ideal.kept_back);
   PlannedMessage planned;
   bool open = ideal.copies.size() != plan.copies.size();
@@ -144,7 +144,7 @@ bool PlanBatch::PlanDuplicate(State& state, const MessageRegisters& message, con
   for (CopyPlan& removal : duplicates_->Removals(message)) {
     if (Wanted(state, message, removal)) planned.plan.copies.push_back(std::move(removal));
   }
-  Count(message.id, planned.plan);
+  Count(message, planned.plan);
   if (planned.plan.copies.empty()) return true;
   planned_.insert(message.id);
   planned.message = message;
@@ -302,9 +302,13 @@ std::optional<Stamp> PlanBatch::FindDeparture(State& state, const MessageRegiste
   return std::nullopt;
 }
 
-void PlanBatch::Count(MessageId message, const MessagePlan& plan) {
+// What waits for a decision, with its mailbox, is not pending.
+void PlanBatch::Count(const MessageRegisters& message, const MessagePlan& plan) {
+  const std::vector<bool>& waits = view_.mailboxes.at(message.mailbox).waits;
   for (const CopyPlan& copy : plan.copies) {
-    if (copy.because.edge.value < 0 || exceptions_.left_out.contains({message, copy.mailbox_copy})) continue;
+    if (copy.because.edge.value < 0 || exceptions_.left_out.contains({message.id, copy.mailbox_copy})) continue;
+    const auto target = static_cast<size_t>(copy.target.value);
+    if (target < waits.size() && waits[target]) continue;
     PendingCounts& counts = pending[copy.because.edge.value];
     if (copy.action == Action::kAdd) ++counts.additions;
     if (copy.action == Action::kFlags) ++counts.flags;

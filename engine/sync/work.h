@@ -106,7 +106,7 @@ class PlanBatch {
   std::optional<ServerSideCopy> FindContent(State& state, const MessageRegisters& message, ReplicaIndex replica) const;
   std::optional<Stamp> FindDeparture(State& state, const MessageRegisters& source, ReplicaIndex replica) const;
   int PendingAdditions(State& state, const Digest& identity, MessageId except, ReplicaIndex replica) const;
-  void Count(MessageId message, const MessagePlan& plan);
+  void Count(const MessageRegisters& message, const MessagePlan& plan);
 
   const MeshView& view_;
   const MeshView& ideal_;  // as if every replica were up and no edge paused

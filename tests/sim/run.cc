@@ -18,6 +18,7 @@ namespace imapmesh::sim {
 namespace {
 
 constexpr uint64_t kStepsASync = 150'000;
+constexpr uint64_t kStepsAnInstant = 200'000;
 constexpr int kSyncsToConverge = 3;
 constexpr int kSyncsOfSeveral = 12;        // each has to see what the others did
 constexpr int64_t kRoundsToConverge = 20;  // a sync
@@ -159,6 +160,7 @@ class Runner {
     while (!over) {
       if (!world_.broken().empty()) return Broken(world_.broken().front());
       world_.time().Step();
+      if (world_.time().steps_at_this_instant() > kStepsAnInstant) return Broken("liveness: the engine spins");
       for (Life& life : lives_) {
         if (life.kill_at == 0 || world_.time().steps() < life.kill_at) continue;
         Trace("-- killed now");

@@ -37,7 +37,10 @@ bool VirtualTime::Step() {
   if (context_.poll_one() > 0) return true;
   AlarmQueue* queue = NextQueue();
   if (queue == nullptr) return false;
-  now_ = std::max(now_, queue->next());
+  if (queue->next() > now_) {
+    now_ = queue->next();
+    moved_at_step_ = steps_;
+  }
   queue->RunFirst();
   return true;
 }

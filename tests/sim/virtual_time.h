@@ -49,6 +49,8 @@ class VirtualTime {
   // neither is there.
   bool Step();
   uint64_t steps() const { return steps_; }
+  // Since the time last moved: of an engine that spins they grow without end.
+  uint64_t steps_at_this_instant() const { return steps_ - moved_at_step_; }
 
  private:
   friend class SimClock;
@@ -61,6 +63,7 @@ class VirtualTime {
   std::vector<AlarmQueue*> engine_alarms_;  // of the daemons that live
   Duration now_{0};
   uint64_t steps_ = 0;
+  uint64_t moved_at_step_ = 0;
 };
 
 // The clock of one daemon. `time` must outlive it.
