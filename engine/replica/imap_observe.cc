@@ -105,6 +105,10 @@ asio::awaitable<absl::StatusOr<Observation>> Observer::Run() {
       CO_RETURN_IF_ERROR(co_await CompareAll());
     }
   }
+  // Something went while all was being fetched, so after the HIGHESTMODSEQ that was told. A server that is restored to
+  // just that must not look as if nothing had happened: what arrived is looked at once more.
+  const bool torn = !known && !observation_.more && observation_.arrived.size() < selected_.exists;
+  if (torn) observation_.cursor.uid_next = Uid(1);
   observation_.exists = session_.exists();
   co_return std::move(observation_);
 }

@@ -233,6 +233,15 @@ TEST_F(ObserveTest, AnotherUidValidityIsListedFromTheBeginning) {
   EXPECT_EQ(seen.arrived.size(), 1u);
 }
 
+TEST_F(ObserveTest, WhatGoesDuringTheFirstLookMakesEverythingBeLookedAtOnceMore) {
+  Greet("CONDSTORE");
+  script_
+      ->Step("A1 SELECT \"INBOX\" (CONDSTORE)\r\n",
+             "* 2 EXISTS\r\n* OK [UIDVALIDITY 8]\r\n* OK [UIDNEXT 3]\r\n* OK [HIGHESTMODSEQ 5]\r\nA1 OK\r\n")
+      .Step(std::string("A2 UID FETCH 1:2 ") + kItems + "\r\n", "* 1 EXPUNGE\r\n" + Arrival(1, 2) + "A2 OK\r\n");
+  EXPECT_EQ(Observe(Known(50)).cursor.uid_next, Uid(1));
+}
+
 TEST_F(ObserveTest, ManyArrivalsComeInBatchesAndTheRestIsComparedWithTheLast) {
   Greet("CONDSTORE");
   script_->Step("A1 SELECT \"INBOX\" (CONDSTORE)\r\n", Selected(4, 14, 60) + "A1 OK [READ-WRITE]\r\n")

@@ -267,6 +267,10 @@ asio::awaitable<void> Appender::AppendItems(ReplicaIndex target, std::vector<Cha
                                             std::shared_ptr<const Bodies> bodies) {
   if (!recorder_.MayWork(target)) co_return;
   if (!co_await MayAdd(mesh_, target, recorder_.MailboxName(*changes.front().planned))) co_return;
+  auto wanted = co_await StillWanted(mesh_, recorder_.view(), changes);
+  if (!wanted.ok()) recorder_.Fail(wanted.status());
+  if (!wanted.ok() || wanted->empty()) co_return;
+  changes = *std::move(wanted);
   if (!co_await recorder_.OpenIntents(changes, IntentKind::kAdd)) co_return;
   bool keywords = true;
   auto uids = co_await Append(target, changes, *bodies, keywords);

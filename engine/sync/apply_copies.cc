@@ -48,6 +48,7 @@ class Copier {
   std::vector<CopyGroup> CopyGroups(const Work& work, ReplicaIndex target) const;
   asio::awaitable<void> RunCopies(CopyGroup group);
   asio::awaitable<void> RecordCopies(const CopyGroup& group, const std::vector<CopiedUid>& copied);
+  asio::awaitable<bool> MayCopy(const CopyGroup& group, std::vector<Change> changes);
   asio::awaitable<bool> OpenDepartures(const CopyGroup& group);
   asio::awaitable<void> GiveUpCopies(const CopyGroup& group);
   asio::awaitable<void> LookAgain(const CopyGroup& group, std::vector<Change> missing);
@@ -79,7 +80,6 @@ std::vector<Copier::CopyGroup> Copier::CopyGroups(const Work& work, ReplicaIndex
 
 asio::awaitable<void> Copier::RunCopies(CopyGroup group) {
   if (!recorder_.MayWork(group.replica)) co_return;
-  const std::string& to_name = recorder_.MailboxName(*group.changes.front().first.planned);
   std::vector<Change> changes;
   UidSet uids;
   for (const auto& [change, copy] : group.changes) {
@@ -87,7 +87,7 @@ asio::awaitable<void> Copier::RunCopies(CopyGroup group) {
     uids.Add(copy.source.uid);
   }
   // Of two moves one finds nothing left.
-  if (!group.move && !co_await MayAdd(recorder_.mesh(), group.replica, to_name)) co_return;
+  if (!group.move && !co_await MayCopy(group, changes)) co_return;
   if (group.move && !co_await OpenDepartures(group)) co_return;
   if (!co_await recorder_.OpenIntents(changes, IntentKind::kCopy)) co_return;
   MailboxReference from = recorder_.Reference(group.from), to = recorder_.Reference(changes.front().mailbox_copy);
@@ -99,6 +99,17 @@ asio::awaitable<void> Copier::RunCopies(CopyGroup group) {
   } else {
     co_await GiveUpCopies(group);
   }
+}
+
+// All or none: what is no longer wanted is planned otherwise in the next round, with the rest.
+asio::awaitable<bool> Copier::MayCopy(const CopyGroup& group, std::vector<Change> changes) {
+  const size_t all = changes.size();
+  if (!co_await MayAdd(recorder_.mesh(), group.replica, recorder_.MailboxName(*changes.front().planned))) {
+    co_return false;
+  }
+  const auto wanted = co_await StillWanted(recorder_.mesh(), recorder_.view(), std::move(changes));
+  if (!wanted.ok()) recorder_.Fail(wanted.status());
+  co_return wanted.ok() && wanted->size() == all;
 }
 
 asio::awaitable<bool> Copier::OpenDepartures(const CopyGroup& group) {

@@ -19,6 +19,20 @@ constexpr int64_t kSavedEveryMillis = int64_t{3600} * 1000;
 constexpr Duration kLongestWait = milliseconds(300);
 constexpr double kRoundTripsToWait = 10;
 
+bool HasCompany(const Mesh& mesh) {
+  return mesh.clock->UnixMillis() - mesh.others_unix_ms <= kRememberedMillis;
+}
+
+bool IsPlanned(State& state, const MeshView& view, const Change& addition) {
+  const auto message = state.Load(addition.planned->message.id);
+  if (!message) return false;
+  const MailboxView& mailbox = view.mailboxes.at(message->mailbox);
+  const MessagePlan plan = PlanMessage(*message, mailbox, Admissions(*view.graph, mailbox.name), view.context);
+  return std::any_of(plan.copies.begin(), plan.copies.end(), [&](const CopyPlan& copy) {
+    return copy.action == Action::kAdd && copy.target == addition.plan->target;
+  });
+}
+
 }  // namespace
 
 asio::awaitable<absl::Status> NoteOthers(Mesh& mesh) {
@@ -43,8 +57,25 @@ asio::awaitable<absl::Status> LoadOthers(Mesh& mesh) {
   co_return absl::OkStatus();
 }
 
+asio::awaitable<absl::StatusOr<std::vector<Change>>> StillWanted(Mesh& mesh, const MeshView& view,
+                                                                 std::vector<Change> additions) {
+  if (!HasCompany(mesh)) co_return additions;
+  const auto select = [&](State& state) {
+    std::vector<Change> wanted;
+    for (const Change& addition : additions) {
+      if (IsPlanned(state, view, addition)) wanted.push_back(addition);
+    }
+    return wanted;
+  };
+  const auto wanted = co_await mesh.store->Run(select);
+  if (wanted.ok() && wanted->size() < additions.size()) {  // another round sees what became of them
+    mesh.slot(additions.front().plan->target).look_due = true;
+  }
+  co_return wanted;
+}
+
 asio::awaitable<bool> MayAdd(Mesh& mesh, ReplicaIndex target, std::string mailbox) {
-  if (mesh.clock->UnixMillis() - mesh.others_unix_ms > kRememberedMillis) co_return true;
+  if (!HasCompany(mesh)) co_return true;
   const auto round_trip =
       duration_cast<Duration>(duration<double, std::milli>(mesh.slot(target).replica->info().round_trip_ms));
   const Duration longest = std::max<Duration>(

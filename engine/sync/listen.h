@@ -7,8 +7,10 @@
 #define IMAPMESH_ENGINE_SYNC_LISTEN_H_
 
 #include <string>
+#include <vector>
 
 #include "engine/sync/mesh.h"
+#include "engine/sync/record.h"
 
 namespace imapmesh {
 
@@ -20,6 +22,11 @@ asio::awaitable<absl::Status> LoadOthers(Mesh& mesh);
 // Whether an addition may be begun. False: something came to the mailbox copy that is not recorded yet; it is due for
 // observation then, and the next plan knows better.
 asio::awaitable<bool> MayAdd(Mesh& mesh, ReplicaIndex target, std::string mailbox);
+
+// Of additions that listened: those that the plan would still make. What was deleted meanwhile, and brought to others
+// all the same, they would take for new; so it would go round for ever. All of them where nobody else was seen.
+asio::awaitable<absl::StatusOr<std::vector<Change>>> StillWanted(Mesh& mesh, const MeshView& view,
+                                                                 std::vector<Change> additions);
 
 }  // namespace imapmesh
 

@@ -130,8 +130,8 @@ std::vector<Candidate> RecordObservation::Free(State& state, const std::vector<M
     const bool lost_elsewhere = std::any_of(message.copies.begin(), message.copies.end(), [&](const auto& each) {
       return each.present() && each.uid.value == 0 && each.mailbox_copy != here;
     });
-    candidates.push_back({message.id, message.size, message.internal_date, message.content, free, obtainable, awaited,
-                          lost_elsewhere});
+    candidates.push_back(
+        {message.id, message.size, message.internal_date, message.content, free, obtainable, awaited, lost_elsewhere});
   }
   return candidates;
 }

@@ -245,8 +245,9 @@ bool Model::HeardOf(const Reach& reach, int replica, const Fate& fate, const std
                      [&](const FlagEvent& event) { return reach(event.replica, replica, ChangeKind::kFlags); });
 }
 
-void Model::AddBound(const Graph& graph, const Reach& reach, int replica, const Key& key, const Fate& fate,
+void Model::AddBound(const Graph& graph, const Reaches& reaches, int replica, const Key& key, const Fate& fate,
                      checker::History& history) const {
+  const Reach& reach = reaches.at(key.first);
   int64_t most = 0;
   for (const auto& [from, count] : fate.added) most += reach(from, replica, ChangeKind::kAddition) ? count : 0;
   for (const auto& [from, count] : fate.restored) most += reach(from, replica, ChangeKind::kAddition) ? count : 0;
@@ -273,7 +274,7 @@ void Model::AddBound(const Graph& graph, const Reach& reach, int replica, const 
     if (other.second != key.second || other.first == key.first) continue;
     for (const auto& [flag, events] : elsewhere.flags) {
       for (const FlagEvent& event : events) {
-        const bool carried = event.set && reach(event.replica, replica, ChangeKind::kFlags);
+        const bool carried = event.set && reaches.at(other.first)(event.replica, replica, ChangeKind::kFlags);
         if (carried && !HeardOf(reach, replica, fate, flag)) bound.add_flags_allowed(flag);
       }
     }
@@ -281,16 +282,15 @@ void Model::AddBound(const Graph& graph, const Reach& reach, int replica, const 
 }
 
 void Model::Expect(const Graph& graph, checker::History& history) const {
-  std::set<std::string> mailboxes;
-  for (const auto& [key, fate] : fates()) mailboxes.insert(key.first);
-  for (const std::string& mailbox : mailboxes) {
-    const Reach reach(graph, mailbox);
+  Reaches reaches;
+  for (const auto& [key, fate] : fates()) reaches.try_emplace(key.first, graph, key.first);
+  for (const auto& [mailbox, reach] : reaches) {
     std::set<int> grouped;
     for (int32_t i = 0; i < graph.replica_count(); ++i) {
       const int replica = Number(graph, ReplicaIndex(i));
       for (const auto& [key, fate] : fates()) {
         // What no user put anywhere is no message of theirs: the engine made it up.
-        if (key.first == mailbox && fate.content != nullptr) AddBound(graph, reach, replica, key, fate, history);
+        if (key.first == mailbox && fate.content != nullptr) AddBound(graph, reaches, replica, key, fate, history);
       }
       if (!grouped.insert(replica).second) continue;
       checker::Group group;

@@ -98,7 +98,8 @@ class Model {
 
   class Reach;
   bool HeardOf(const Reach& reach, int replica, const Fate& fate, const std::string& flag) const;
-  void AddBound(const Graph& graph, const Reach& reach, int replica, const Key& key, const Fate& fate,
+  using Reaches = std::map<std::string, Reach>;  // by mailbox
+  void AddBound(const Graph& graph, const Reaches& reaches, int replica, const Key& key, const Fate& fate,
                 checker::History& history) const;
   int64_t Least(const Reach& reach, int replica, const Fate& fate, bool elsewhere) const;
   bool CertainlyDeleted(const Graph& graph, const Reach& reach, int replica, const std::string& mailbox,
