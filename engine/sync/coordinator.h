@@ -74,6 +74,10 @@ class Coordinator : public Control {
     int64_t operations = 0;
     bool settling = false;  // intents wait for their server to come to rest
   };
+  struct BegunBatch {
+    std::shared_ptr<const Work> work;
+    std::set<ReplicaIndex> targets;
+  };
   struct SyncOrder {
     SyncScope scope;
     std::function<void(Progress)> progress;
@@ -91,18 +95,23 @@ class Coordinator : public Control {
   asio::awaitable<absl::StatusOr<RoundOutcome>> Round();
   asio::awaitable<absl::Status> LookAndObserve();
   asio::awaitable<void> LookLane(ReplicaIndex r, std::shared_ptr<const Lane> lane, bool look);
+  asio::awaitable<absl::Status> RecordLook(ReplicaIndex r);
   asio::awaitable<void> QuietForRenames(ReplicaIndex r);
   asio::awaitable<void> ObserveDue(ReplicaIndex r);
   asio::awaitable<void> ObserveTask(ReplicaIndex r, std::vector<std::string> mailboxes, Permits& permits);
   asio::awaitable<absl::Status> PlanAndApply();
   asio::awaitable<absl::Status> DecideGoneMailboxes();
   asio::awaitable<absl::Status> RunMailboxes(MailboxPhase phase);
+  asio::awaitable<absl::Status> BeginMailboxes(MailboxPhase phase, std::set<ReplicaIndex>& begun);
   asio::awaitable<void> ConfirmLane(ReplicaIndex r, std::shared_ptr<std::set<MailboxCopyId>> confirmed,
                                     std::shared_ptr<const Lane> lane);
   asio::awaitable<void> MailboxLane(ReplicaIndex r, std::vector<MailboxOperation> operations,
                                     std::shared_ptr<const Lane> lane);
   asio::awaitable<absl::Status> DescribeNewConflicts();
   asio::awaitable<void> DescribeLane(ReplicaIndex r, std::vector<ToDescribe> wanted, std::shared_ptr<const Lane> lane);
+  asio::awaitable<absl::StatusOr<BegunBatch>> BeginBatch(const std::vector<UnsettledMailbox>& mailboxes,
+                                                         const MeshView& ideal, PlanPosition next, bool deletions,
+                                                         PendingByEdge& pending);
   asio::awaitable<absl::StatusOr<bool>> Pass(const std::vector<UnsettledMailbox>& mailboxes, bool deletions,
                                              PendingByEdge& pending);
   asio::awaitable<void> Apply(std::shared_ptr<const Work> work, Lanes lanes, bool deletions);
@@ -163,6 +172,7 @@ class Coordinator : public Control {
   std::shared_ptr<EventLog> events_;
   Signal wake_;
   TaskGroup lanes_;
+  Permits names_;  // of the mailboxes: a plan has it until its lanes are begun, who records renames meanwhile
   absl::Status lane_failure_;  // of the store
   TaskGroup watchers_;
   std::deque<Order> orders_;

@@ -163,7 +163,7 @@ void ListingRecorder::Rename(State& state, const std::string& name, MailboxCopyR
   record.local_name = name;
   if (name.starts_with(kTemporaryName)) return;  // our own, on the way to another name
   // Where nobody may learn of it, it is this replica's own affair.
-  if (name != record.mailbox_name && !FlowsAnywhere(name, record.mailbox)) return;
+  if (name != record.mailbox_name && !FlowsAnywhere(name)) return;
   record.name_stamp = Now(state);
   See(record.mailbox_name, "renamed to " + name);
   if (name == record.mailbox_name) return;
@@ -237,11 +237,10 @@ bool ListingRecorder::IsAlive(MailboxId mailbox) const {
   });
 }
 
-bool ListingRecorder::FlowsAnywhere(const std::string& name, MailboxId mailbox) const {
-  for (const MailboxCopyRecord& other : copies_) {
-    if (other.mailbox != mailbox || !other.exists) continue;
-    const auto found = std::find(replicas_.begin(), replicas_.end(), other.replica);
-    const ReplicaIndex there(static_cast<int32_t>(found - replicas_.begin()));
+// To where it is to be made, too.
+bool ListingRecorder::FlowsAnywhere(const std::string& name) const {
+  for (int32_t r = 0; r < graph_.replica_count(); ++r) {
+    const ReplicaIndex there(r);
     if (there != here_ && graph_.Reaches(here_, there, name, ChangeKind::kAddition)) return true;
   }
   return false;

@@ -68,7 +68,7 @@ class ListingRecorder {
   void NoteSpelling(State& state, const MailboxCopyRecord& record);
   std::string FreeName(State& state, const std::string& name);
   bool IsAlive(MailboxId mailbox) const;
-  bool FlowsAnywhere(const std::string& name, MailboxId mailbox) const;
+  bool FlowsAnywhere(const std::string& name) const;
   MailboxCopyRecord* Find(MailboxId mailbox, ReplicaId replica);
   const std::string& ReplicaName() const { return graph_.replica(here_).name(); }
   std::string NameOf(ReplicaId replica) const;

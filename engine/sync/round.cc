@@ -91,24 +91,34 @@ asio::awaitable<void> Coordinator::ObserveTask(ReplicaIndex r, std::vector<std::
 asio::awaitable<void> Coordinator::LookLane(ReplicaIndex r, std::shared_ptr<const Lane> lane, bool look) {
   if (look) {
     co_await LookAt(mesh_, r);
-    co_await QuietForRenames(r);
-    const absl::Status status = co_await RecordListing(mesh_, r);
+    const absl::Status status = co_await RecordLook(r);
     if (!status.ok()) lane_failure_ = status;
   }
   if (mesh_.IsUp(r) && lane_failure_.ok()) co_await ObserveDue(r);
   lane.reset();
 }
 
-// What other replicas have under way names mailboxes as they were called when it began. Those that wait here as well
-// have nothing under way.
+asio::awaitable<absl::Status> Coordinator::RecordLook(ReplicaIndex r) {
+  if (!TellsOfRenames(mesh_, r)) co_return co_await RecordListing(mesh_, r);
+  co_await QuietForRenames(r);
+  const Held names(names_);
+  co_return co_await RecordListing(mesh_, r);
+}
+
+// What other replicas have under way, and what is planned, names mailboxes as they were called when it began. Those
+// that wait here as well have nothing under way. Acquires `names_`.
 asio::awaitable<void> Coordinator::QuietForRenames(ReplicaIndex r) {
-  if (!TellsOfRenames(mesh_, r)) co_return;
   mesh_.slot(r).waits_for_quiet = true;
   const auto at_work = [&] {
     return std::any_of(mesh_.replicas.begin(), mesh_.replicas.end(),
                        [](const ReplicaSlot& slot) { return slot.tasks > 0 && !slot.waits_for_quiet; });
   };
-  while (at_work() && !stopping_) co_await Sleep(*mesh_.clock, mesh_.executor, std::chrono::milliseconds(20));
+  for (;;) {
+    co_await names_.Acquire();
+    if (!at_work() || stopping_) break;
+    names_.Release();
+    co_await Sleep(*mesh_.clock, mesh_.executor, std::chrono::milliseconds(20));
+  }
   mesh_.slot(r).waits_for_quiet = false;
 }
 
@@ -245,16 +255,23 @@ asio::awaitable<void> Coordinator::MailboxLane(ReplicaIndex r, std::vector<Mailb
 }
 
 asio::awaitable<absl::Status> Coordinator::RunMailboxes(MailboxPhase phase) {
+  std::set<ReplicaIndex> begun;
+  CO_RETURN_IF_ERROR(co_await BeginMailboxes(phase, begun));
+  co_await Settle(std::move(begun), false);
+  co_return lane_failure_;
+}
+
+asio::awaitable<absl::Status> Coordinator::BeginMailboxes(MailboxPhase phase, std::set<ReplicaIndex>& begun) {
+  co_await names_.Acquire();
+  const Held names(names_);
   CO_ASSIGN_OR_RETURN(MailboxWork work, co_await PlanMailboxWork(mesh_, phase));
   operations_ += work.settled;
   const auto batch = mesh_.NewBatch(kPatience, kPatience);
-  std::set<ReplicaIndex> begun;
   for (auto& [r, operations] : work.commands) {
     begun.insert(r);
     lanes_.Start(MailboxLane(r, std::move(operations), std::make_shared<const Lane>(mesh_, r, batch)));
   }
-  co_await Settle(std::move(begun), false);
-  co_return lane_failure_;
+  co_return absl::OkStatus();
 }
 
 // ---- the pass
@@ -290,6 +307,34 @@ asio::awaitable<absl::Status> Coordinator::PlanAndApply() {
   co_return lane_failure_;
 }
 
+// Plans the next batch behind `next` and begins it in the lanes of its targets.
+asio::awaitable<absl::StatusOr<Coordinator::BegunBatch>> Coordinator::BeginBatch(
+    const std::vector<UnsettledMailbox>& mailboxes, const MeshView& ideal, PlanPosition next, bool deletions,
+    PendingByEdge& pending) {
+  co_await names_.Acquire();
+  const Held names(names_);
+  const auto view = mesh_.View(false);
+  const PlanExceptions exceptions = Exceptions();
+  PlanBatch batch(*view, ideal, exceptions, mailboxes, next, mesh_.clock->UnixMillis());
+  const auto planned = co_await mesh_.store->Run(batch);
+  if (!planned.ok()) co_return planned.status();
+  const auto work = std::make_shared<Work>(*planned);
+  work->view = view;
+  for (const auto& [edge, counts] : batch.pending) pending[edge].Add(counts);
+  CO_RETURN_IF_ERROR(co_await TellConflicts(*work));
+  BegunBatch begun;
+  begun.work = work;
+  begun.targets = work->Targets(deletions);
+  if (begun.targets.empty()) co_return begun;
+  const bool bulk = work->messages.size() > static_cast<size_t>(PlanBatch::kSmallWork);
+  const auto lanes_batch =
+      bulk ? mesh_.NewBatch(kPatienceWithBulk, kMarginWithBulk) : mesh_.NewBatch(kPatience, kPatience);
+  Lanes lanes;
+  for (const ReplicaIndex r : begun.targets) lanes[r] = std::make_shared<const Lane>(mesh_, r, lanes_batch);
+  lanes_.Start(Apply(work, std::move(lanes), deletions));
+  co_return begun;
+}
+
 // All batches once: additions and flags, or deletions. False when it was not finished.
 asio::awaitable<absl::StatusOr<bool>> Coordinator::Pass(const std::vector<UnsettledMailbox>& mailboxes, bool deletions,
                                                         PendingByEdge& pending) {
@@ -298,28 +343,13 @@ asio::awaitable<absl::StatusOr<bool>> Coordinator::Pass(const std::vector<Unsett
   int64_t skipped = 0;
   PlanPosition next;
   for (bool more = true; more;) {
-    const auto view = mesh_.View(false);
-    const PlanExceptions exceptions = Exceptions();
-    PlanBatch batch(*view, *ideal, exceptions, mailboxes, next, mesh_.clock->UnixMillis());
-    const auto planned = co_await mesh_.store->Run(batch);
-    if (!planned.ok()) co_return planned.status();
-    const auto work = std::make_shared<Work>(*planned);
-    work->view = view;
-    for (const auto& [edge, counts] : batch.pending) pending[edge].Add(counts);
-    CO_RETURN_IF_ERROR(co_await TellConflicts(*work));
-    next = work->next;
-    more = work->more;
-    skipped += work->skipped;
-    if (work->waits_briefly) plan_again_ = std::min(plan_again_, mesh_.clock->Now() + kBriefly);
-    std::set<ReplicaIndex> targets = work->Targets(deletions);
-    if (!targets.empty()) {
-      const bool bulk = work->messages.size() > static_cast<size_t>(PlanBatch::kSmallWork);
-      const auto begun =
-          bulk ? mesh_.NewBatch(kPatienceWithBulk, kMarginWithBulk) : mesh_.NewBatch(kPatience, kPatience);
-      Lanes lanes;
-      for (const ReplicaIndex r : targets) lanes[r] = std::make_shared<const Lane>(mesh_, r, begun);
-      lanes_.Start(Apply(work, std::move(lanes), deletions));
-      const bool settled = co_await Settle(std::move(targets), true);
+    CO_ASSIGN_OR_RETURN(BegunBatch begun, co_await BeginBatch(mailboxes, *ideal, next, deletions, pending));
+    next = begun.work->next;
+    more = begun.work->more;
+    skipped += begun.work->skipped;
+    if (begun.work->waits_briefly) plan_again_ = std::min(plan_again_, mesh_.clock->Now() + kBriefly);
+    if (!begun.targets.empty()) {
+      const bool settled = co_await Settle(std::move(begun.targets), true);
       if (!lane_failure_.ok()) co_return lane_failure_;
       if (!settled) co_return false;
     }

@@ -59,6 +59,18 @@ class Permits {
   Signal changed_;
 };
 
+// Gives back, at the end of its block, the permit that was acquired before.
+class Held {
+ public:
+  explicit Held(Permits& permits) : permits_(permits) {}
+  ~Held() { permits_.Release(); }
+  Held(const Held&) = delete;
+  Held& operator=(const Held&) = delete;
+
+ private:
+  Permits& permits_;
+};
+
 }  // namespace imapmesh
 
 #endif  // IMAPMESH_ENGINE_SYNC_TASK_GROUP_H_

@@ -136,7 +136,10 @@ void PlanBatch::PlanOne(State& state, MessageRegisters message, const UnsettledM
 bool PlanBatch::PlanDuplicate(State& state, const MessageRegisters& message, const MessagePlan& ideal, Work& work) {
   const bool spreads = std::any_of(ideal.copies.begin(), ideal.copies.end(),
                                    [](const CopyPlan& copy) { return copy.action == Action::kAdd; });
-  if (!spreads && !duplicates_->IsKnown(message.id)) return false;
+  const auto copies = std::count_if(message.copies.begin(), message.copies.end(),
+                                    [](const CopyRegisters& copy) { return copy.present(); });
+  // One that goes nowhere came to the end of a one-way edge.
+  if (!spreads && copies != 1 && !duplicates_->IsKnown(message.id)) return false;
   const Duplicates::Standing standing = duplicates_->Judge(message, planned_);
   if (standing == Duplicates::Standing::kOrdinary) return false;
   if (standing == Duplicates::Standing::kLater) ++work.skipped;

@@ -251,7 +251,11 @@ void Model::AddBound(const Graph& graph, const Reaches& reaches, int replica, co
   int64_t most = 0;
   for (const auto& [from, count] : fate.added) most += reach(from, replica, ChangeKind::kAddition) ? count : 0;
   for (const auto& [from, count] : fate.restored) most += reach(from, replica, ChangeKind::kAddition) ? count : 0;
-  most += most > 0 ? fate.races : 0;
+  int64_t added = 0;
+  for (const auto& [from, count] : fate.added) added += count;
+  // Each second copy of a race is reported, and goes if a person says so; unless a user put it there twice as well.
+  const bool settled = races_are_reported_ && duplicates_go_ && added == 1;
+  if (most > 0 && !settled) most += fate.races;
   // Deleted while one of several daemons was still adding it: that one's copy came back as another message.
   for (const Removal& removal : fate.removals) most += coordinators_ > 1 && !removal.known ? 1 : 0;
   checker::Bound& bound = *history.add_bounds();

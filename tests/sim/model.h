@@ -43,6 +43,8 @@ class Model {
   bool WasAddedOnce(const std::string& mailbox, const Content& content) const;
   // A person deletes what may have come by a race.
   void DuplicatesGo() { duplicates_go_ = true; }
+  // Of a history without faults: nothing that tells a race from what a user did is lost.
+  void RacesAreReported() { races_are_reported_ = true; }
   void BodyFetched(int daemon, const Content& content) { ++fetched_[{daemon, content.number}]; }
 
   void StateLost() { state_lost_at_ = ++now_; }
@@ -113,6 +115,7 @@ class Model {
   bool renamed_ = false;
   std::set<std::string> deleted_;  // mailboxes
   bool duplicates_go_ = false;
+  bool races_are_reported_ = false;
   int coordinators_ = 1;
   std::map<std::pair<int, std::string>, int64_t> renumbered_at_;
   int64_t state_lost_at_ = 0;

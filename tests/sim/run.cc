@@ -55,6 +55,7 @@ class Runner {
     }
     world_.SetCoordinators(std::move(coordinators), whole_);
     if (DeletesDuplicates()) world_.model().DuplicatesGo();
+    if (!HasFaults(history)) world_.model().RacesAreReported();
   }
 
   RunResult Execute() {
