@@ -50,13 +50,13 @@ std::optional<MessageId> MatchContent(const Arrival& arrival, const Candidates& 
 }
 
 // A message that this mailbox copy held under a UID that no longer counts, or that was sent here and not answered, and
-// that looks the same: it, if there is one only.
+// that looks the same: it, if there is one only, or if a Message-ID says that all of them are equal.
 std::optional<MessageId> FindAwaited(const Arrival& arrival, const Candidates& candidates) {
   std::optional<MessageId> found;
   for (const Candidate* candidate : candidates) {
     if (!IsIncomparable(candidate) || !candidate->awaited_here || !IsExact(arrival, *candidate)) continue;
-    if (found) return std::nullopt;
-    found = candidate->message;
+    if (found && !arrival.has_message_id) return std::nullopt;
+    if (!found || candidate->message < *found) found = candidate->message;
   }
   return found;
 }

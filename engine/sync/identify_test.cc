@@ -52,6 +52,11 @@ TEST(Identify, WhatIsGoneEverywhereUnreadDoesNotHoldUpALookalike) {
   gone.awaited_here = true;  // UIDVALIDITY changed while its other copies were deleted
   EXPECT_EQ(Identify(no_message_id, {gone}).message, MessageId(7));
   EXPECT_EQ(Identify(no_message_id, {gone, gone}).verdict, Verdict::kNew);
+  Candidate equal = gone;
+  equal.message = MessageId(8);
+  Arrival twin = Exact();
+  twin.has_twin = true;
+  EXPECT_EQ(Identify(twin, {equal, gone}).message, MessageId(7)) << "a Message-ID says that the two are equal";
 }
 
 TEST(Identify, WhatIsFoundAgainElsewhereSoonIsWaitedFor) {

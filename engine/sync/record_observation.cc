@@ -263,7 +263,7 @@ void RecordObservation::MergeArrived(State& state, MergeResult& result) {
     for (const CopyRegisters& copy : message.copies) state.SaveCopy(message.id, copy);
     if (unsettled) state.MarkUnsettled(message.id);
     imported_.Note(state, arrived.uid, message.id);
-    const bool first_contact = record_.uid_validity.value == 0 || record_.rebinding;
+    const bool first_contact = record_.uid_validity.value == 0 || result.record.rebinding;
     result.others |= intent == nullptr && identified.message.value != 0 && !first_contact;
     if (intent != nullptr) state.CloseIntent(message.id, result.record.id);
     state.conflicts().Release(message.id, result.record.id);
