@@ -86,7 +86,7 @@ void PlanBatch::PlanOne(State& state, MessageRegisters message, const UnsettledM
   MessagePlan plan = PlanMessage(message, mailbox, admissions, view_.context);
   const MessagePlan ideal = PlanMessage(message, mailbox, admissions, ideal_.context);
   if (PlanDuplicate(state, message, ideal, work)) return;
-  Count(message, ideal);
+  Count(state, message, ideal);
   state.kept_back().Put(message.id, ideal.kept_back);
   PlannedMessage planned;
   bool open = ideal.copies.size() != plan.copies.size();
@@ -147,7 +147,7 @@ bool PlanBatch::PlanDuplicate(State& state, const MessageRegisters& message, con
   for (CopyPlan& removal : duplicates_->Removals(message)) {
     if (Wanted(state, message, removal)) planned.plan.copies.push_back(std::move(removal));
   }
-  Count(message, planned.plan);
+  Count(state, message, planned.plan);
   if (planned.plan.copies.empty()) return true;
   planned_.insert(message.id);
   planned.message = message;
@@ -305,13 +305,31 @@ std::optional<Stamp> PlanBatch::FindDeparture(State& state, const MessageRegiste
   return std::nullopt;
 }
 
+bool PlanBatch::MailboxWaits(const MailboxView& mailbox, ReplicaIndex replica) {
+  const auto r = static_cast<size_t>(replica.value);
+  return r < mailbox.waits.size() && mailbox.waits[r];
+}
+
+// Whether it was moved into a mailbox of which someone must decide first whether it stays deleted there.
+bool PlanBatch::MovedWhereItWaits(State& state, const MessageRegisters& message, ReplicaIndex replica) const {
+  const bool any = std::any_of(view_.mailboxes.begin(), view_.mailboxes.end(),
+                               [&](const auto& mailbox) { return MailboxWaits(mailbox.second, replica); });
+  if (!any) return false;
+  for (const MessageId id : state.MessagesWithIdentity(message.identity, 16)) {
+    const auto other = id == message.id ? std::nullopt : state.Load(id);
+    const auto mailbox = other ? view_.mailboxes.find(other->mailbox) : view_.mailboxes.end();
+    if (mailbox != view_.mailboxes.end() && MailboxWaits(mailbox->second, replica)) return true;
+  }
+  return false;
+}
+
 // What waits for a decision, with its mailbox, is not pending.
-void PlanBatch::Count(const MessageRegisters& message, const MessagePlan& plan) {
-  const std::vector<bool>& waits = view_.mailboxes.at(message.mailbox).waits;
+void PlanBatch::Count(State& state, const MessageRegisters& message, const MessagePlan& plan) {
+  const MailboxView& mailbox = view_.mailboxes.at(message.mailbox);
   for (const CopyPlan& copy : plan.copies) {
     if (copy.because.edge.value < 0 || exceptions_.left_out.contains({message.id, copy.mailbox_copy})) continue;
-    const auto target = static_cast<size_t>(copy.target.value);
-    if (target < waits.size() && waits[target]) continue;
+    if (MailboxWaits(mailbox, copy.target)) continue;
+    if (copy.action == Action::kExpunge && MovedWhereItWaits(state, message, copy.target)) continue;
     PendingCounts& counts = pending[copy.because.edge.value];
     if (copy.action == Action::kAdd) ++counts.additions;
     if (copy.action == Action::kFlags) ++counts.flags;

@@ -106,7 +106,9 @@ class PlanBatch {
   std::optional<ServerSideCopy> FindContent(State& state, const MessageRegisters& message, ReplicaIndex replica) const;
   std::optional<Stamp> FindDeparture(State& state, const MessageRegisters& source, ReplicaIndex replica) const;
   int PendingAdditions(State& state, const Digest& identity, MessageId except, ReplicaIndex replica) const;
-  void Count(const MessageRegisters& message, const MessagePlan& plan);
+  static bool MailboxWaits(const MailboxView& mailbox, ReplicaIndex replica);
+  bool MovedWhereItWaits(State& state, const MessageRegisters& message, ReplicaIndex replica) const;
+  void Count(State& state, const MessageRegisters& message, const MessagePlan& plan);
 
   const MeshView& view_;
   const MeshView& ideal_;  // as if every replica were up and no edge paused

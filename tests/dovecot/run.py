@@ -88,7 +88,8 @@ def spawn(name, timeout):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("patterns", nargs="*")
-    parser.add_argument("--workers", type=int, default=2)
+    # Most of a test is waiting.
+    parser.add_argument("--workers", type=int, default=2 * (os.cpu_count() or 1))
     parser.add_argument("--kinds", choices=["mixed"])
     parser.add_argument("--kills", type=int, help="how often test_faults kills imapmeshd")
     parser.add_argument("--seed", type=int, help="of test_faults")

@@ -281,7 +281,10 @@ class Runner {
       if (!replica.last_error.empty()) Trace("last error: " + replica.last_error);
     }
     for (const EdgeReport& edge : (*report)->edges) {
-      Trace("edge " + edge.a + ":" + edge.b + " pending " + std::to_string(edge.pending.total()));
+      const PendingCounts& pending = edge.pending;
+      Trace("edge " + edge.a + ":" + edge.b + " pending: " + std::to_string(pending.additions) + " additions, " +
+            std::to_string(pending.flags) + " flags, " + std::to_string(pending.deletions) + " deletions, " +
+            std::to_string(pending.mailboxes) + " mailboxes");
     }
     return false;
   }
