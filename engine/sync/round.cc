@@ -441,9 +441,11 @@ bool Coordinator::ObserveAgain(const std::vector<MailboxCopyId>& with_intents) {
   return any | ObservePartsAgain();
 }
 
-// What was observed in part waits for content: of a replica that is away, or of a message that is just gone there.
+// What was observed in part waits for content: of a replica that is away, or of a message that is just gone there. While
+// that replica is at work it is not observed, so nothing is learned before its lane is empty.
 bool Coordinator::ObservePartsAgain() {
   bool any = false;
+  if (AnyBusy()) return false;
   for (const ReplicaSlot& slot : mesh_.replicas) {
     if (slot.state != ReplicaState::kUp) return false;
   }

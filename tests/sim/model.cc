@@ -128,9 +128,9 @@ void Model::FlagChanged(int replica, const std::string& mailbox, const Content& 
   for (Fate* fate : Find(mailbox, content.number)) fate->flags[flag].push_back({now_, replica, set});
 }
 
-void Model::RestoredAway(const std::string& mailbox, const Content& content, bool held_elsewhere) {
+void Model::RestoredAway(const std::string& mailbox, const Content& content, bool given_back) {
   for (Fate* fate : Find(mailbox, content.number)) {
-    fate->lost |= !held_elsewhere;
+    fate->lost |= !given_back;
     fate->flags_uncertain = true;
   }
 }

@@ -49,8 +49,8 @@ class Model {
 
   void StateLost() { state_lost_at_ = ++now_; }
   void Renumbered(int replica, const std::string& mailbox) { renumbered_at_[{replica, mailbox}] = ++now_; }
-  // What a restored backup took away (with who else holds it), and what it brought back.
-  void RestoredAway(const std::string& mailbox, const Content& content, bool held_elsewhere);
+  // What a restored backup took away (and whether some other replica can give it back), and what it brought back.
+  void RestoredAway(const std::string& mailbox, const Content& content, bool given_back);
   void RestoredBack(int replica, const std::string& mailbox, const std::shared_ptr<const Content>& content,
                     const Flags& flags);
 

@@ -450,7 +450,11 @@ void World::Restore(int replica) {
         if (holds(now, copy)) continue;
         const auto copies = std::count_if(old->second.messages.begin(), old->second.messages.end(),
                                           [&](const auto& message) { return message.second.content == copy.content; });
-        model_.RestoredAway(name, *copy.content, !Holders(name, *copy.content, copies).empty());
+        const std::set<int> holders = Holders(name, *copy.content, copies);
+        const bool given_back = std::any_of(holders.begin(), holders.end(), [&, mailbox = name](int holder) {
+          return holder != replica && Reaches(holder, replica, mailbox);
+        });
+        model_.RestoredAway(name, *copy.content, given_back);
       }
     }
     for (const auto& [uid, copy] : now.messages) {
