@@ -101,6 +101,11 @@ void ConflictTable::Close(int64_t id, std::string_view outcome, int64_t unix_ms,
   if (release) database_.Prepare("DELETE FROM held WHERE conflict = ?").Bind(1, id).Run();
 }
 
+void ConflictTable::Forget(int64_t id) {
+  database_.Prepare("DELETE FROM held WHERE conflict = ?").Bind(1, id).Run();
+  database_.Prepare("DELETE FROM conflict WHERE id = ?").Bind(1, id).Run();
+}
+
 void ConflictTable::Describe(int64_t id, std::string_view subject, std::string_view sender) {
   database_.Prepare("UPDATE conflict SET described = 1, subject = ?, sender = ? WHERE id = ?")
       .Bind(1, subject)

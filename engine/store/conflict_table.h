@@ -56,6 +56,8 @@ class ConflictTable {
   int64_t Count(bool open);
   // With `release` nothing waits for it any more; without, what it holds is still to be dealt with as decided.
   void Close(int64_t id, std::string_view outcome, int64_t unix_ms, bool release = true);
+  // As if it had never been recorded; what it holds stays as it is and waits for nothing.
+  void Forget(int64_t id);
   void Describe(int64_t id, std::string_view subject, std::string_view sender);
   std::vector<ConflictRecord> Undescribed(size_t limit);
   bool HasUndescribed() { return !Undescribed(1).empty(); }
