@@ -1,7 +1,8 @@
 """A proxy between imapmesh and a real server that changes single lines of what either says: a server that lies.
 
-Lines only: literals pass unchanged, so nothing is to be rewritten behind one in the same response. The server must not
-offer COMPRESS. Threads; the callables run in them.
+Lines only: literals pass unchanged, so nothing is to be rewritten behind one in the same response; with `heads` the
+callables also get the lines that announce one, and must leave the announcement as it is. The server must not offer
+COMPRESS. Threads; the callables run in them.
 """
 
 import re
@@ -14,7 +15,8 @@ LITERAL = re.compile(rb"\{(\d+)\+?\}\r\n$")
 class Liar:
     """Listens on `port` of 127.0.0.1. answer(line) and command(line) give what passes instead; b"" for nothing."""
 
-    def __init__(self, target_port, answer=None, command=None):
+    def __init__(self, target_port, answer=None, command=None, heads=False):
+        self.heads = heads
         self.answer, self.command = answer or (lambda line: line), command or (lambda line: line)
         self.target_port = target_port
         self.sockets = []
@@ -39,7 +41,7 @@ class Liar:
             with source.makefile("rb") as lines:
                 while line := lines.readline():
                     literal = LITERAL.search(line)
-                    passed = line if literal else change(line)
+                    passed = line if literal and not self.heads else change(line)
                     if passed:
                         target.sendall(passed)
                     if literal:
