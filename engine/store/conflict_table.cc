@@ -76,6 +76,15 @@ std::optional<ConflictRecord> ConflictTable::FindByKey(std::string_view key) {
   return ReadConflict(statement);
 }
 
+std::vector<ConflictRecord> ConflictTable::OpenAbout(MessageId message) {
+  std::vector<ConflictRecord> conflicts;
+  Statement statement =
+      database_.Prepare("SELECT " CONFLICT_COLUMNS " FROM conflict WHERE open = 1 AND message = ? ORDER BY id");
+  statement.Bind(1, message.value);
+  while (statement.Step()) conflicts.push_back(ReadConflict(statement));
+  return conflicts;
+}
+
 std::vector<ConflictRecord> ConflictTable::List(bool open_only, size_t limit) {
   std::vector<ConflictRecord> conflicts;
   Statement statement =

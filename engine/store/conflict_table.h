@@ -51,6 +51,8 @@ class ConflictTable {
   std::optional<int64_t> Add(const ConflictRecord& conflict);
   std::optional<ConflictRecord> Find(int64_t id);
   std::optional<ConflictRecord> FindByKey(std::string_view key);
+  // Those about a message that wait for a decision.
+  std::vector<ConflictRecord> OpenAbout(MessageId message);
   // Newest first.
   std::vector<ConflictRecord> List(bool open_only, size_t limit);
   int64_t Count(bool open);
