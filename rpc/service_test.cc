@@ -135,6 +135,13 @@ TEST_F(ServiceTest, OrdersThatWaitForTheEngineAreBounded) {
   EXPECT_TRUE(stub_->Plan(&context_, v1::PlanRequest(), &reply).ok());
 }
 
+TEST_F(ServiceTest, ARequestThatIsTooLargeIsRefusedUnread) {
+  v1::PauseEdgeRequest request;
+  request.set_edge(std::string(100'000, 'x'));
+  v1::PauseEdgeReply reply;
+  EXPECT_EQ(stub_->PauseEdge(&context_, request, &reply).error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+}
+
 TEST_F(ServiceTest, StreamsOfEventsAreBounded) {
   std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
   std::vector<std::unique_ptr<grpc::ClientReader<v1::Event>>> streams;

@@ -44,6 +44,34 @@ class PlannedBytes(MeshTest):
         return {replica["name"]: replica["counters"] for replica in self.client("--json", "status")["replicas"]}
 
 
+class Connections(MeshTest):
+    def test_one_connection_for_work_is_enough_and_kept_to(self):
+        for name in ("a", "b"):
+            self.server(name)
+        self.write_topology([("a", "b")])
+        text = self.topology_path.read_text()
+        for name in ("a", "b"):
+            text = text.replace(f'  name: "{name}"\n', f'  name: "{name}"\n  max_connections: 1\n')
+        self.write_text(text)
+        with self.account("a") as account:
+            mail.spread(account, [(mail.ordinary(number), "", DATE) for number in range(200)],
+                        ["INBOX", *(f"Box{number}" for number in range(10))])
+        self.daemon()
+        most = {}
+
+        def converged():
+            status = self.client("--json", "status")
+            for replica in status["replicas"]:
+                most[replica["name"]] = max(most.get(replica["name"], 0), replica["connections"])
+            return status["converged"]
+
+        self.wait_for(converged, "convergence")
+        self.client("sync")
+        converged()
+        self.check()
+        self.assertEqual(most, {"a": 2, "b": 2})  # one for work and one that watches
+
+
 class Ways(MeshTest):
     def test_a_second_holder_gives_what_the_first_one_did_not(self):
         """Given that the cheaper holder is cut off in the middle of its mail and stays away."""
