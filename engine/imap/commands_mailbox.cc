@@ -71,19 +71,27 @@ bool MaySelect(const ListResponse& list) {
   return !list.HasAttribute("\\Noselect") && !list.HasAttribute("\\NonExistent");
 }
 
-// STATUS one by one, pipelined; one that is refused leaves its mailbox without a status.
-asio::awaitable<absl::Status> AskEachStatus(Session& session, Listing& listing) {
+bool SaysThatItIsNotThere(const StatusResponse& response) {
+  if (response.kind != StatusKind::kNo) return false;
+  const auto tells = [&](std::string_view words) { return response.text.find(words) != std::string::npos; };
+  return response.code.name == "NONEXISTENT" || tells("doesn't exist") || tells("does not exist");
+}
+
+// STATUS of those that have none yet, pipelined; one that is refused leaves its mailbox without a status.
+asio::awaitable<absl::Status> AskMissingStatus(Session& session, Listing& listing) {
   ResponseHandler handler = [&listing](Response& response) { return listing.Take(response); };
   const std::string items = StatusItems(session);
-  std::vector<std::string> names;
-  for (const ListedMailbox& mailbox : listing.mailboxes()) {
-    if (MaySelect(mailbox.list)) names.push_back(mailbox.list.mailbox);
+  std::vector<size_t> missing;
+  for (size_t i = 0; i < listing.mailboxes().size(); ++i) {
+    const ListedMailbox& mailbox = listing.mailboxes()[i];
+    if (MaySelect(mailbox.list) && !mailbox.status) missing.push_back(i);
   }
   std::deque<std::string> tags;
-  for (size_t next = 0; next < names.size() || !tags.empty();) {
-    while (next < names.size() && tags.size() < kCommandsInFlight) {
+  size_t answered = 0;
+  for (size_t next = 0; next < missing.size() || !tags.empty();) {
+    while (next < missing.size() && tags.size() < kCommandsInFlight) {
       Command command("STATUS");
-      command.Text(" ").String(names[next++]).Text(" ").Text(items);
+      command.Text(" ").String(listing.mailboxes()[missing[next++]].list.mailbox).Text(" ").Text(items);
       absl::StatusOr<std::string> tag = session.Send(std::move(command));
       if (!tag.ok()) co_return tag.status();
       tags.push_back(*std::move(tag));
@@ -92,6 +100,8 @@ asio::awaitable<absl::Status> AskEachStatus(Session& session, Listing& listing) 
     tags.pop_front();
     const absl::StatusOr<StatusResponse> response = co_await session.AwaitCompletion(std::move(tag), handler);
     if (!response.ok()) co_return Annotate(response.status(), "STATUS");
+    ListResponse& list = listing.mailboxes()[missing[answered++]].list;
+    if (SaysThatItIsNotThere(*response)) list.attributes.push_back("\\NonExistent");
   }
   co_return absl::OkStatus();
 }
@@ -235,8 +245,10 @@ asio::awaitable<absl::StatusOr<std::vector<ListedMailbox>>> ListStatus(Session& 
     subscriptions.Text(" \"\" ").String(pattern);
     const absl::StatusOr<StatusResponse> done = co_await session.Run(std::move(subscriptions), handler);
     if (!done.ok()) co_return done.status();
-    CO_RETURN_IF_ERROR(co_await AskEachStatus(session, listing));
   }
+  // Also where LIST gave none: with its index of mailboxes Dovecot's Maildir++ lists a parent as a mailbox that was
+  // deleted and has children.
+  CO_RETURN_IF_ERROR(co_await AskMissingStatus(session, listing));
   co_return std::move(listing.mailboxes());
 }
 
@@ -260,7 +272,16 @@ asio::awaitable<absl::StatusOr<bool>> Exists(Session& session, std::string mailb
   command.Text(" \"\" ").String(mailbox_raw);
   const absl::StatusOr<StatusResponse> done = co_await session.Run(std::move(command), std::move(handler));
   if (!done.ok()) co_return done.status();
-  co_return exists;
+  if (!exists) co_return false;
+  // Listed is not always there (ListStatus).
+  Command status("STATUS");
+  status.Text(" ").String(mailbox_raw).Text(" (UIDVALIDITY)");
+  absl::StatusOr<std::string> tag = session.Send(std::move(status));
+  if (!tag.ok()) co_return tag.status();
+  ResponseHandler none;
+  const absl::StatusOr<StatusResponse> told = co_await session.AwaitCompletion(*std::move(tag), std::move(none));
+  if (!told.ok()) co_return told.status();
+  co_return !SaysThatItIsNotThere(*told);
 }
 
 namespace {

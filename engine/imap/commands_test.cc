@@ -63,6 +63,24 @@ TEST_F(CommandsTest, ListStatusInOneExchange) {
   EXPECT_FALSE((*listed)[1].status.has_value());
 }
 
+TEST_F(CommandsTest, AMailboxThatIsListedAndNotThereIsNone) {
+  Greet(kDovecot);
+  script_
+      ->Step("A1 LIST \"\" \"*\" RETURN (SUBSCRIBED STATUS (MESSAGES UIDVALIDITY UIDNEXT HIGHESTMODSEQ))\r\n",
+             "* LIST (\\HasChildren) \".\" A\r\n* LIST () \".\" A.B\r\n* LIST () \".\" Locked\r\n"
+             "* STATUS A.B (UIDNEXT 3 UIDVALIDITY 7 HIGHESTMODSEQ 9)\r\nA1 OK\r\n")
+      .Step(
+          "A2 STATUS \"A\" (MESSAGES UIDVALIDITY UIDNEXT HIGHESTMODSEQ)\r\n"
+          "A3 STATUS \"Locked\" (MESSAGES UIDVALIDITY UIDNEXT HIGHESTMODSEQ)\r\n",
+          "A2 NO Mailbox doesn't exist: A\r\nA3 NO [INUSE] Timeout\r\n");
+  const absl::StatusOr<std::vector<ListedMailbox>> listed = Run(ListStatus(session(), "*"));
+  ASSERT_TRUE(listed.ok()) << listed.status();
+  ASSERT_EQ(listed->size(), 3u);
+  EXPECT_TRUE((*listed)[0].list.HasAttribute("\\NonExistent"));
+  EXPECT_FALSE((*listed)[1].list.HasAttribute("\\NonExistent"));
+  EXPECT_FALSE((*listed)[2].list.HasAttribute("\\NonExistent"));
+}
+
 TEST_F(CommandsTest, AnnotationsComeInTheExchangeOfAList) {
   Greet(std::string(kDovecot) + " METADATA");
   script_->Step(
@@ -72,7 +90,8 @@ TEST_F(CommandsTest, AnnotationsComeInTheExchangeOfAList) {
       "A4 LIST \"\" \"*\" RETURN (SUBSCRIBED STATUS (MESSAGES UIDVALIDITY UIDNEXT HIGHESTMODSEQ))\r\n",
       "* METADATA inbox (/private/Comment {4}\r\nmine \"/shared/comment\" NIL /shared/x \"\" /private/a*b \"bad\")\r\n"
       "A1 OK\r\n* METADATA Box (/shared/comment ~{2}\r\n\x01\x02)\r\n* METADATA Box /shared/comment\r\n"
-      "A2 OK [METADATA LONGENTRIES 70000] x\r\nA3 NO gone\r\n* LIST () \"/\" INBOX\r\nA4 OK\r\n");
+      "A2 OK [METADATA LONGENTRIES 70000] x\r\nA3 NO gone\r\n* LIST () \"/\" INBOX\r\n"
+      "* STATUS INBOX (UIDNEXT 3 UIDVALIDITY 7)\r\nA4 OK\r\n");
   GetMetadata metadata;
   ASSERT_TRUE(metadata.Send(session(), {"INBOX", "Box", "Gone"}).ok());
   const ResponseHandler also = [&](Response& response) { return metadata.Take(response); };

@@ -76,6 +76,15 @@ std::optional<ConflictRecord> ConflictTable::FindByKey(std::string_view key) {
   return ReadConflict(statement);
 }
 
+std::vector<ConflictRecord> ConflictTable::OpenAbout(MessageId message) {
+  std::vector<ConflictRecord> conflicts;
+  Statement statement =
+      database_.Prepare("SELECT " CONFLICT_COLUMNS " FROM conflict WHERE open = 1 AND message = ? ORDER BY id");
+  statement.Bind(1, message.value);
+  while (statement.Step()) conflicts.push_back(ReadConflict(statement));
+  return conflicts;
+}
+
 std::vector<ConflictRecord> ConflictTable::List(bool open_only, size_t limit) {
   std::vector<ConflictRecord> conflicts;
   Statement statement =
@@ -99,6 +108,11 @@ void ConflictTable::Close(int64_t id, std::string_view outcome, int64_t unix_ms,
       .Bind(3, id)
       .Run();
   if (release) database_.Prepare("DELETE FROM held WHERE conflict = ?").Bind(1, id).Run();
+}
+
+void ConflictTable::Forget(int64_t id) {
+  database_.Prepare("DELETE FROM held WHERE conflict = ?").Bind(1, id).Run();
+  database_.Prepare("DELETE FROM conflict WHERE id = ?").Bind(1, id).Run();
 }
 
 void ConflictTable::Describe(int64_t id, std::string_view subject, std::string_view sender) {

@@ -51,11 +51,15 @@ class ConflictTable {
   std::optional<int64_t> Add(const ConflictRecord& conflict);
   std::optional<ConflictRecord> Find(int64_t id);
   std::optional<ConflictRecord> FindByKey(std::string_view key);
+  // Those about a message that wait for a decision.
+  std::vector<ConflictRecord> OpenAbout(MessageId message);
   // Newest first.
   std::vector<ConflictRecord> List(bool open_only, size_t limit);
   int64_t Count(bool open);
   // With `release` nothing waits for it any more; without, what it holds is still to be dealt with as decided.
   void Close(int64_t id, std::string_view outcome, int64_t unix_ms, bool release = true);
+  // As if it had never been recorded; what it holds stays as it is and waits for nothing.
+  void Forget(int64_t id);
   void Describe(int64_t id, std::string_view subject, std::string_view sender);
   std::vector<ConflictRecord> Undescribed(size_t limit);
   bool HasUndescribed() { return !Undescribed(1).empty(); }

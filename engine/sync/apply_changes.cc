@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "base/printable.h"
 #include "engine/sync/task_group.h"
@@ -37,6 +38,8 @@ class Changer {
   MailboxChanges ChangesOf(ReplicaIndex target, const CopyWork& mailbox) const;
   FlagStore StoreOf(const std::vector<Change>& group) const;
   asio::awaitable<void> FinishStore(ReplicaIndex target, std::vector<Change> group, absl::Status stored);
+  asio::awaitable<void> StoreSingly(ReplicaIndex target, std::vector<Change> group);
+  asio::awaitable<void> RecordStore(ReplicaIndex target, const std::vector<Change>& group, std::set<FlagId> refused);
   asio::awaitable<void> FinishExpunge(ReplicaIndex target, std::vector<Change> changes, ExpungeResult expunged);
   asio::awaitable<void> Refused(ReplicaIndex target, std::vector<Change> changes, std::string operation,
                                 absl::Status status);
@@ -69,6 +72,12 @@ std::vector<std::vector<Change>> Groups(const Work& work, ReplicaIndex target, A
     }
   }
   return groups;
+}
+
+// Whether one of several flags may be why: too long, or one too many.
+bool MayBeOneFlag(const std::vector<Change>& group, const absl::Status& stored) {
+  return !stored.ok() && !absl::IsFailedPrecondition(stored) && !absl::IsPermissionDenied(stored) &&
+         group.front().plan->flag_changes.size() > 1;
 }
 
 asio::awaitable<void> Changer::Flags(const Work& work, ReplicaIndex target) {
@@ -119,11 +128,14 @@ asio::awaitable<void> Changer::RunTogether(ReplicaIndex target, std::vector<Copy
   if (!co_await recorder_.OpenIntents(all, kind)) co_return;
   const auto outcomes = co_await mesh_.slot(target).replica->ChangeTogether(std::move(wanted));
   absl::Status unknown;
+  std::vector<std::vector<Change>> singly;
   for (size_t i = 0; i < mailboxes.size(); ++i) {
     for (size_t g = 0; g < mailboxes[i].stores.size(); ++g) {
       const absl::Status& stored = outcomes[i].stored[g];
       if (OutcomeUnknown(stored)) {
         unknown = stored;
+      } else if (MayBeOneFlag(mailboxes[i].stores[g], stored)) {
+        singly.push_back(std::move(mailboxes[i].stores[g]));
       } else {
         co_await FinishStore(target, std::move(mailboxes[i].stores[g]), stored);
       }
@@ -138,7 +150,11 @@ asio::awaitable<void> Changer::RunTogether(ReplicaIndex target, std::vector<Copy
       co_await Refused(target, std::move(mailboxes[i].expunges), "EXPUNGE", expunged.status());
     }
   }
-  if (!unknown.ok()) co_await recorder_.Unknown(target, unknown);
+  if (!unknown.ok()) {
+    co_await recorder_.Unknown(target, unknown);
+    co_return;
+  }
+  for (std::vector<Change>& group : singly) co_await StoreSingly(target, std::move(group));
 }
 
 MailboxChanges Changer::ChangesOf(ReplicaIndex target, const CopyWork& mailbox) const {
@@ -177,17 +193,52 @@ asio::awaitable<void> Changer::Refused(ReplicaIndex target, std::vector<Change> 
 }
 
 asio::awaitable<void> Changer::FinishStore(ReplicaIndex target, std::vector<Change> group, absl::Status stored) {
-  const std::string& mailbox = recorder_.MailboxName(*group.front().planned);
   if (!stored.ok()) {
     co_await Refused(target, std::move(group), "STORE", stored);
     co_return;
   }
+  std::set<FlagId> none;
+  co_await RecordStore(target, group, std::move(none));
+}
+
+// One flag that a server does not take keeps back no other.
+asio::awaitable<void> Changer::StoreSingly(ReplicaIndex target, std::vector<Change> group) {
+  const std::string mailbox = recorder_.MailboxName(*group.front().planned);
+  const FlagStore together = StoreOf(group);
+  std::set<FlagId> refused;
+  absl::Status reason;
+  for (const FlagRegister& entry : group.front().plan->flag_changes) {
+    std::vector<MailboxChanges> changes(1);
+    changes[0].mailbox = recorder_.Reference(target, mailbox);
+    FlagStore& store = changes[0].stores.emplace_back();
+    (entry.set ? store.add : store.remove).push_back(recorder_.FlagName(entry.flag));
+    store.uids = together.uids;
+    const auto outcomes = co_await mesh_.slot(target).replica->ChangeTogether(std::move(changes));
+    const absl::Status& stored = outcomes[0].stored[0];
+    if (OutcomeUnknown(stored)) {
+      co_await recorder_.Unknown(target, stored);
+      co_return;
+    }
+    if (stored.ok()) continue;
+    refused.insert(entry.flag);
+    reason = stored;
+  }
+  if (refused.size() < group.front().plan->flag_changes.size()) co_await RecordStore(target, group, refused);
+  if (!refused.empty()) co_await Refused(target, std::move(group), "STORE", reason);
+}
+
+// What was stored: all that was planned but for `refused`.
+asio::awaitable<void> Changer::RecordStore(ReplicaIndex target, const std::vector<Change>& group,
+                                           std::set<FlagId> refused) {
+  const std::string& mailbox = recorder_.MailboxName(*group.front().planned);
   std::vector<Recorded> records;
   for (const Change& change : group) {
     Recorded record{change.planned->message.id, *change.planned->message.Find(change.mailbox_copy), StepKind::kStored,
                     change.plan->because.edge};
     record.copy.stamp = change.plan->stamp;
+    const FlagRegisters before = record.copy.flags;
     record.copy.flags = change.plan->flags;
+    for (const FlagId flag : refused) record.copy.flags.Put(flag, before.IsSet(flag), before.Get(flag).stamp);
     records.push_back(std::move(record));
     recorder_.Done(change, mailbox, "STORE");
   }

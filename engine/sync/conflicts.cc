@@ -158,7 +158,17 @@ bool IsElsewhere(State& state, const MeshView& view, const MessageRegisters& mes
   return false;
 }
 
+// Whether all that is in a mailbox copy is known.
+bool IsObserved(State& state, const MeshView& view, MailboxCopyId copy) {
+  const std::vector<MailboxCopyRecord> records = state.MailboxCopies();
+  const auto record = std::find_if(records.begin(), records.end(), [&](const auto& each) { return each.id == copy; });
+  const bool there = record != records.end() && record->exists;
+  return !there || (record->uid_validity.value != 0 && !view.incomplete.contains(copy));
+}
+
 bool ReviewBrake(State& state, const MeshView& view, const ConflictRecord& conflict, int64_t now) {
+  const MailboxCopyId renamed_to = RenamedInboxTo(conflict);
+  if (renamed_to.value != 0 && !IsObserved(state, view, renamed_to)) return false;
   const auto held = state.conflicts().Held(conflict.id);
   if (held.empty()) {
     state.conflicts().Close(conflict.id, "the mail came back", now);
@@ -180,13 +190,17 @@ bool ReviewBrake(State& state, const MeshView& view, const ConflictRecord& confl
       ++moved;
     }
   }
-  if (moved == 0) return false;
+  if (moved == 0 && renamed_to.value == 0) return false;
   const auto left = static_cast<int64_t>(held.size()) - moved;
   const v1::Brake& brake = view.graph->topology().policy().brake();
   const int64_t known = state.CountPresent(*where) + static_cast<int64_t>(held.size());
   if (BrakeHolds(left, known, brake.fraction(), static_cast<int64_t>(brake.min_messages()))) return true;
   for (const auto& [id, here] : state.conflicts().Held(conflict.id)) Approve(state, id, here, stamp);
-  state.conflicts().Close(conflict.id, "not held: most were moved to other mailboxes", now);
+  if (renamed_to.value != 0) {
+    state.conflicts().Forget(conflict.id);  // a rename like any: nothing was in conflict
+  } else {
+    state.conflicts().Close(conflict.id, "not held: most were moved to other mailboxes", now);
+  }
   return true;
 }
 

@@ -18,82 +18,13 @@
 #include "engine/net/signal.h"
 #include "engine/sync/coordinator.h"
 #include "graph/test_support.h"
+#include "tests/order/memory_replica.h"
 
 namespace imapmesh {
 namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-
-// An account with one empty mailbox in which something always seems to have happened.
-class RestlessReplica : public Replica {
- public:
-  explicit RestlessReplica(std::string name) : name_(std::move(name)) { info_.tier = "QRESYNC"; }
-
-  const std::string& name() const override { return name_; }
-  asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> Look() override {
-    ++counters_.commands;
-    std::vector<MailboxStatus> listed(1);
-    listed[0].mailbox = listed[0].name_here = listed[0].local_name = "INBOX";
-    listed[0].status_known = true;
-    listed[0].uid_validity = UidValidity(1);
-    listed[0].uid_next = Uid(1);
-    listed[0].highest_modseq = ModSeq(++modseq_);
-    co_return listed;
-  }
-  asio::awaitable<absl::StatusOr<Observation>> Observe(std::string, MailboxCursor since, size_t) override {
-    ++counters_.commands;
-    Observation observation;
-    observation.complete = since.uid_validity != UidValidity(1);
-    observation.cursor = {UidValidity(1), Uid(1), ModSeq(modseq_), std::nullopt};
-    co_return observation;
-  }
-  asio::awaitable<absl::Status> FetchBodies(MailboxReference, UidSet,
-                                            std::function<void(Uid, std::shared_ptr<const Body>)>) override {
-    co_return absl::OkStatus();
-  }
-  asio::awaitable<absl::Status> FetchHeaders(MailboxReference, UidSet, std::function<void(Uid, HeaderText)>) override {
-    co_return absl::OkStatus();
-  }
-  asio::awaitable<absl::StatusOr<std::vector<Uid>>> Append(MailboxReference, std::vector<AppendItem> items) override {
-    co_return std::vector<Uid>(items.size());
-  }
-  size_t max_append() const override { return 1; }
-  asio::awaitable<absl::StatusOr<std::vector<CopiedUid>>> CopyMessages(MailboxReference, MailboxReference, UidSet,
-                                                                       bool) override {
-    co_return std::vector<CopiedUid>();
-  }
-  bool can_move() const override { return true; }
-  asio::awaitable<absl::Status> StoreFlags(MailboxReference, UidSet, std::vector<std::string>,
-                                           std::vector<std::string>) override {
-    co_return absl::OkStatus();
-  }
-  asio::awaitable<absl::StatusOr<ExpungeResult>> Expunge(MailboxReference, UidSet, ModSeq) override {
-    co_return ExpungeResult();
-  }
-  asio::awaitable<absl::Status> CreateMailbox(std::string, bool) override { co_return absl::OkStatus(); }
-  asio::awaitable<absl::Status> Subscribe(std::string, bool) override { co_return absl::OkStatus(); }
-  asio::awaitable<absl::Status> DeleteMailbox(std::string) override { co_return absl::OkStatus(); }
-  asio::awaitable<absl::StatusOr<bool>> MailboxExists(std::string) override { co_return true; }
-  asio::awaitable<absl::StatusOr<bool>> RenameMailbox(std::string, std::string, std::vector<std::string>) override {
-    co_return true;
-  }
-  void SetAliases(std::map<std::string, std::string>) override {}
-  asio::awaitable<absl::Status> Watch(std::function<void(std::vector<std::string>)>) override {
-    co_return absl::UnimplementedError("polled");
-  }
-  asio::awaitable<void> KeepAlive() override { co_return; }
-  void Close() override {}
-  asio::awaitable<void> Logout() override { co_return; }
-  ReplicaCounters counters() const override { return counters_; }
-  const ServerInfo& info() const override { return info_; }
-
- private:
-  std::string name_;
-  uint64_t modseq_ = 1;
-  ReplicaCounters counters_;
-  ServerInfo info_;
-};
 
 // The coordinator as rpc/engine_host.cc runs it, without what links gRPC.
 class Daemon {
@@ -105,9 +36,12 @@ class Daemon {
     options.engine_executor = engine_.get_executor();
     options.store_executor = store_.get_executor();
     options.clock = clock_.get();
-    options.make_replica = [](const Graph& graph, ReplicaIndex index,
-                              std::function<bool(std::string_view)>) -> absl::StatusOr<std::unique_ptr<Replica>> {
-      return std::make_unique<RestlessReplica>(graph.replica(index).name());
+    options.make_replica = [this](const Graph& graph, ReplicaIndex index,
+                                  std::function<bool(std::string_view)>) -> absl::StatusOr<std::unique_ptr<Replica>> {
+      auto replica = std::make_unique<MemoryReplica>(engine_.get_executor(), *clock_, graph.replica(index).name(), 4);
+      replica->latency = Duration(0);
+      replica->restless = true;  // one empty mailbox in which something always seems to have happened
+      return replica;
     };
     auto made = Coordinator::Create(std::move(options));
     EXPECT_TRUE(made.ok()) << made.status();

@@ -144,7 +144,7 @@ bool TellsOfRenames(const Mesh& mesh, ReplicaIndex r) {
   for (size_t l = 0; l < listing->size(); ++l) {
     if (match.known[l] && copies[*match.known[l]].local_name != (*listing)[l].local_name) return true;
   }
-  return !match.suspicions.empty();
+  return !match.suspicions.empty() || match.inbox_renamed;
 }
 
 asio::awaitable<absl::Status> RecordListing(Mesh& mesh, ReplicaIndex r) {

@@ -10,6 +10,14 @@ namespace imapmesh {
 namespace {
 
 constexpr char kGoneKey[] = "mailbox-gone:";
+constexpr char kInboxKey[] = "inbox-renamed:";
+
+MailboxCopyId IdBehind(std::string_view prefix, const std::string& key) {
+  if (!key.starts_with(prefix)) return MailboxCopyId();
+  int64_t id = 0;
+  std::from_chars(key.data() + prefix.size(), key.data() + key.size(), id);
+  return MailboxCopyId(id);
+}
 
 std::optional<MailboxCopyRecord> Load(State& state, MailboxCopyId copy) {
   for (MailboxCopyRecord& record : state.MailboxCopies()) {
@@ -67,11 +75,34 @@ void RejectMailboxDeletion(State& state, MailboxCopyId copy) {
 }
 
 MailboxCopyId MailboxCopyOf(const ConflictRecord& conflict) {
-  const std::string_view prefix = kGoneKey;
-  if (!conflict.key.starts_with(prefix)) return MailboxCopyId();
-  int64_t id = 0;
-  std::from_chars(conflict.key.data() + prefix.size(), conflict.key.data() + conflict.key.size(), id);
-  return MailboxCopyId(id);
+  return IdBehind(kGoneKey, conflict.key);
+}
+
+void HoldRenamedInbox(State& state, MailboxCopyRecord& inbox, MailboxCopyId to, const std::string& replica,
+                      const std::string& name, Stamp stamp, int64_t now_unix_ms) {
+  const int64_t messages = state.HoldAll(inbox.id);
+  inbox.rebinding = false;
+  inbox.uid_validity = UidValidity();
+  inbox.uid_next = Uid();
+  inbox.highest_modseq = ModSeq();
+  inbox.messages = 0;
+  if (messages == 0) return;
+  ConflictRecord conflict;
+  conflict.key = kInboxKey + std::to_string(to.value) + ":" + std::to_string(stamp.value);
+  conflict.kind = "BRAKE";
+  conflict.mailbox = inbox.mailbox_name;
+  conflict.unix_ms = now_unix_ms;
+  conflict.replica_a = replica;
+  conflict.change_a = "renamed to " + name + " with " + std::to_string(messages) + " messages";
+  conflict.policy = "brake";
+  conflict.outcome = "held: until the messages are seen in " + name + ", or someone decides";
+  conflict.stamp = stamp;
+  conflict.open = true;
+  if (const auto id = state.conflicts().Add(conflict)) state.conflicts().HoldAll(*id, inbox.id);
+}
+
+MailboxCopyId RenamedInboxTo(const ConflictRecord& conflict) {
+  return IdBehind(kInboxKey, conflict.key);
 }
 
 void CloseMailboxConflict(State& state, const MailboxCopyRecord& copy, int64_t now_unix_ms) {

@@ -28,6 +28,13 @@ MailboxCopyId MailboxCopyOf(const ConflictRecord& conflict);
 void RecordMailWon(State& state, const MailboxCopyRecord& kept_copy, Stamp stamp, const std::string& deleter,
                    const std::string& kept, int64_t now_unix_ms);
 
+// RENAME of INBOX (RFC 3501 section 6.3.5) moved all that was in the copy `inbox` to the copy `to`: its messages are
+// held, by a conflict that ReviewBrakes decides once they are seen there. `inbox` is as if never observed.
+void HoldRenamedInbox(State& state, MailboxCopyRecord& inbox, MailboxCopyId to, const std::string& replica,
+                      const std::string& name, Stamp stamp, int64_t now_unix_ms);
+// Where they went, for such a conflict; else 0.
+MailboxCopyId RenamedInboxTo(const ConflictRecord& conflict);
+
 // A mailbox copy that was gone is listed again: nothing is left to decide.
 void CloseMailboxConflict(State& state, const MailboxCopyRecord& copy, int64_t now_unix_ms);
 

@@ -60,7 +60,8 @@ void ListingRecorder::Record(State& state) {
   const std::vector<MailboxStatus>& lines = listing_.lines;
   ListingMatch match = MatchListing(records, lines);
   Confirm(state, mine, match);
-  const bool other_account = IsOtherAccount(records, match);
+  if (match.inbox_renamed) std::erase(match.gone, match.inbox_renamed->first);
+  const bool other_account = !match.inbox_renamed && IsOtherAccount(records, match);
   // First what is there under its new name, so that a name that became free can be had by another.
   for (size_t l = 0; l < lines.size(); ++l) {
     if (match.known[l]) Update(state, lines[l], copies_[mine[*match.known[l]]]);
@@ -82,6 +83,26 @@ void ListingRecorder::Record(State& state) {
   for (size_t l = 0; l < lines.size(); ++l) {
     if (lines[l].selectable && !match.known[l]) Add(state, lines[l]);
   }
+  if (match.inbox_renamed) EmptyInbox(state, mine[match.inbox_renamed->first], lines[match.inbox_renamed->second]);
+}
+
+// RENAME of INBOX moves its messages and leaves it empty. Until they are seen in the other mailbox they are held.
+void ListingRecorder::EmptyInbox(State& state, size_t inbox, const MailboxStatus& line) {
+  MailboxCopyRecord& record = copies_[inbox];
+  const auto to = std::find_if(copies_.begin(), copies_.end(), [&](const MailboxCopyRecord& copy) {
+    return copy.replica == record.replica && copy.exists && copy.local_name == line.local_name;
+  });
+  if (to == copies_.end()) return;
+  HoldRenamedInbox(state, record, to->id, ReplicaName(), line.local_name, Now(state), now_);
+  const bool listed = std::any_of(listing_.lines.begin(), listing_.lines.end(),
+                                  [&](const MailboxStatus& other) { return other.local_name == record.local_name; });
+  if (!listed) {  // an INBOX below a prefix is no server's own: it is made again
+    record.exists = record.tombstone = false;
+    record.exists_stamp = Stamp(0);
+  }
+  state.Save(record);
+  result_.changed = true;
+  See(record.mailbox_name, "renamed to " + line.local_name + ": its messages move there, and it stays");
 }
 
 // A server that was restored from an older copy, or set up anew, lacks mailboxes that nobody deleted: they are put
@@ -111,8 +132,12 @@ void ListingRecorder::Confirm(State& state, const std::vector<size_t>& mine, Lis
       ++(known && known->identity == arrived.header_digest ? same : other);
     }
     if (same == 0 || other > 0) continue;
-    match.known[line] = gone;
-    std::erase(match.gone, gone);
+    if (record.local_name == "INBOX") {
+      match.inbox_renamed.emplace(gone, line);
+    } else {
+      match.known[line] = gone;
+      std::erase(match.gone, gone);
+    }
   }
 }
 

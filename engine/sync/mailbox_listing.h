@@ -60,6 +60,7 @@ class ListingRecorder {
   void Update(State& state, const MailboxStatus& line, MailboxCopyRecord& record);
   void Add(State& state, const MailboxStatus& line);
   void Vanish(State& state, MailboxCopyRecord& record);
+  void EmptyInbox(State& state, size_t inbox, const MailboxStatus& line);
   void Rename(State& state, const std::string& name, MailboxCopyRecord& record);
   void RenameInMesh(State& state, const std::string& name, MailboxId mailbox);
   void Observe(const MailboxStatus& line, const MailboxCopyRecord& record);

@@ -41,6 +41,7 @@ class Matcher {
 
  private:
   bool IsNew(size_t line) const { return listing_[line].selectable && !match_.known[line]; }
+  bool IsInbox(size_t copy) const { return copies_[copy].local_name == "INBOX"; }
 
   void Take(size_t line, size_t copy) {
     match_.known[line] = copy;
@@ -55,7 +56,12 @@ class Matcher {
     for (size_t c = 0; c < copies_.size(); ++c) {
       if (!copies_[c].exists || copies_[c].server_id.empty()) continue;
       const auto line = lines.Find(copies_[c].server_id);
-      if (line && !match_.known[*line]) Take(*line, c);
+      if (!line || match_.known[*line]) continue;
+      if (IsInbox(c) && listing_[*line].local_name != "INBOX") {
+        match_.inbox_renamed.emplace(c, *line);
+      } else {
+        Take(*line, c);
+      }
     }
   }
 
@@ -80,8 +86,14 @@ class Matcher {
       const bool candidate = IsNew(l) && status.status_known && status.server_id.empty();
       if (candidate && status.uid_validity.value != 0) lines.Add(status.uid_validity.value, l);
     }
-    for (const size_t c : match_.gone) gone.Add(copies_[c].uid_validity.value, c);
-    for (const size_t c : match_.gone) {
+    std::vector<size_t> missing = match_.gone;
+    for (size_t l = 0; l < listing_.size(); ++l) {
+      const bool inbox = match_.known[l] && IsInbox(*match_.known[l]) && listing_[l].status_known;
+      const bool another = inbox && listing_[l].uid_validity != copies_[*match_.known[l]].uid_validity;
+      if (another) missing.push_back(*match_.known[l]);
+    }
+    for (const size_t c : missing) gone.Add(copies_[c].uid_validity.value, c);
+    for (const size_t c : missing) {
       const MailboxCopyRecord& copy = copies_[c];
       const auto line = lines.Find(copy.uid_validity.value);
       const bool alone = copy.server_id.empty() && line && gone.Find(copy.uid_validity.value);

@@ -3,7 +3,8 @@
 //
 // Pure; look.cc calls it for the whole listing of one replica. The server's own identity of a mailbox decides where
 // there is one (MAILBOXID of RFC 8474, Dovecot's X-GUID), otherwise the name; a mailbox without identity that may have
-// been renamed is only a suspicion, to be confirmed by what is in it.
+// been renamed is only a suspicion, to be confirmed by what is in it. INBOX is never another mailbox: its RENAME moves
+// its messages (RFC 3501 section 6.3.5).
 #ifndef IMAPMESH_ENGINE_SYNC_MAILBOX_MATCH_H_
 #define IMAPMESH_ENGINE_SYNC_MAILBOX_MATCH_H_
 
@@ -22,8 +23,11 @@ struct ListingMatch {
   // no mailbox (\Noselect).
   std::vector<std::optional<size_t>> known;
   std::vector<size_t> gone;  // recorded copies that were there and are not listed
-  // A copy that is gone and a new line that may be the same mailbox: it has its UIDVALIDITY, and nothing else has.
+  // A copy that is gone, or INBOX when it is another one now, and a new line that may be the same mailbox: it has its
+  // UIDVALIDITY, and nothing else has.
   std::vector<std::pair<size_t, size_t>> suspicions;
+  // INBOX, and the line of the mailbox that its messages went to by a RENAME.
+  std::optional<std::pair<size_t, size_t>> inbox_renamed;
 };
 
 // `copies`: those of this replica that it is to be looked at for.

@@ -80,6 +80,20 @@ TEST(MatchListing, NoSuspicionFallsOnWhatCannotBeTheSame) {
   EXPECT_TRUE(MatchListing({Known("a", "", 1)}, {Line("c", "", 1), Line("d", "", 1)}).suspicions.empty());
 }
 
+TEST(MatchListing, InboxStaysInboxThoughItsMailboxIsCalledOtherwiseNow) {
+  const auto match = MatchListing({Known("INBOX", "A", 1)}, {Line("INBOX", "N", 3, 1), Line("old", "A", 1)});
+  EXPECT_EQ(match.known, (Indexes{0, std::nullopt}));
+  EXPECT_EQ(match.inbox_renamed, std::make_pair(size_t{0}, size_t{1}));
+  EXPECT_TRUE(match.gone.empty());
+}
+
+TEST(MatchListing, WithoutIdentityAnInboxOfAnotherUidvalidityRaisesASuspicion) {
+  const auto match = MatchListing({Known("INBOX", "", 1)}, {Line("INBOX", "", 3, 1), Line("old", "", 1)});
+  EXPECT_EQ(match.known, (Indexes{0, std::nullopt}));
+  EXPECT_EQ(match.suspicions, (std::vector<std::pair<size_t, size_t>>{{0, 1}}));
+  EXPECT_TRUE(MatchListing({Known("INBOX", "", 1)}, {Line("INBOX", "", 1), Line("old", "", 1)}).suspicions.empty());
+}
+
 TEST(MatchListing, ALineThatCannotBeSelectedIsNoMailbox) {
   MailboxStatus parent = Line("a", "", 0);
   parent.selectable = false;

@@ -2,18 +2,9 @@
 
 #include <algorithm>
 
+#include "engine/sync/backoff.h"
+
 namespace imapmesh {
-namespace {
-
-using std::chrono::milliseconds;
-
-// Doubles from half a second to five minutes.
-Duration Backoff(int failures) {
-  const int doublings = std::min(failures, 10);
-  return std::min<Duration>(milliseconds(500) * (1 << doublings), std::chrono::minutes(5));
-}
-
-}  // namespace
 
 MailboxCopyRecord* Mesh::FindCopy(ReplicaIndex r, const std::string& mailbox) {
   const auto found = mailboxes.find(mailbox);
@@ -169,9 +160,7 @@ void Mesh::MarkDown(ReplicaIndex r, const absl::Status& status) {
   down.compare_due = true;
   down.metadata_due = true;
   down.hopeless = absl::IsUnauthenticated(status) || absl::IsUnimplemented(status) || absl::IsInvalidArgument(status);
-  // Not all of its clients at once: between half and the whole of the pause.
-  const Duration pause = Backoff(down.failures);
-  down.next_attempt = clock->Now() + pause - Draw(pause / 2);
+  down.next_attempt = clock->Now() + PauseAfter(down.failures, [this](Duration longest) { return Draw(longest); });
   if (down.state != ReplicaState::kDown) {
     down.state = ReplicaState::kDown;
     down.state_since_unix_ms = clock->UnixMillis();

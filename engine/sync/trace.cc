@@ -6,6 +6,7 @@
 #include "absl/time/time.h"
 
 #include "base/printable.h"
+#include "engine/sync/conflicts.h"
 #include "engine/sync/duplicates.h"
 #include "engine/sync/kept_back.h"
 
@@ -131,7 +132,20 @@ TracedMessage Tracer::TraceOne(State& state, const MessageRegisters& message) co
     traced.history.push_back({step.unix_ms, replica, step.edge, What(step.kind)});
   }
   ExplainSecondCopy(state, traced);
+  ExplainConflicts(state, traced);
   return traced;
+}
+
+// With policy ASK the message stays as it is on both sides.
+void Tracer::ExplainConflicts(State& state, TracedMessage& traced) const {
+  for (const ConflictRecord& conflict : state.conflicts().OpenAbout(MessageId(traced.message))) {
+    if (conflict.kind != kDeleteVsChange) continue;
+    for (TracedCopy& copy : traced.copies) {
+      copy.pending.clear();
+      copy.because += "; deleted at " + conflict.replica_a + ", changed at " + conflict.replica_b +
+                      ": it waits for the decision of conflict " + std::to_string(conflict.id);
+    }
+  }
 }
 
 // A second copy that a race made is carried nowhere until somebody decides.

@@ -37,6 +37,7 @@ class Tracer {
   std::string WhyAbsent(State& state, const MessageRegisters& message, ReplicaIndex r, const CopyPlan* now,
                         const MessagePlan& ideal_plan) const;
   void ExplainSecondCopy(State& state, TracedMessage& traced) const;
+  void ExplainConflicts(State& state, TracedMessage& traced) const;
   std::string WhatBlocks(ReplicaIndex r, const CopyPlan& ideal) const;
   std::string WhyNever(const MessageRegisters& message, ReplicaIndex r) const;
 

@@ -111,7 +111,12 @@ class Account:
                 continue
             if "\\noselect" not in attributes.lower() and "\\nonexistent" not in attributes.lower():
                 found.append(self._mesh(name))
-        return sorted(found)
+        return sorted(mailbox for mailbox in found if not self._is_only_listed(mailbox, found))
+
+    def _is_only_listed(self, mailbox, others):
+        """A deleted parent, which Dovecot's index of mailboxes still shows in a Maildir++."""
+        return (any(other.startswith(mailbox + "/") for other in others)
+                and self.client.status(self._here(mailbox), "(UIDNEXT)")[0] != "OK")
 
     def messages(self, mailbox):
         """{uid: Message} of one mailbox; each body is fetched and digested."""

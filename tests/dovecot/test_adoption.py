@@ -65,3 +65,10 @@ class Adoption(MeshTest):
                              {mail.digest(content), mail.digest(other)})
         self.check()
         self.assert_quiet()
+        daemon = self.daemon()
+        recorded, = self.client("--json", "conflicts", "list")["conflicts"]
+        daemon.stop()
+        self.assertEqual((recorded["kind"], recorded["mailbox"], recorded["message_id"]),
+                         ("IDENTITY_IN_DOUBT", "INBOX", "<1.0@generated.example>"))
+        self.assertFalse(recorded.get("open"))
+        self.assertIn("both are kept", recorded["outcome"])

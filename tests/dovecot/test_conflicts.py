@@ -38,7 +38,7 @@ class ConflictTest(MeshTest):
         return [len(found.get(mailbox, [])) for found in self.snapshots().values()]
 
     def open_conflicts(self):
-        return self.client("--json", "conflicts", "list").get("conflicts", [])
+        return self.client("--json", "conflicts", "list", "--open").get("conflicts", [])
 
     def decide(self, *decision):
         """Through the running daemon; returns once the decision is carried out."""
@@ -75,6 +75,19 @@ class DeletionAgainstChange(ConflictTest):
         self.assertTrue(conflict["sender"])
         self.assertTrue(conflict["message_id"])
 
+    def test_trace_names_the_conflict_that_holds_it(self):
+        self.conflict()
+        self.daemon()
+        number = self.open_conflicts()[0]["id"]
+        traced = self.client("--json", "trace", message_id(mail.ordinary(3)))["messages"][0]
+        copies = {copy["replica"]: copy for copy in traced["copies"]}
+        self.assertEqual({name: copy.get("present", False) for name, copy in copies.items()},
+                         {"laptop": False, "desktop": True, "server": True})
+        for copy in copies.values():
+            self.assertIn(f"waits for the decision of conflict {number}", copy["because"])
+            self.assertFalse(copy.get("pending"))
+        self.assertIn("somebody deleted or moved it there", copies["laptop"]["because"])
+
     def test_decided_to_delete(self):
         self.conflict()
         self.daemon()
@@ -105,6 +118,25 @@ class DeletionAgainstChange(ConflictTest):
         self.check()
         self.assertEqual(self.counts(), [12, 12, 12])
         self.assert_quiet()
+
+
+class OneEdge(ConflictTest):
+    """An edge's own policy counts for what arrives along it."""
+
+    def test_asks_where_the_others_decide(self):
+        self.write_topology([("laptop", "server", "delete_vs_change: ASK"), ("laptop", "desktop")])
+        self.server_.store("INBOX", self.uid(self.server_, 3), "+FLAGS", "\\Flagged")
+        self.desktop.store("INBOX", self.uid(self.desktop, 4), "+FLAGS", "\\Flagged")
+        self.laptop.expunge("INBOX", self.uid(self.laptop, 3) + self.uid(self.laptop, 4))
+        self.run_once(expect=CONFLICTS)
+        self.assertEqual(self.counts(), [10, 11, 11])
+        self.assertEqual([len(self.uid(account, 4)) for account in (self.laptop, self.desktop, self.server_)], [0] * 3)
+        self.daemon()
+        asked, = self.open_conflicts()
+        self.assertEqual((asked["replica_b"], asked["policy"]), ("server", "ASK"))
+        self.decide("--delete")
+        self.assertEqual(self.counts(), [10, 10, 10])
+        self.check()
 
 
 class Keywords(ConflictTest):
@@ -150,6 +182,17 @@ class Brake(ConflictTest):
         self.decide("--reject")
         self.assertEqual(self.counts(), [100, 100, 100])
         self.check()
+
+    def test_trace_names_the_brake(self):
+        gone = sorted(self.laptop.uids("INBOX"))[0]
+        number = next(number for number in range(self.messages)
+                      if gone in self.laptop.find("INBOX", self.digests[number]))
+        self.expunge_most()
+        self.daemon()
+        conflict = self.open_conflicts()[0]["id"]
+        traced = self.client("--json", "trace", message_id(mail.ordinary(number)))["messages"][0]
+        because = next(copy["because"] for copy in traced["copies"] if copy["replica"] == "laptop")
+        self.assertIn(f"held by the brake until someone decides conflict {conflict}", because)
 
     def test_held_over_restarts_while_the_rest_goes_on(self):
         self.expunge_most()

@@ -271,3 +271,11 @@ class Together(CoordinatorsTest):
             return rounds() == before
 
         self.wait_for(unchanged, "both at rest", 60)
+
+
+class ThreeTogether(Together):
+    """One more on the server: each edge of the triangle is carried by two."""
+
+    def setUp(self):
+        super().setUp()
+        self.coordinators.append(Coordinator(self, "on-server", [("laptop", "server"), ("desktop", "server")]))

@@ -5,15 +5,15 @@ import re
 import dovecot
 import liar
 import mail
-from mesh import CONFLICTS, MeshTest
+from mesh import CONFLICTS, PARTIAL, MeshTest
 
 
 class LiesTest(MeshTest):
-    def start(self, answer=None, command=None, extra=""):
+    def start(self, answer=None, command=None, extra="", heads=False):
         """"honest" and "liar", joined; the liar is a Dovecot behind a proxy."""
         self.server("honest")
         server = self.server("liar", compress=False, storage="maildir")
-        self.proxy = liar.Liar(server.port, answer, command)
+        self.proxy = liar.Liar(server.port, answer, command, heads)
         self.addCleanup(self.proxy.close)
         text = 'name: "test"\n'
         text += f'replica {{\n  name: "honest"\n{self.servers["honest"].endpoint()}}}\n'
@@ -191,3 +191,97 @@ class Keywords(LiesTest):
         self.assertEqual(self.flags("honest"), [["$label1", "\\seen", "home"]] * 3)
         self.run_once()
         self.assertEqual(self.flags("liar"), [["$label2", "\\seen"]] * 3)
+
+
+class Recent(LiesTest):
+    def test_is_never_stored_nor_carried(self):
+        """\\Recent is the server's own (RFC 3501 section 2.3.2), set on all that is new."""
+        sent, told = [], []
+
+        def command(line):
+            sent.append(line)
+            return line
+
+        def answer(line):
+            told.append(line)
+            return line
+
+        self.start(answer, command, heads=True)
+        with self.account("liar") as account:
+            account.append("INBOX", mail.ordinary(1), "\\Flagged", 1_700_000_000)
+        self.fill(3)
+        with self.account("honest") as account:
+            account.append("INBOX", mail.ordinary(10), "", 1_700_000_000)
+        self.run_once()
+        self.check()
+        self.assertTrue([line for line in told if b"FETCH" in line and b"\\Recent" in line], "the server told of it")
+        self.assertFalse([line for line in sent if b"recent" in line.lower()])
+        daemon = self.daemon()
+        self.wait_for(lambda: self.client("--json", "status").get("converged"), "convergence")
+        for number in (0, 1, 10):
+            self.assertNotIn("ecent", self.client("--json", "trace", f"<{number}.0@generated.example>", expect=None).__str__())
+        daemon.stop()
+        self.assert_quiet()
+
+
+class Sizes(LiesTest):
+    """A server that counts a line's end as one byte in RFC822.SIZE, and sends two."""
+
+    def answer(self, line):
+        return re.sub(rb"RFC822\.SIZE (\d+)", lambda found: b"RFC822.SIZE %d" % (int(found.group(1)) - 8), line)
+
+    def test_what_both_hold_is_adopted(self):
+        self.start(self.answer, heads=True)
+        contents = [mail.ordinary(number) for number in range(10)] + mail.broken()[:2]
+        for name in ("honest", "liar"):
+            with self.account(name) as account:
+                account.append_many("INBOX", [(content, "", 1_700_000_000) for content in contents])
+        run = self.run_once()
+        self.assertEqual([replica["messages_appended"] for replica in run.report["replicas"]], [0, 0], run)
+        self.check()
+        with self.account("honest") as account:
+            account.append("INBOX", mail.ordinary(100), "", 1_700_000_000)
+            account.expunge("INBOX", account.uids("INBOX")[3])
+        expected = mail.snapshot(self.servers["honest"])
+        self.run_once()
+        self.check(expected)
+        self.assert_quiet(expected)
+
+
+class InAnyCase(LiesTest):
+    """A server that takes names that differ in case for one."""
+
+    def command(self, line):
+        self.names = getattr(self, "names", {})
+
+        def known(found):
+            return b'"' + self.names.setdefault(found.group(1).lower(), found.group(1)) + b'"'
+
+        return re.sub(rb'"([A-Za-z]+)"', known, line)
+
+    def test_the_second_of_two_names_is_a_problem_there_and_both_are_kept_elsewhere(self):
+        self.start(command=self.command, heads=True)
+        self.server("third")
+        text = self.topology_path.read_text()
+        self.write_text(text + f'replica {{\n  name: "third"\n{self.servers["third"].endpoint()}}}\n'
+                               'edge { a: "honest" b: "third" }\n')
+        with self.account("liar") as account:
+            account.create("Work")
+            account.append("Work", mail.ordinary(1), "", 1_700_000_000)
+        self.run_once()
+        with self.account("third") as account:
+            account.create("work")
+            account.append("work", mail.ordinary(2), "", 1_700_000_000)
+        run = self.run_once(expect=PARTIAL)
+        found = {name: {mailbox: {message.digest for message in messages} for mailbox, messages in each.items()}
+                 for name, each in self.snapshots().items()}
+        one, two = {mail.digest(mail.ordinary(1))}, {mail.digest(mail.ordinary(2))}
+        for name in ("honest", "third"):
+            self.assertEqual((found[name]["Work"], found[name]["work"]), (one, two))
+        self.assertEqual(found["liar"], {"INBOX": set(), "Work": one})
+        self.assertEqual(run.report["refused"], 1, run)
+        daemon = self.daemon()
+        self.wait_for(lambda: self.client("--json", "status", expect=None).get("rounds"), "a round")
+        problem, = self.client("--json", "status", expect=None)["problems"]
+        daemon.stop()
+        self.assertEqual((problem["replica"], problem["mailbox"], problem["operation"]), ("liar", "work", "CREATE"))

@@ -163,6 +163,51 @@ class Flags(LimitsTest):
         self.assert_quiet()
 
 
+class Keywords(MeshTest):
+    """A keyword is an atom (RFC 3501 section 9): tags of notmuch and the like make use of that."""
+
+    NAMES = ["to/do", "a.b:c", "$MDNSent", "$Forwarded", "#1", "x=y&z", "under_score", "'quoted'", "<angle>", "50" * 25]
+
+    def test_of_any_name_survive(self):
+        self.triangle({"storage": "sdbox"}, {"storage": "maildir"}, {"storage": "mbox"})
+        with self.account("laptop") as account:
+            for number, name in enumerate(self.NAMES):
+                account.append("INBOX", mail.ordinary(number), name, 1_700_000_000)
+        self.run_once()
+        with self.account("server") as account:
+            account.store("INBOX", account.uids("INBOX")[0], "+FLAGS", " ".join(self.NAMES))
+        self.run_once()
+        found = self.check()
+        self.assertEqual(set().union(*(message.flags for message in found["INBOX"])),
+                         {name.lower() for name in self.NAMES})
+        self.assert_quiet(found)
+
+    def test_one_that_is_too_long_for_a_server_is_kept_for_the_others(self):
+        """Dovecot answers NO [CANNOT] beyond mail_max_keyword_length, though PERMANENTFLAGS has \\*."""
+        for name in ("free", "bound", "far"):
+            self.server(name, settings="" if name == "bound" else "mail_max_keyword_length = 100\n")
+        self.write_topology([("free", "bound"), ("bound", "far")])
+        long = "l" * 80
+        with self.account("free") as account:
+            account.append_many("INBOX", [(mail.ordinary(number), "", 1_700_000_000) for number in range(3)])
+        self.run_once()
+        with self.account("free") as account:
+            account.store("INBOX", account.uids("INBOX")[0], "+FLAGS", f"{long} short")
+            account.append("INBOX", mail.ordinary(3), long, 1_700_000_000)
+        run = self.run_once(expect=PARTIAL)
+        flags = {name: sorted(sorted(message.flags) for message in found["INBOX"] if message.flags)
+                 for name, found in self.snapshots().items()}
+        self.assertEqual(flags["free"], [[long], [long, "short"]])
+        self.assertEqual(flags["far"], flags["free"])
+        self.assertEqual(flags["bound"], [["short"]], run)  # what can be stored is
+        self.assertEqual(run.report["refused"], 2, run)
+        self.assertEqual(len(mail.snapshot(self.servers["bound"])["INBOX"]), 4)
+        again = self.run_once(expect=PARTIAL)
+        self.assertLess(again.replica("bound")["commands"], 40, again)
+        self.assertEqual(sorted(sorted(message.flags) for message in mail.snapshot(self.servers["free"])["INBOX"]
+                                if message.flags), [[long], [long, "short"]])
+
+
 class Rights(LimitsTest):
     def test_a_read_only_mailbox_is_a_source_of_mail_only(self):
         self.start()

@@ -1,5 +1,8 @@
-"""A message that a server will never take: a conflict that is listed and decided, and not sent again and again."""
+"""Messages that a server refuses, for good or for a while: listed with its answer, and not sent again and again."""
 
+import courier
+import cyrus
+import liar
 import mail
 from mesh import CONVERGED, PARTIAL, MeshTest
 
@@ -95,3 +98,138 @@ class RefusedForGood(MeshTest):
             account.expunge("INBOX", account.find("INBOX", mail.digest(mail.ordinary(50, size=60_000))))
         self.run_once(expect=CONVERGED)
         self.check()
+
+
+QUOTA = """
+protocol imap {
+  mail_plugins = $mail_plugins quota
+}
+plugin {
+  quota = count:User quota
+  quota_vsizes = yes
+  quota_rule = *:storage=%dK
+}
+"""
+
+
+class OverQuota(MeshTest):
+    """What does not fit now may fit later: no decision is asked for, and the next sync tries again."""
+
+    def test_the_rest_goes_on_and_it_is_tried_again_when_there_is_room(self):
+        self.server("laptop")
+        server = self.server("server", settings=QUOTA % 40)
+        self.write_topology([("laptop", "server")])
+        with self.account("laptop") as account:
+            account.create("Small")
+            account.append("INBOX", mail.ordinary(50, size=60_000), "", 1_700_000_050)
+            account.append_many("Small", [(mail.ordinary(number), "", 1_700_000_000 + number) for number in range(5)])
+        run = self.run_once(expect=PARTIAL)
+        self.assertEqual((run.report["refused"], run.report["conflicts_open"]), (1, 0), run)
+        self.assertIn("[OVERQUOTA]", run.output)
+        self.assertLess(run.replica("server")["commands"], 40, "no tight loop")
+        found = mail.snapshot(server)
+        self.assertEqual((len(found["INBOX"]), len(found["Small"])), (0, 5))
+        daemon = self.daemon()
+        self.wait_for(lambda: self.client("--json", "status", expect=None).get("problems"), "the problem")
+        problem, = self.client("--json", "status", expect=None)["problems"]
+        self.assertEqual((problem["replica"], problem["mailbox"], problem["operation"]), ("server", "INBOX", "APPEND"))
+        self.assertIn("[OVERQUOTA]", problem["answer"])
+        daemon.stop()
+        server.stop()
+        server.settings = QUOTA % 4000
+        server._write_config()
+        server.start()
+        self.run_once()
+        self.check()
+        self.assert_quiet()
+
+
+class BareLineFeeds(MeshTest):
+    """No server here gives one away: one whose bodies have a line that ends in LF alone is played by a proxy."""
+
+    ODD = mail.ordinary(7).replace(b"end of 7\r\n", b"end of 7\r\nLINE-FEED\r\nlast\r\n")
+
+    def start(self, target):
+        source = self.server("source", compress=False)
+        odd = liar.Liar(source.port, self.size, None, heads=True, body=lambda content: self.bare(content))
+        self.addCleanup(odd.close)
+        self.servers["target"] = target
+        self.write_topology([("source", "target")])
+        self.write_text(self.topology_path.read_text().replace(f"port: {source.port}", f"port: {odd.port}"))
+        with self.account("source") as account:
+            account.append_many("INBOX", [(mail.ordinary(number), "", 1_700_000_000) for number in range(5)])
+            account.append("INBOX", self.ODD, "", 1_700_000_000)
+
+    @staticmethod
+    def bare(content):
+        return content.replace(b"LINE-FEED\r\n", b"LINE-FEED\n")
+
+    def size(self, line):
+        true = b"RFC822.SIZE %d" % len(self.ODD)
+        return line.replace(true, b"RFC822.SIZE %d" % (len(self.ODD) - 1))
+
+    def test_dovecot_makes_line_ends_of_them_and_it_is_not_sent_again(self):
+        self.start(self.server("target"))
+        self.run_once()
+        found = mail.snapshot(self.servers["target"])["INBOX"]
+        self.assertEqual(len(found), 6)
+        self.assertIn(mail.digest(self.ODD), {message.digest for message in found})
+        again = self.run_once()
+        for replica in again.report["replicas"]:
+            self.assertEqual((replica["messages_fetched"], replica["messages_appended"]), (0, 0), again)
+
+    def test_cyrus_refuses_it_and_the_rest_arrives(self):
+        if not cyrus.available():
+            self.skipTest("Cyrus is not unpacked (tools/install_packages)")
+        target = cyrus.Cyrus("target", self.scratch / "target")
+        self.addCleanup(target.stop)
+        self.start(target)
+        run = self.run_once(expect=PARTIAL)
+        self.assertEqual((len(mail.snapshot(target)["INBOX"]), run.report["refused"]), (5, 1), run)
+        self.assertIn("bare newlines", run.output)
+        again = self.run_once(expect=PARTIAL)
+        self.assertEqual(again.replica("target")["messages_appended"], 0, again)
+
+
+class WhatCyrusRefuses(MeshTest):
+    """NUL, a bare LF, 8-bit characters in a header, no header at all: each is refused alone and named."""
+
+    def setUp(self):
+        super().setUp()
+        for kind in (cyrus, courier):
+            if not kind.available():
+                self.skipTest("Cyrus or Courier is not unpacked (tools/install_packages)")
+        source = courier.Courier("source", self.scratch / "source")  # gives files as they are
+        self.addCleanup(source.stop)
+        strict = cyrus.Cyrus("strict", self.scratch / "strict", settings="reject8bit: yes\n")
+        self.addCleanup(strict.stop)
+        self.servers.update(source=source, strict=strict)
+        self.write_topology([("source", "strict")])
+
+    def deliver(self, name, content):
+        """As a mail transfer agent does, without IMAP."""
+        path = self.servers["source"].home / "Maildir" / "new" / f"1700000000.{name}.host"
+        path.write_bytes(content)
+        path.chmod(0o666)
+
+    def test_each_is_listed_with_its_reason_and_the_rest_arrives(self):
+        head = b"From: a@example.org\nSubject: %s\nMessage-ID: <%s@refused.example>\n\nbody\n"
+        self.deliver("nul", (head % (b"nul", b"nul")).replace(b"body", b"bo\0dy"))
+        self.deliver("eight", (head % (b"\xe4\xf6\xfc", b"eight")))
+        self.deliver("nothing", b"no header at all\n")
+        for number in range(5):
+            self.deliver(f"good{number}", head % (b"good", b"good%d" % number))
+        run = self.run_once(expect=PARTIAL)
+        arrived = len(mail.snapshot(self.servers["strict"])["INBOX"])
+        self.assertEqual(arrived + run.report["refused"], 8, run)
+        self.assertEqual(run.report["refused"], 3, run)
+        again = self.run_once(expect=PARTIAL)
+        self.assertEqual(again.replica("strict")["messages_appended"], 0, again)
+        self.assertLess(again.replica("strict")["commands"], 60, again)
+        self.daemon()
+        self.wait_for(lambda: self.client("--json", "status", expect=None).get("rounds"), "a round")
+        problems = self.client("--json", "status", expect=None)["problems"]
+        self.assertEqual({problem["operation"] for problem in problems}, {"APPEND"})
+        answers = " ".join(problem["answer"] for problem in problems)
+        for reason in ("non-ASCII characters in headers", "NUL characters", "invalid header"):
+            self.assertIn(reason, answers)

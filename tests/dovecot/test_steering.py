@@ -89,6 +89,20 @@ class Sync(SteeringTest):
         for scope in (["--replica", "nobody"], ["--edge", "laptop:nobody"], ["--mailbox", "Nothing"]):
             self.assertIn("there is no", self.client("sync", *scope, expect=None).output)
 
+    def test_two_hundred_syncs_while_mail_comes_and_goes_all_answer_converged(self):
+        self.started()
+        accounts = (self.laptop, self.desktop, self.server_)
+        for number in range(200):
+            account = accounts[number % 3]
+            account.append("INBOX", mail.ordinary(200 + number), "", DATE)
+            if number % 4 == 1:
+                account.expunge("INBOX", account.uids("INBOX")[-2])
+            if number % 5 == 2:
+                account.store("INBOX", account.uids("INBOX")[0], "+FLAGS" if number % 2 else "-FLAGS", "\\Answered")
+            report = self.client("--json", "sync")
+            self.assertTrue(report["converged"], (number, report))
+        self.check()
+
     def test_many_syncs_while_the_engines_own_changes_are_pushed_back_to_it_all_answer_converged(self):
         self.started()
         for number in range(20):
@@ -105,13 +119,19 @@ class Down(SteeringTest):
         self.wait_for(lambda: self.replica("server")["state"] == "DOWN", "the server's end")
         self.laptop.append("INBOX", mail.ordinary(100), "", DATE)
         self.wait_for(lambda: self.edge()["pending_additions"] == 1, "the addition that waits")
+        self.laptop.store("INBOX", self.laptop.uids("INBOX")[0], "+FLAGS", "\\Flagged")
+        self.laptop.expunge("INBOX", self.laptop.uids("INBOX")[1])
+        self.laptop.create("New")
+        self.wait_for(lambda: self.edge()["pending"] == 4, "what else waits")
         edge = self.edge()
-        self.assertEqual((edge["state"], edge["pending"]), ("UNREACHABLE", 1))
+        self.assertEqual((edge["state"], edge["pending_additions"], edge["pending_flags"], edge["pending_deletions"],
+                          edge["pending_mailboxes"]), ("UNREACHABLE", 1, 1, 1, 1), edge)
+        self.assertGreater(edge["last_sync_unix_ms"], 0)
         self.assertGreater(edge["oldest_pending_unix_ms"], 0)
         self.assertTrue(edge["last_error"])
         self.wait_for(lambda: self.replica("server")["lag_s"] > 0, "the lag")
         self.assertRegex(self.because(100, "server"), r"replica server is down since \d{4}-\d\d-\d\dT")
-        self.assertEqual(self.counts_of_those_up(), [6, 6])
+        self.assertEqual(self.counts_of_those_up(), [5, 5])
         self.servers["server"].start()
         self.client("sync")
         self.assertEqual((self.edge()["state"], self.edge()["pending"]), ("IN_SYNC", 0))

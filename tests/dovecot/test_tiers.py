@@ -6,7 +6,7 @@ import courier
 import cyrus
 import dovecot
 import mail
-from mesh import PARTIAL, MeshTest, _run
+from mesh import PARTIAL, MeshTest, _run, slow
 
 
 def without(*words):
@@ -18,6 +18,8 @@ NO_QRESYNC = without("QRESYNC", "NOTIFY")
 PLAIN = without("QRESYNC", "CONDSTORE", "NOTIFY")
 # RFC 3501 and nothing else.
 BARE = "IMAP4rev1"
+
+FEW = [mail.ordinary(number) for number in range(24)]
 
 # Some servers make the parent of a mailbox, some do not.
 MAILBOXES = ["INBOX", "Archive", "Archive/2024", "Entwürfe"]
@@ -190,6 +192,18 @@ class Tiers(TierTest):
         self.start(full="", condstore=NO_QRESYNC, plain=PLAIN)
         self.everything(plain=["plain"])
         self.assertEqual(self.tiers(), {"full": "QRESYNC", "condstore": "CONDSTORE", "plain": "PLAIN"})
+
+    @slow(600)
+    def test_each_capability_that_is_used_missing_alone(self):
+        """What is used where it is offered has a way without it, whatever else the server can."""
+        for word in ("LIST-STATUS", "MULTIAPPEND", "LITERAL+", "UIDPLUS", "MOVE", "ENABLE", "NAMESPACE", "ESEARCH",
+                     "UNSELECT", "IDLE", "ID", "SPECIAL-USE", "SASL-IR"):
+            with self.subTest(word):
+                self.setUp()
+                gone = (word, "QRESYNC") if word == "ENABLE" else (word,)  # QRESYNC is there by ENABLE alone
+                self.start(full="", poor=without(*gone))
+                self.everything(contents=FEW, unmarked=word == "UIDPLUS")
+                self.doCleanups()
 
     def test_condstore_asks_for_uids_only_when_counts_say_so(self):
         self.start(full="", condstore=NO_QRESYNC)

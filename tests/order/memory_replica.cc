@@ -82,7 +82,8 @@ asio::awaitable<absl::Status> MemoryReplica::Command(uint64_t bytes) {
 asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> MemoryReplica::Look() {
   if (!stuck_ || !looks_while_stuck) CO_RETURN_IF_ERROR(co_await Command(0));
   std::vector<MailboxStatus> statuses;
-  for (const auto& [name, box] : boxes_) {
+  for (auto& [name, box] : boxes_) {
+    if (restless) ++box.modseq;
     MailboxStatus status;
     status.mailbox = status.name_here = status.local_name = name;
     status.status_known = true;

@@ -1,7 +1,7 @@
 // A replica in memory and the time it takes, for tests of the order of work: no IMAP, no network, any number of them.
 //
-// mesh_test.cc drives the real coordinator over these. Each call takes one of `max_connections`, then `latency` and
-// `per_byte` of virtual time. One thread.
+// mesh_test.cc and engine/sync/control_test.cc drive the real coordinator over these. Each call takes one of
+// `max_connections`, then `latency` and `per_byte` of virtual time. One thread.
 #ifndef IMAPMESH_TESTS_ORDER_MEMORY_REPLICA_H_
 #define IMAPMESH_TESTS_ORDER_MEMORY_REPLICA_H_
 
@@ -63,6 +63,7 @@ class MemoryReplica : public Replica {
 
   Duration latency{std::chrono::milliseconds(1)};
   Duration per_byte{0};
+  bool restless = false;     // each look finds a higher HIGHESTMODSEQ, though nothing has happened
   bool gives_bodies = true;  // else FETCH is refused
   uint64_t bytes_fetched = 0;
   uint64_t bytes_appended = 0;

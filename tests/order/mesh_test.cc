@@ -183,6 +183,23 @@ TEST(Transfer, AnotherHolderGivesWhatTheCheapestRefuses) {
   EXPECT_EQ(mesh[1].counters().messages_fetched, 10u);
 }
 
+TEST(Transfer, AnotherHolderGivesTheRestWhenTheCheapestGoesAway) {
+  TestMesh mesh(3, {{0, 1}, {1, 2}, {0, 2}}, {1, 5, 5});
+  constexpr int kMessages = 1000;
+  for (const int holder : {0, 1}) {
+    for (int i = 0; i < kMessages; ++i) mesh[holder].Put("INBOX", Mail(i));
+  }
+  mesh[0].per_byte = std::chrono::microseconds(10);
+  mesh.Start();
+  ASSERT_TRUE(mesh.RunUntil([&] { return mesh.Count(2) > 0; }, seconds(60)));
+  ASSERT_LT(mesh.Count(2), static_cast<size_t>(kMessages));
+  const uint64_t before = mesh[1].counters().messages_fetched;
+  EXPECT_EQ(before, 0u);
+  mesh[0].SetStuck(true);
+  EXPECT_TRUE(mesh.RunUntil([&] { return mesh.Count(2) == static_cast<size_t>(kMessages); }, seconds(120)));
+  EXPECT_GT(mesh[1].counters().messages_fetched, 0u);
+}
+
 TEST(Plan, TheWavesAreTheDepthOfTheGraphAndTheBytesThoseThatTheRunMoves) {
   constexpr int kSize = 50;
   for (const Edges& edges : {Chain(kSize), Star(kSize), RingWithChords(kSize)}) {

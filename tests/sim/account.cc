@@ -55,6 +55,16 @@ bool Account::Rename(const std::string& from, const std::string& to) {
   return true;
 }
 
+bool Account::RenameInbox(const std::string& to) {
+  if (mailboxes_.contains(to)) return false;
+  auto node = mailboxes_.extract("INBOX");
+  node.key() = to;
+  mailboxes_.insert(std::move(node));
+  Create("INBOX");
+  Changed(to, true);
+  return true;
+}
+
 std::string Account::NameOf(uint64_t id) const {
   for (const auto& [name, mailbox] : mailboxes_) {
     if (mailbox.id == id) return name;
@@ -75,9 +85,14 @@ bool Account::HasRoomFor(const Flags& flags) const {
   return keywords_.size() + added <= traits_.keywords_max;
 }
 
+bool Account::Keeps(const std::string& flag) const {
+  return !traits_.fixed_keywords || flag.starts_with('\\') || flag == kFixedKeyword;
+}
+
 uint32_t Account::Append(const std::string& name, std::shared_ptr<const Content> content, Flags flags,
                          int64_t internal_date, const std::string& guid) {
   AccountMailbox& mailbox = mailboxes_.at(name);
+  std::erase_if(flags, [this](const std::string& flag) { return !Keeps(flag); });
   for (const std::string& flag : flags) {
     if (!flag.starts_with('\\')) keywords_.insert(flag);
   }
@@ -115,7 +130,7 @@ bool Account::SetFlag(const std::string& name, uint32_t uid, const std::string& 
   const auto found = mailbox.messages.find(uid);
   if (found == mailbox.messages.end()) return false;
   if (found->second.flags.contains(flag) == set) return true;
-  if (set && !HasRoomFor({flag})) return false;
+  if (set && (!Keeps(flag) || !HasRoomFor({flag}))) return false;
   if (set) {
     found->second.flags.insert(flag);
     if (!flag.starts_with('\\')) keywords_.insert(flag);

@@ -53,6 +53,8 @@ struct AccountMailbox {
 
 enum class ServerTier { kQresync, kCondstore, kPlain };
 
+inline constexpr char kFixedKeyword[] = "$Forwarded";
+
 // What a server can do and does; drawn for each replica of a history.
 struct ServerTraits {
   ServerTier tier = ServerTier::kQresync;
@@ -64,6 +66,7 @@ struct ServerTraits {
   bool forgets_expunges = false;  // VANISHED (EARLIER) names every known UID that is not there
   bool eager_views = true;        // tells of changes after each command that permits it, not only when asked
   size_t keywords_max = 100;      // further ones are refused
+  bool fixed_keywords = false;    // keeps kFixedKeyword and no other: PERMANENTFLAGS without "\\*"
 };
 
 class Account {
@@ -80,6 +83,8 @@ class Account {
   bool Delete(const std::string& name);
   // With its children.
   bool Rename(const std::string& from, const std::string& to);
+  // What a server that does as RFC 3501 section 6.3.5 says makes of a RENAME of INBOX: it is there again, empty.
+  bool RenameInbox(const std::string& to);
   // "" when it is gone.
   std::string NameOf(uint64_t id) const;
   void Subscribe(const std::string& name, bool subscribed);
@@ -89,9 +94,12 @@ class Account {
   // The new UID; 0: there is no such message.
   uint32_t Copy(const std::string& from, uint32_t uid, const std::string& to);
   bool Expunge(const std::string& name, uint32_t uid);
-  // False when a keyword more than this server keeps would be needed, or the message is gone.
+  // False when the flag does not last here, or one keyword more than this server has room for would be needed, or the
+  // message is gone.
   bool SetFlag(const std::string& name, uint32_t uid, const std::string& flag, bool set);
   bool HasRoomFor(const Flags& flags) const;
+  // Whether the flag lasts here; another one is taken, and forgotten at once.
+  bool Keeps(const std::string& flag) const;
 
   // A new UIDVALIDITY and new UIDs, as after a mailbox was rebuilt.
   void Renumber(const std::string& name);

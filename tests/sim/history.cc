@@ -132,6 +132,7 @@ void DrawExtras(Random random, const Limits& limits, History& history) {
     history.policy = history.policy.substr(0, history.policy.find('}') + 1) + " delete_vs_change: ASK";
   if (random.Chance(5)) history.policy += " mailbox_deletes: ASK";
   if (random.Chance(20)) history.tier_bits = static_cast<uint32_t>(random.Next());
+  if (random.Chance(15)) history.keyword_bits = static_cast<uint32_t>(random.Next());
 }
 
 }  // namespace
@@ -198,7 +199,7 @@ std::string ToText(const History& history) {
   out << "history seed=" << history.seed << " replicas=" << history.replicas << " servers=" << history.server_bits
       << " latency_us=" << history.latency_us << " slow=" << history.slow_percent
       << " fragments=" << (history.fragments ? 1 : 0) << " approves=" << (history.approves ? 1 : 0)
-      << " tiers=" << history.tier_bits << "\n";
+      << " tiers=" << history.tier_bits << " keywords=" << history.keyword_bits << "\n";
   out << "policy " << history.policy << "\n";
   for (const std::string& edge : history.edges) out << "edge " << edge << "\n";
   for (const std::vector<int>& share : history.coordinators) {
@@ -233,6 +234,7 @@ absl::StatusOr<History> Parse(std::string_view text) {
         if (key == "fragments") history.fragments = value != 0;
         if (key == "approves") history.approves = value != 0;
         if (key == "tiers") history.tier_bits = static_cast<uint32_t>(value);
+        if (key == "keywords") history.keyword_bits = static_cast<uint32_t>(value);
       }
     } else if (word == "policy" || word == "edge") {
       const std::string rest = line.size() > word.size() ? line.substr(word.size() + 1) : "";

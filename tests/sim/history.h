@@ -63,9 +63,10 @@ struct History {
   std::string policy;
   // The edges that each coordinator carries, by index; empty: one carries all.
   std::vector<std::vector<int>> coordinators;
-  bool approves = true;      // what a person decides in the end about what waits: it goes, or it is put back
-  uint32_t server_bits = 0;  // traits of replica r: bits 4r to 4r+3 turned on its head
-  uint32_t tier_bits = 0;    // of replica r, bits 2r and 2r+1: 2: no QRESYNC; 3: no CONDSTORE either
+  bool approves = true;       // what a person decides in the end about what waits: it goes, or it is put back
+  uint32_t server_bits = 0;   // traits of replica r: bits 4r to 4r+3 turned on its head
+  uint32_t tier_bits = 0;     // of replica r, bits 2r and 2r+1: 2: no QRESYNC; 3: no CONDSTORE either
+  uint32_t keyword_bits = 0;  // bit r: replica r keeps a fixed set of keywords
   uint32_t latency_us = 2000;
   int slow_percent = 0;
   bool fragments = false;

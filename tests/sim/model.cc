@@ -210,6 +210,7 @@ void Model::AddFlags(const Reach& reach, int replica, const Key& key, const Fate
   int64_t added = 0;
   for (const auto& [from, count] : fate.added) added += count;
   for (const auto& [flag, events] : fate.flags) {
+    if (fixed_keywords_.contains(replica) && !flag.starts_with('\\') && flag != kFixedKeyword) continue;
     bool allowed = false, always = false, one_place = true;
     for (const FlagEvent& event : events) {
       if (!reach(event.replica, replica, ChangeKind::kFlags)) continue;
@@ -302,7 +303,9 @@ void Model::Expect(const Graph& graph, checker::History& history) const {
       if (!renamed_) group.add_mailboxes(mailbox);
       for (int32_t j = 0; j < graph.replica_count(); ++j) {
         const int other = Number(graph, ReplicaIndex(j));
-        if (other == replica || !reach.Equal(replica, other)) continue;
+        // One that cannot hold what the others do is not equal to them.
+        const bool alike = fixed_keywords_.contains(replica) == fixed_keywords_.contains(other);
+        if (other == replica || !reach.Equal(replica, other) || !alike) continue;
         group.add_replicas(ReplicaName(other));
         grouped.insert(other);
       }

@@ -54,6 +54,8 @@ class Model {
   void RestoredBack(int replica, const std::string& mailbox, const std::shared_ptr<const Content>& content,
                     const Flags& flags);
 
+  // The replica keeps no keyword but kFixedKeyword.
+  void FixedKeywords(int replica) { fixed_keywords_.insert(replica); }
   void SetCoordinators(int count) { coordinators_ = count; }
   // `graph` is the final one, of all coordinators together; replica r of the runner is named "r<r>".
   void Expect(const Graph& graph, checker::History& history) const;
@@ -117,6 +119,7 @@ class Model {
   bool duplicates_go_ = false;
   bool races_are_reported_ = false;
   int coordinators_ = 1;
+  std::set<int> fixed_keywords_;  // replicas
   std::map<std::pair<int, std::string>, int64_t> renumbered_at_;
   int64_t state_lost_at_ = 0;
   int64_t additions_ = 0;

@@ -71,7 +71,8 @@ void Session::SelectCommand(bool read_only) {
   for (const auto& [uid, copy] : mailbox->messages) view_.push_back(uid);
   shown_modseq_ = mailbox->highest_modseq;
   Untagged("FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft)");
-  Untagged("OK [PERMANENTFLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft \\*)] Flags permitted");
+  const std::string keywords = account_.traits().fixed_keywords ? kFixedKeyword : "\\*";
+  Untagged("OK [PERMANENTFLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft " + keywords + ")] Flags permitted");
   Untagged(std::to_string(view_.size()) + " EXISTS");
   Untagged("0 RECENT");
   Untagged("OK [UIDVALIDITY " + std::to_string(mailbox->uid_validity) + "] UIDs valid");

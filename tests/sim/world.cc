@@ -35,6 +35,7 @@ ServerTraits Traits(const History& history, int replica) {
   traits.literal_plus = (bits & 3) != 3;
   traits.forgets_expunges = (bits & 12) == 12;
   traits.eager_views = (bits & 6) != 6;
+  traits.fixed_keywords = (history.keyword_bits >> (replica % 32) & 1) != 0;
   return traits;
 }
 
@@ -72,6 +73,7 @@ World::World(const History& history, TraceSink trace)
   if (min != std::string::npos) brake_min_ = std::stoul(history.policy.substr(min + kMin.size()));
   for (int r = 0; r < history.replicas; ++r) {
     network_.hosts().push_back(std::make_unique<Host>(ReplicaName(r), Traits(history, r)));
+    if (account(r).traits().fixed_keywords) model_.FixedKeywords(r);
   }
 }
 
@@ -251,8 +253,10 @@ std::shared_ptr<const Content> World::Intern(std::string bytes) {
 
 void World::Put(int replica, const std::string& mailbox, const std::shared_ptr<const Content>& content,
                 const Flags& flags) {
-  account(replica).Append(mailbox, content, flags, content->internal_date);
-  model_.Added(replica, mailbox, content, flags);
+  Flags kept = flags;
+  std::erase_if(kept, [&](const std::string& flag) { return !account(replica).Keeps(flag); });
+  account(replica).Append(mailbox, content, kept, content->internal_date);
+  model_.Added(replica, mailbox, content, kept);
 }
 
 void World::Deliver(const Step& step, int count) {
@@ -318,14 +322,14 @@ std::vector<World::Place> World::Copies(const std::string& mailbox, const Conten
 }
 
 // Once every daemon has recognised every copy that it carries, each knows which message this is.
-void World::Remove(const Place& place, bool may_be_rejected) {
+void World::Remove(const Place& place, bool may_be_rejected, bool expunge) {
   const std::vector<Place> copies = Copies(place.mailbox, *place.content);
   const auto here =
       std::count_if(copies.begin(), copies.end(), [&](const Place& copy) { return copy.replica == place.replica; });
   const bool held = !approves_ && brake_min_ < kBrakeOff;
   const bool known = !may_be_rejected && !held && KnownToAll(copies);
   model_.Removed(place.replica, place.mailbox, *place.content, Holders(place.mailbox, *place.content, here), known);
-  account(place.replica).Expunge(place.mailbox, place.uid);
+  if (expunge) account(place.replica).Expunge(place.mailbox, place.uid);
 }
 
 bool World::KnownToAll(const std::vector<Place>& places) {
@@ -380,7 +384,19 @@ void World::RenameMailbox(const Step& step) {
   const size_t names = kNewNames.size() + kMailboxNames.size();
   const size_t chosen = step.c % names;
   const std::string to = chosen < kNewNames.size() ? kNewNames[chosen] : kMailboxNames[chosen - kNewNames.size()];
+  if (from == "INBOX") return RenameInbox(r, to);
   if (account(r).Rename(from, to)) model_.MailboxRenamed();
+}
+
+// Its messages move.
+void World::RenameInbox(int replica, const std::string& to) {
+  if (account(replica).Find(to) != nullptr) return;
+  const auto messages = account(replica).Find("INBOX")->messages;
+  for (const auto& [uid, copy] : messages) {
+    model_.Added(replica, to, copy.content, copy.flags);
+    Remove({replica, "INBOX", uid, copy.content}, false, /*expunge=*/false);
+  }
+  account(replica).RenameInbox(to);
 }
 
 // Everything in it at once, as a broken client or disk does.

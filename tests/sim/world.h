@@ -64,7 +64,7 @@ class World {
   std::shared_ptr<const Content> Intern(std::string bytes);
   void Put(int replica, const std::string& mailbox, const std::shared_ptr<const Content>& content, const Flags& flags);
   bool IsFilledElsewhere(int replica, const std::string& mailbox);
-  void Remove(const Place& place, bool may_be_rejected = false);
+  void Remove(const Place& place, bool may_be_rejected = false, bool expunge = true);
   bool IsKnown(StateReader& state, const Place& place);
   bool KnownToAll(const std::vector<Place>& places);
   std::vector<Place> Copies(const std::string& mailbox, const Content& content);
@@ -78,6 +78,7 @@ class World {
   void CreateMailbox(int replica, const std::string& mailbox);
   void DeleteMailbox(int replica, const std::string& mailbox);
   void RenameMailbox(const Step& step);
+  void RenameInbox(int replica, const std::string& to);
   void Wipe(int replica, const std::string& mailbox);
   bool Reaches(int from, int to, const std::string& mailbox) const;  // additions
   bool BrakeMustHold(int replica, const std::string& mailbox);
