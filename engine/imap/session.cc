@@ -14,6 +14,8 @@ namespace imapmesh::imap {
 namespace {
 
 constexpr size_t kChunkBytes = 64 * 1024;
+constexpr size_t kWrittenMax = 32 * 1024;       // from then on what is written may make the server wait for a reader
+constexpr size_t kEarlyMax = 64 * 1024 * 1024;  // of what arrives while we write
 constexpr size_t kEnabledMax = 1000;
 constexpr uint64_t kLiteralMinusBytesMax = 4096;  // RFC 7888 section 5
 
@@ -58,6 +60,8 @@ struct Session::Connection {
       : stream(std::move(bottom)), arrived(executor) {}
   std::unique_ptr<ByteStream> stream;  // null only where no layer could be made: the session is closed then
   std::array<char, 64 * 1024> buffer;
+  std::string early;  // arrived while much was written; before `result`
+  bool writing = false;
   bool reading = false;                          // a ReadOnce is outstanding
   std::optional<absl::StatusOr<size_t>> result;  // of a ReadOnce, not yet taken
   Signal arrived;
@@ -109,22 +113,39 @@ absl::Status Session::Lost(const absl::Status& cause) {
 
 // ---- Reading
 
-// Outlives the session if need be: a wait may end without its read (WaitForResponse).
+// Outlives the session if need be: a wait may end without its read (WaitForResponse). While much is written it goes on:
+// a server that nobody reads from would not read either.
 asio::awaitable<void> Session::ReadOnce(std::shared_ptr<Connection> connection) {
-  absl::StatusOr<size_t> result = co_await connection->stream->Read(std::span<char>(connection->buffer));
-  connection->result = std::move(result);
+  while (true) {
+    absl::StatusOr<size_t> result = co_await connection->stream->Read(std::span<char>(connection->buffer));
+    const bool more = connection->writing && result.ok() && *result > 0 && connection->early.size() < kEarlyMax;
+    if (!more) {
+      connection->result = std::move(result);
+      break;
+    }
+    connection->early.append(connection->buffer.data(), *result);
+  }
   connection->reading = false;
   connection->arrived.Notify();
+}
+
+void Session::StartReading() {
+  if (connection_->reading || connection_->result) return;
+  connection_->reading = true;
+  asio::co_spawn(executor_, ReadOnce(connection_), asio::detached);
 }
 
 // Gives the reader what the next read brings. False when `limit` passed first.
 asio::awaitable<absl::StatusOr<bool>> Session::ReadSome(Duration limit) {
   const std::shared_ptr<Connection> connection = connection_;
   if (!closed_.ok()) co_return closed_;
-  if (!connection->reading && !connection->result) {
-    connection->reading = true;
-    asio::co_spawn(executor_, ReadOnce(connection), asio::detached);
+  written_ = 0;
+  if (!connection->early.empty()) {
+    reader_.Feed(connection->early);
+    connection->early.clear();
+    co_return true;
   }
+  StartReading();
   const Duration end = clock_.Now() + limit;
   while (!connection->result) {
     const Duration left = end - clock_.Now();
@@ -302,7 +323,12 @@ asio::awaitable<absl::Status> Session::Write(std::string_view bytes) {
   if (!closed_.ok()) co_return closed_;
   auto give_up = [this] { Close(absl::DeadlineExceededError("the server took no data in time")); };
   const std::unique_ptr<Alarm> alarm = clock_.CallAfter(options_.inactivity_limit, give_up);
-  const absl::Status written = co_await connection_->stream->Write(bytes);
+  const std::shared_ptr<Connection> connection = connection_;
+  written_ += bytes.size();
+  connection->writing = written_ > kWrittenMax;
+  if (connection->writing) StartReading();
+  const absl::Status written = co_await connection->stream->Write(bytes);
+  connection->writing = false;
   if (!closed_.ok()) co_return closed_;
   if (!written.ok()) co_return Lost(written);
   co_return absl::OkStatus();
@@ -436,7 +462,7 @@ asio::awaitable<absl::StatusOr<std::optional<Response>>> Session::WaitForRespons
 // ---- Layers
 
 bool Session::HasBufferedInput() const {
-  return reader_.HasBufferedInput() || connection_->result.has_value();
+  return reader_.HasBufferedInput() || connection_->result.has_value() || !connection_->early.empty();
 }
 
 absl::Status Session::UpgradeStream(

@@ -51,16 +51,21 @@ class ImapReplica : public Replica {
       std::vector<std::pair<std::string, MailboxCursor>> mailboxes) override;
   asio::awaitable<absl::Status> FetchBodies(MailboxReference mailbox, UidSet uids,
                                             std::function<void(Uid, std::shared_ptr<const Body>)> take) override;
+  asio::awaitable<absl::Status> FetchBodiesTogether(
+      std::vector<BodiesRequest> requests, std::function<void(size_t, Uid, std::shared_ptr<const Body>)> take) override;
   asio::awaitable<absl::Status> FetchHeaders(MailboxReference mailbox, UidSet uids,
                                              std::function<void(Uid, HeaderText)> take) override;
   asio::awaitable<absl::StatusOr<std::vector<Uid>>> Append(MailboxReference mailbox,
                                                            std::vector<AppendItem> items) override;
+  asio::awaitable<std::vector<absl::StatusOr<std::vector<Uid>>>> AppendTogether(
+      std::vector<AppendRequest> requests) override;
   size_t max_append() const override;
   asio::awaitable<absl::StatusOr<Uid>> NextUid(std::string mailbox) override;
   bool can_move() const override;
   asio::awaitable<absl::StatusOr<std::vector<CopiedUid>>> CopyMessages(MailboxReference from, MailboxReference to,
                                                                        UidSet uids, bool move) override;
   asio::awaitable<std::vector<MailboxOutcome>> ChangeTogether(std::vector<MailboxChanges> changes) override;
+  size_t mailboxes_a_connection() const override;
   asio::awaitable<absl::Status> StoreFlags(MailboxReference mailbox, UidSet uids, std::vector<std::string> add,
                                            std::vector<std::string> remove) override;
   asio::awaitable<absl::StatusOr<ExpungeResult>> Expunge(MailboxReference mailbox, UidSet uids,
@@ -97,10 +102,12 @@ class ImapReplica : public Replica {
   void LearnTier(const imap::Session& session);
   void LearnMailbox(const std::string& mailbox, const Observation& observation);
   asio::awaitable<absl::StatusOr<Lease>> Acquire(const std::string& mailbox);
-  asio::awaitable<absl::Status> FetchBodiesSelecting(
-      imap::Session& session, MailboxReference mailbox, UidSet uids,
-      std::function<absl::Status(Uid, std::shared_ptr<const Body>)> take);
   asio::awaitable<absl::Status> EnsureSelected(imap::Session& session, MailboxReference mailbox);
+  asio::awaitable<void> AppendAtOnce(const std::vector<AppendRequest>& requests, std::vector<size_t> which,
+                                     std::vector<absl::StatusOr<std::vector<Uid>>>& outcomes);
+  std::vector<imap::AppendMessage> MessagesOf(const std::vector<AppendItem>& items) const;
+  static absl::StatusOr<std::vector<Uid>> UidsOf(const MailboxReference& mailbox, size_t items,
+                                                 const imap::AppendResult& appended);
   asio::awaitable<absl::StatusOr<std::vector<Uid>>> AppendOnce(const MailboxReference& mailbox,
                                                                const std::vector<AppendItem>& items,
                                                                imap::LiteralSafety safety, bool& refused_unasked);
@@ -127,6 +134,9 @@ class ImapReplica : public Replica {
   std::map<std::string, std::string> aliases_;  // for names_, once the server is known
   bool knows_names_ = false;
   bool multi_append_ = false;
+  bool searches_known_ = false;
+  bool takes_unasked_literals_ = false;
+  bool refused_together_ = false;  // an APPEND among several: they are sent one by one, so that each is told why
   Tier tier_ = Tier::kPlain;
   bool trust_resync_ = true;
   std::map<std::string, Uid> looked_;        // UIDNEXT of the last look

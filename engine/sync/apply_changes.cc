@@ -10,7 +10,6 @@ namespace imapmesh {
 namespace {
 
 constexpr size_t kMessagesAStore = 1000;
-constexpr size_t kMailboxesAConnection = 4;
 
 // What is done in one mailbox copy.
 struct CopyWork {
@@ -96,7 +95,8 @@ asio::awaitable<void> Changer::Deletions(const Work& work, ReplicaIndex target) 
 // Over so many connections that each has some mailboxes: one more costs some exchanges before it is of use.
 asio::awaitable<void> Changer::RunSideBySide(ReplicaIndex target, std::vector<CopyWork> mailboxes, IntentKind kind) {
   const auto connections = static_cast<size_t>(std::max(1, mesh_.graph->replica(target).max_connections()));
-  const size_t wanted = (mailboxes.size() + kMailboxesAConnection - 1) / kMailboxesAConnection;
+  const size_t enough = mesh_.slot(target).replica->mailboxes_a_connection();
+  const size_t wanted = (mailboxes.size() + enough - 1) / enough;
   const size_t parts = std::min(connections, wanted);
   TaskGroup tasks(mesh_.executor);
   for (size_t part = 0; part < parts; ++part) {
@@ -147,6 +147,12 @@ MailboxChanges Changer::ChangesOf(ReplicaIndex target, const CopyWork& mailbox) 
   MailboxChanges changes;
   changes.mailbox = recorder_.Reference(target, name);
   for (const std::vector<Change>& group : mailbox.stores) changes.stores.push_back(StoreOf(group));
+  for (const Change& change : mailbox.All()) {
+    const MessageRegisters& message = change.planned->message;
+    MessageMark& mark = changes.known[message.Find(mailbox.copy)->uid];
+    mark.size = message.size;
+    mark.message_id = message.message_id;
+  }
   for (const Change& change : mailbox.expunges) {
     changes.expunge.Add(change.planned->message.Find(mailbox.copy)->uid);
   }
