@@ -88,10 +88,15 @@ struct ListedMailbox {
   bool subscribed = false;
   std::optional<MailboxStatusResponse> status;
 };
-// Everything that matches `pattern` with its STATUS (MESSAGES UIDVALIDITY UIDNEXT, and HIGHESTMODSEQ where known, else
-// UNSEEN): one exchange with LIST-STATUS, else LIST, LSUB and pipelined STATUS.
+// Everything that matches `pattern` with its STATUS (UIDVALIDITY UIDNEXT, and HIGHESTMODSEQ where known, else UNSEEN):
+// one exchange with LIST-STATUS, else LIST, LSUB and pipelined STATUS.
 // `also` gets every response too: of commands that were queued before.
+struct ListItems {
+  bool counts = true;    // MESSAGES
+  bool identity = true;  // MailboxIdentityItem
+};
 asio::awaitable<absl::StatusOr<std::vector<ListedMailbox>>> ListStatus(Session& session, std::string pattern,
+                                                                       ListItems items = ListItems(),
                                                                        ResponseHandler also = nullptr);
 
 // Whether LIST of exactly this name shows a mailbox that can be selected.
@@ -141,6 +146,9 @@ absl::StatusOr<SentSelect> SendSelect(Session& session, SelectRequest request);
 asio::awaitable<absl::StatusOr<SelectResult>> AwaitSelect(Session& session, SentSelect sent);
 // UNSELECT, or where missing an EXAMINE of a name that cannot exist: never CLOSE, which expunges.
 asio::awaitable<absl::Status> Unselect(Session& session);
+// The two halves of it, where a mailbox is selected.
+absl::StatusOr<std::string> SendUnselect(Session& session);
+asio::awaitable<absl::Status> AwaitUnselect(Session& session, std::string tag);
 
 asio::awaitable<absl::Status> Create(Session& session, std::string mailbox_raw);
 asio::awaitable<absl::Status> Delete(Session& session, std::string mailbox_raw);
@@ -228,8 +236,10 @@ struct KnownMessage {
 bool CanSearchKnown(const Session& session);
 // Whether a search can tell it from every other message; only such ones may be searched for.
 bool IsSearchable(const KnownMessage& message);
-// Saves those of `messages` (some dozens) that are what they are known by; only those marked \Deleted if `deleted`. One
-// search behind a SELECT, not two: a search that is refused may leave what the one before has saved.
+// Saves those of `messages` (some dozens) that are what they are known by; only those marked \Deleted if `deleted`. A
+// search that is refused may leave what the one before has saved: between two of them behind one SELECT goes one that
+// finds nothing.
+absl::StatusOr<std::string> SendSearchNothing(Session& session);
 absl::StatusOr<std::string> SendSearchKnown(Session& session, const std::vector<KnownMessage>& messages, bool deleted);
 asio::awaitable<absl::StatusOr<UidSet>> AwaitSearchKnown(Session& session, std::string tag);
 // SendStore and SendUidExpunge of what the last search saved; `uids` of the request is not used.

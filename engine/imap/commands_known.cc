@@ -52,6 +52,12 @@ absl::StatusOr<std::string> SendSearchKnown(Session& session, const std::vector<
   return session.Send(std::move(command));
 }
 
+absl::StatusOr<std::string> SendSearchNothing(Session& session) {
+  Command command("UID SEARCH");
+  command.Text(" RETURN (SAVE) NOT ALL");
+  return session.Send(std::move(command));
+}
+
 asio::awaitable<absl::StatusOr<UidSet>> AwaitSearchKnown(Session& session, std::string tag) {
   UidSet found;
   ResponseHandler handler = [&found, &tag](Response& response) {

@@ -334,39 +334,43 @@ asio::awaitable<absl::Status> Session::Write(std::string_view bytes) {
   co_return absl::OkStatus();
 }
 
-asio::awaitable<absl::Status> Session::WriteBody(std::shared_ptr<const Body> body) {
-  std::string chunk;
-  for (uint64_t offset = 0; offset < body->size(); offset += chunk.size()) {
-    chunk.resize(static_cast<size_t>(std::min<uint64_t>(kChunkBytes, body->size() - offset)));
-    const absl::StatusOr<size_t> count = body->ReadAt(offset, chunk.data(), chunk.size());
+// Adds the body to `out`, which is written whenever it is a chunk.
+asio::awaitable<absl::Status> Session::AddBody(std::shared_ptr<const Body> body, std::string& out) {
+  for (uint64_t offset = 0; offset < body->size();) {
+    const size_t before = out.size();
+    out.resize(before + static_cast<size_t>(std::min<uint64_t>(kChunkBytes, body->size() - offset)));
+    const absl::StatusOr<size_t> count = body->ReadAt(offset, out.data() + before, out.size() - before);
     // Half a literal is on the wire: nothing else can follow.
     if (!count.ok()) co_return Fail(absl::UnavailableError(ToAbsl("a spilled message: " + Message(count.status()))));
     if (*count == 0) co_return Fail(absl::UnavailableError("a spilled message is shorter than it was"));
-    chunk.resize(*count);
-    CO_RETURN_IF_ERROR(co_await Write(chunk));
+    out.resize(before + *count);
+    offset += *count;
+    if (out.size() < kChunkBytes) continue;
+    CO_RETURN_IF_ERROR(co_await Write(out));
+    out.clear();
   }
   co_return absl::OkStatus();
 }
 
+// What need not wait goes out in as few writes as chunks allow.
 asio::awaitable<absl::Status> Session::Flush() {
   if (!closed_.ok()) co_return closed_;
+  std::string out;
   while (!queue_.empty()) {
     if (queue_.front().wait) {
       if (!continuation_) break;
       continuation_.reset();
       queue_.front().wait = false;
     }
-    // What follows without a wait goes out in the same write.
-    Outgoing outgoing = std::move(queue_.front());
+    const Outgoing outgoing = std::move(queue_.front());
     queue_.pop_front();
-    while (outgoing.body == nullptr && !queue_.empty() && !queue_.front().wait && outgoing.bytes.size() < kChunkBytes) {
-      outgoing.bytes += queue_.front().bytes;
-      outgoing.body = std::move(queue_.front().body);
-      queue_.pop_front();
-    }
-    if (!outgoing.bytes.empty()) CO_RETURN_IF_ERROR(co_await Write(outgoing.bytes));
-    if (outgoing.body != nullptr) CO_RETURN_IF_ERROR(co_await WriteBody(outgoing.body));
+    out += outgoing.bytes;
+    if (outgoing.body != nullptr) CO_RETURN_IF_ERROR(co_await AddBody(outgoing.body, out));
+    if (out.size() < kChunkBytes) continue;
+    CO_RETURN_IF_ERROR(co_await Write(out));
+    out.clear();
   }
+  if (!out.empty()) CO_RETURN_IF_ERROR(co_await Write(out));
   co_return absl::OkStatus();
 }
 

@@ -155,7 +155,7 @@ class Session {
   asio::awaitable<absl::StatusOr<bool>> ReadSome(Duration limit);
   asio::awaitable<absl::StatusOr<Response>> ReadResponse();
   asio::awaitable<absl::Status> Write(std::string_view bytes);
-  asio::awaitable<absl::Status> WriteBody(std::shared_ptr<const Body> body);
+  asio::awaitable<absl::Status> AddBody(std::shared_ptr<const Body> body, std::string& out);
   absl::StatusOr<std::optional<Response>> NextBuffered();
   absl::Status Consume(Response& response, const ResponseHandler& handler);
   absl::Status Complete(const StatusResponse& response);

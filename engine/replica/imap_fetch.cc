@@ -4,6 +4,7 @@
 
 #include "engine/imap/commands.h"
 #include "engine/replica/imap_change.h"
+#include "engine/replica/imap_expunge.h"
 
 namespace imapmesh {
 namespace {
@@ -47,10 +48,21 @@ class Fetches {
     return same && session_.selected() == requests_[i].mailbox_raw;
   }
 
-  // The view may not show yet what another connection added; NOOP brings it up to date (RFC 3501 section 6.1.2).
+  // The view may not show yet what another connection added: when something is missing NOOP brings it up to date (RFC
+  // 3501 section 6.1.2).
   asio::awaitable<absl::Status> FetchSelected() {
+    UidSet taken;
+    const auto take = Taking(0);
+    const std::function<absl::Status(Uid, std::shared_ptr<const Body>)> count = [&](Uid uid,
+                                                                                    std::shared_ptr<const Body> body) {
+      taken.Add(uid);
+      return take(uid, std::move(body));
+    };
+    CO_RETURN_IF_ERROR(co_await imap::FetchBodies(session_, requests_[0].uids, count));
+    const UidSet missing = Without(requests_[0].uids, taken);
+    if (missing.empty()) co_return absl::OkStatus();
     CO_RETURN_IF_ERROR(co_await imap::Noop(session_));
-    co_return co_await imap::FetchBodies(session_, requests_[0].uids, Taking(0));
+    co_return co_await imap::FetchBodies(session_, missing, take);
   }
 
   asio::awaitable<absl::Status> Await(size_t i, absl::StatusOr<imap::SentSelect> select, imap::SentForUids fetch) {

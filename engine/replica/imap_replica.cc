@@ -155,20 +155,48 @@ asio::awaitable<absl::Status> ImapReplica::EnsureSelected(imap::Session& session
 
 // ---- looking
 
+asio::awaitable<absl::StatusOr<std::vector<imap::ListedMailbox>>> ImapReplica::List(imap::Session& session,
+                                                                                    bool identity,
+                                                                                    imap::ResponseHandler also) {
+  imap::ListItems items;
+  items.identity = identity;
+  items.counts = TierOf(session, trust_resync_) != Tier::kQresync || !without_modseq_.empty();
+  co_return co_await imap::ListStatus(session, "*", items, std::move(also));
+}
+
+// Each mailbox, under a UIDVALIDITY that no other has: nothing was renamed.
+bool ImapReplica::AsExpected(const std::vector<imap::ListedMailbox>& listed) const {
+  size_t found = 0;
+  std::set<UidValidity> validities;
+  for (const imap::ListedMailbox& mailbox : listed) {
+    const auto mesh = names_.ToMesh(mailbox.list.mailbox);
+    if (!mesh || !options_.selects(*mesh)) continue;
+    if (mailbox.list.HasAttribute("\\Noselect") || mailbox.list.HasAttribute("\\NonExistent")) continue;
+    if (!mailbox.status || !mailbox.status->uid_validity) return false;
+    const UidValidity validity = *mailbox.status->uid_validity;
+    const std::string local = names_.LocalName(mailbox.list.mailbox).value_or(*mesh);
+    if (validity.value == 0 || !expected_.contains({local, validity}) || !validities.insert(validity).second)
+      return false;
+    ++found;
+  }
+  return found == expected_.size();
+}
+
 asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> ImapReplica::Look() {
   auto lease = co_await pool_.Acquire("");
   if (!lease.ok()) co_return Explain(lease.status(), "", "connecting");
   imap::Session& session = **lease;
   // STATUS of the selected mailbox may be stale (RFC 3501 section 6.3.10): look from no mailbox.
-  if (!session.selected().empty()) {
-    const absl::Status unselected = co_await imap::Unselect(session);
-    if (!unselected.ok()) co_return Explain(unselected, "", "leaving the selected mailbox");
-  }
+  absl::StatusOr<std::string> unselect = std::string();
+  if (!session.selected().empty()) unselect = imap::SendUnselect(session);
+  if (!unselect.ok()) co_return Explain(unselect.status(), "", "leaving the selected mailbox");
   const Duration asked = clock_.Now();
   MetadataLook metadata(names_);
   const std::vector<std::string> asked_metadata = std::exchange(metadata_asked_, {});
   CO_RETURN_IF_ERROR(metadata.Send(session, asked_metadata));
-  const auto listed = co_await imap::ListStatus(session, "*", metadata.handler());
+  // Which mailbox it is matters where a name is new, gone, or another's now.
+  const bool expecting = !expected_.empty();
+  auto listed = co_await List(session, !expecting, metadata.handler());
   if (!listed.ok()) co_return Explain(listed.status(), "", "listing the mailboxes");
   const double answered_ms = std::chrono::duration<double, std::milli>(clock_.Now() - asked).count();
   const bool quickest = info_.round_trip_ms == 0 || answered_ms < info_.round_trip_ms;
@@ -176,6 +204,13 @@ asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> ImapReplica::Look() 
   auto annotated = co_await metadata.Await(session);
   if (!annotated.ok()) co_return Explain(annotated.status(), "", "reading annotations");
   metadata_ = *std::move(annotated);
+  if (!unselect->empty()) {
+    const absl::Status unselected = co_await imap::AwaitUnselect(session, *unselect);
+    if (!unselected.ok()) co_return Explain(unselected, "", "leaving the selected mailbox");
+  }
+  const bool asked_identity = !expecting || !AsExpected(*listed);
+  if (expecting && asked_identity) listed = co_await List(session, true, nullptr);
+  if (!listed.ok()) co_return Explain(listed.status(), "", "listing the mailboxes");
   std::vector<MailboxStatus> statuses;
   mailboxes_listed_.clear();
   looked_.clear();
@@ -187,12 +222,13 @@ asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> ImapReplica::Look() 
     status.name_here = mailbox.list.mailbox;
     status.local_name = names_.LocalName(mailbox.list.mailbox).value_or(*mesh);
     if (!names_.IsMapped(status.local_name)) status.special_use = imap::SpecialUse(mailbox.list);
-    if (mailbox.status) status.server_id = mailbox.status->mailbox_id;
+    if (mailbox.status && asked_identity) status.server_id = mailbox.status->mailbox_id;
     status.selectable = !mailbox.list.HasAttribute("\\Noselect") && !mailbox.list.HasAttribute("\\NonExistent");
     status.subscribed = mailbox.subscribed;
     if (mailbox.status && mailbox.status->uid_validity && mailbox.status->uid_next) {
       status.status_known = true;
       status.uid_validity = *mailbox.status->uid_validity;
+      if (!asked_identity) status.server_id = expected_.at({status.local_name, status.uid_validity});
       status.uid_next = *mailbox.status->uid_next;
       looked_[*mesh] = status.uid_next;
       status.highest_modseq = mailbox.status->highest_modseq.value_or(ModSeq());
@@ -350,19 +386,22 @@ std::vector<imap::AppendMessage> ImapReplica::MessagesOf(const std::vector<Appen
   return messages;
 }
 
-absl::StatusOr<std::vector<Uid>> ImapReplica::UidsOf(const MailboxReference& mailbox, size_t items,
-                                                     const imap::AppendResult& appended) {
-  std::vector<Uid> uids = appended.uids;
+absl::StatusOr<Appended> ImapReplica::UidsOf(const MailboxReference& mailbox, size_t items,
+                                             const imap::AppendResult& appended) {
+  Appended told;
+  told.uids = appended.uids;
+  told.uid_validity = appended.uid_validity;
   const bool other = mailbox.uid_validity.value != 0 && appended.uid_validity.value != 0 &&
                      appended.uid_validity != mailbox.uid_validity;
-  if (other || uids.size() != items) uids.assign(items, Uid());  // the next observation finds them
-  return uids;
+  if (!other && told.uids.size() == items) return told;
+  told.uids.assign(items, Uid());  // the next observation finds them
+  told.uid_validity = UidValidity();
+  return told;
 }
 
-asio::awaitable<absl::StatusOr<std::vector<Uid>>> ImapReplica::AppendOnce(const MailboxReference& mailbox,
-                                                                          const std::vector<AppendItem>& items,
-                                                                          imap::LiteralSafety safety,
-                                                                          bool& refused_unasked) {
+asio::awaitable<absl::StatusOr<Appended>> ImapReplica::AppendOnce(const MailboxReference& mailbox,
+                                                                  const std::vector<AppendItem>& items,
+                                                                  imap::LiteralSafety safety, bool& refused_unasked) {
   auto lease = co_await pool_.Acquire("");
   if (!lease.ok()) co_return lease.status();
   std::string raw = names_.ToServer(mailbox.mailbox);
@@ -372,9 +411,9 @@ asio::awaitable<absl::StatusOr<std::vector<Uid>>> ImapReplica::AppendOnce(const 
   co_return UidsOf(mailbox, items.size(), *appended);
 }
 
-asio::awaitable<std::vector<absl::StatusOr<std::vector<Uid>>>> ImapReplica::AppendTogether(
+asio::awaitable<std::vector<absl::StatusOr<Appended>>> ImapReplica::AppendTogether(
     std::vector<AppendRequest> requests) {
-  std::vector<absl::StatusOr<std::vector<Uid>>> outcomes(requests.size());
+  std::vector<absl::StatusOr<Appended>> outcomes(requests.size());
   std::vector<size_t> together;
   for (size_t i = 0; i < requests.size(); ++i) {
     const bool several = requests.size() > 1 && takes_unasked_literals_ && !refused_together_;
@@ -391,7 +430,7 @@ asio::awaitable<std::vector<absl::StatusOr<std::vector<Uid>>>> ImapReplica::Appe
 // All goes out before an answer is awaited. A refusal closes the connection, and what was sent behind it has an unknown
 // outcome: from then on it is done one by one, where each is told why.
 asio::awaitable<void> ImapReplica::AppendAtOnce(const std::vector<AppendRequest>& requests, std::vector<size_t> which,
-                                                std::vector<absl::StatusOr<std::vector<Uid>>>& outcomes) {
+                                                std::vector<absl::StatusOr<Appended>>& outcomes) {
   auto lease = co_await pool_.Acquire("");
   std::vector<absl::StatusOr<imap::SentAppend>> sent(which.size());
   for (size_t i = 0; i < which.size(); ++i) {
@@ -423,8 +462,7 @@ asio::awaitable<void> ImapReplica::AppendAtOnce(const std::vector<AppendRequest>
   flags_taken_.clear();
 }
 
-asio::awaitable<absl::StatusOr<std::vector<Uid>>> ImapReplica::Append(MailboxReference mailbox,
-                                                                      std::vector<AppendItem> items) {
+asio::awaitable<absl::StatusOr<Appended>> ImapReplica::Append(MailboxReference mailbox, std::vector<AppendItem> items) {
   const bool unasked = CannotBeRefused(mailbox, items);
   bool refused_unasked = false;
   const auto safety = unasked ? imap::LiteralSafety::kCannotBeRefused : imap::LiteralSafety::kMayBeRefused;
@@ -632,7 +670,17 @@ void ImapReplica::SetAliases(std::map<std::string, std::string> mesh_to_local) {
 
 // ---- watching
 
+// It only says that there may be something: the next look tells what.
+void ImapReplica::WatchFolder(const std::function<void(std::vector<std::string>)>& due) {
+  if (options_.watch_path.empty() || folder_watch_ != nullptr) return;
+  auto changed = [due] { due({}); };
+  auto watch = FolderWatch::Start(executor_, clock_, options_.watch_path, std::move(changed));
+  watch_quirk_ = watch.ok() ? "" : "watch_path is not used: " + Message(watch.status());
+  if (watch.ok()) folder_watch_ = *std::move(watch);
+}
+
 asio::awaitable<absl::Status> ImapReplica::Watch(std::function<void(std::vector<std::string>)> due) {
+  WatchFolder(due);
   const uint64_t generation = pool_.generation();
   auto session = co_await Open();
   if (!session.ok()) co_return Explain(session.status(), "", "connecting to watch");
@@ -678,6 +726,7 @@ asio::awaitable<void> ImapReplica::KeepAlive() {
 
 void ImapReplica::Close() {
   pool_.Close();
+  folder_watch_.reset();
   if (watcher_ != nullptr) watcher_->Close();
 }
 
@@ -705,6 +754,7 @@ const ServerInfo& ImapReplica::info() const {
   info_.quirks.clear();
   if (!options_.open.ignored.empty()) info_.quirks.push_back(DescribeIgnored(options_.open.ignored));
   if (!resync_quirk_.empty()) info_.quirks.push_back(resync_quirk_);
+  if (!watch_quirk_.empty()) info_.quirks.push_back(watch_quirk_);
   for (const std::string& mailbox : went_back_) {
     if (info_.quirks.size() >= kQuirksShown) break;
     info_.quirks.push_back("mailbox " + Printable(mailbox) +

@@ -122,6 +122,12 @@ struct AppendItem {
   int32_t zone_minutes = 0;
 };
 
+// UIDs in order; 0 where the server did not tell.
+struct Appended {
+  std::vector<Uid> uids;
+  UidValidity uid_validity;  // of the mailbox; 0 where the server did not tell
+};
+
 struct AppendRequest {
   MailboxReference mailbox;
   std::vector<AppendItem> items;
@@ -202,6 +208,10 @@ class Replica {
 
   virtual const std::string& name() const = 0;
 
+  // What the next look is likely to find: server_id by local name and UIDVALIDITY. Where it finds just these it need
+  // not ask the server for what they are.
+  virtual void Expect(std::map<std::pair<std::string, UidValidity>, std::string>) {}
+
   // Every mailbox copy that belongs to the mesh, in one exchange. Connects when necessary.
   virtual asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> Look() = 0;
 
@@ -239,18 +249,16 @@ class Replica {
   virtual asio::awaitable<absl::Status> FetchHeaders(MailboxReference mailbox, UidSet uids,
                                                      std::function<void(Uid, HeaderText)> take) = 0;
 
-  // Appends all or none (MULTIAPPEND; without it, only one item may be given: see max_append). UIDs in order; a UID 0
-  // where the server did not tell. kNotFound: the mailbox does not exist.
-  virtual asio::awaitable<absl::StatusOr<std::vector<Uid>>> Append(MailboxReference mailbox,
-                                                                   std::vector<AppendItem> items) = 0;
+  // Appends all or none (MULTIAPPEND; without it, only one item may be given: see max_append). kNotFound: the mailbox
+  // does not exist.
+  virtual asio::awaitable<absl::StatusOr<Appended>> Append(MailboxReference mailbox, std::vector<AppendItem> items) = 0;
   virtual size_t max_append() const = 0;
   // The same into several mailboxes, one after the other over one connection in as few exchanges as the server allows;
   // one outcome for each.
-  virtual asio::awaitable<std::vector<absl::StatusOr<std::vector<Uid>>>> AppendTogether(
-      std::vector<AppendRequest> requests) {
-    std::vector<absl::StatusOr<std::vector<Uid>>> outcomes;
+  virtual asio::awaitable<std::vector<absl::StatusOr<Appended>>> AppendTogether(std::vector<AppendRequest> requests) {
+    std::vector<absl::StatusOr<Appended>> outcomes;
     for (AppendRequest& request : requests) {
-      absl::StatusOr<std::vector<Uid>> outcome = co_await Append(request.mailbox, std::move(request.items));
+      absl::StatusOr<Appended> outcome = co_await Append(request.mailbox, std::move(request.items));
       outcomes.push_back(std::move(outcome));
     }
     co_return outcomes;

@@ -65,11 +65,11 @@ class Appender {
   asio::awaitable<void> AppendParts(ReplicaIndex target, std::vector<std::vector<Change>> parts,
                                     std::shared_ptr<const Bodies> bodies);
   asio::awaitable<void> FinishAppend(ReplicaIndex target, std::vector<Change> changes,
-                                     std::shared_ptr<const Bodies> bodies, absl::StatusOr<std::vector<Uid>> uids);
+                                     std::shared_ptr<const Bodies> bodies, absl::StatusOr<Appended> uids);
   AppendRequest RequestOf(ReplicaIndex target, const std::vector<Change>& changes, const Bodies& bodies,
                           bool keywords) const;
   asio::awaitable<void> RecordAppended(ReplicaIndex target, const std::vector<Change>& changes,
-                                       const std::vector<Uid>& uids, bool keywords);
+                                       const Appended& appended, bool keywords);
   bool Recreate(ReplicaIndex target, const std::string& mailbox);
   void Progressed(const std::vector<Change>& changes);
   std::vector<std::string> SetFlags(const FlagRegisters& flags, bool keywords) const;
@@ -284,14 +284,15 @@ asio::awaitable<void> Appender::AppendParts(ReplicaIndex target, std::vector<std
   std::vector<AppendRequest> requests;
   for (const std::vector<Change>& part : allowed) requests.push_back(RequestOf(target, part, *bodies, true));
   auto uids = co_await mesh_.slot(target).replica->AppendTogether(std::move(requests));
+  TaskGroup finishing(mesh_.executor);  // side by side: one commit for all
   for (size_t i = 0; i < allowed.size(); ++i) {
-    co_await FinishAppend(target, std::move(allowed[i]), bodies, std::move(uids[i]));
+    finishing.Start(FinishAppend(target, std::move(allowed[i]), bodies, std::move(uids[i])));
   }
+  co_await finishing.Join();
 }
 
 asio::awaitable<void> Appender::FinishAppend(ReplicaIndex target, std::vector<Change> changes,
-                                             std::shared_ptr<const Bodies> bodies,
-                                             absl::StatusOr<std::vector<Uid>> uids) {
+                                             std::shared_ptr<const Bodies> bodies, absl::StatusOr<Appended> uids) {
   bool keywords = true;
   const bool has_keywords = std::any_of(changes.begin(), changes.end(), [&](const Change& change) {
     return SetFlags(change.plan->flags, true) != SetFlags(change.plan->flags, false);
@@ -327,7 +328,8 @@ asio::awaitable<void> Appender::FinishAppend(ReplicaIndex target, std::vector<Ch
 }
 
 asio::awaitable<void> Appender::RecordAppended(ReplicaIndex target, const std::vector<Change>& changes,
-                                               const std::vector<Uid>& uids, bool keywords) {
+                                               const Appended& appended, bool keywords) {
+  const std::vector<Uid>& uids = appended.uids;
   const std::string& mailbox = recorder_.MailboxName(*changes.front().planned);
   std::vector<Recorded> records;
   for (size_t i = 0; i < changes.size() && i < uids.size(); ++i) {
@@ -345,7 +347,7 @@ asio::awaitable<void> Appender::RecordAppended(ReplicaIndex target, const std::v
     records.push_back(std::move(record));
     recorder_.Done(changes[i], mailbox, "APPEND");
   }
-  co_await recorder_.Record(target, mailbox, std::move(records));
+  co_await recorder_.Record(target, mailbox, std::move(records), appended.uid_validity);
 }
 
 // What the display shows while a long sync runs.

@@ -119,25 +119,27 @@ asio::awaitable<void> Changer::RunTogether(ReplicaIndex target, std::vector<Copy
   if (!co_await recorder_.OpenIntents(all, kind)) co_return;
   const auto outcomes = co_await mesh_.slot(target).replica->ChangeTogether(std::move(wanted));
   absl::Status unknown;
+  TaskGroup finishing(mesh_.executor);  // side by side: one commit for all
   for (size_t i = 0; i < mailboxes.size(); ++i) {
     for (size_t g = 0; g < mailboxes[i].stores.size(); ++g) {
       const absl::Status& stored = outcomes[i].stored[g];
       if (OutcomeUnknown(stored)) {
         unknown = stored;
       } else {
-        co_await FinishStore(target, std::move(mailboxes[i].stores[g]), stored);
+        finishing.Start(FinishStore(target, std::move(mailboxes[i].stores[g]), stored));
       }
     }
     if (mailboxes[i].expunges.empty()) continue;
     const absl::StatusOr<ExpungeResult>& expunged = outcomes[i].expunged;
     if (expunged.ok()) {
-      co_await FinishExpunge(target, std::move(mailboxes[i].expunges), *expunged);
+      finishing.Start(FinishExpunge(target, std::move(mailboxes[i].expunges), *expunged));
     } else if (OutcomeUnknown(expunged.status())) {
       unknown = expunged.status();
     } else {
-      co_await Refused(target, std::move(mailboxes[i].expunges), "EXPUNGE", expunged.status());
+      finishing.Start(Refused(target, std::move(mailboxes[i].expunges), "EXPUNGE", expunged.status()));
     }
   }
+  co_await finishing.Join();
   if (!unknown.ok()) co_await recorder_.Unknown(target, unknown);
 }
 

@@ -55,8 +55,10 @@ class RestlessReplica : public Replica {
   asio::awaitable<absl::Status> FetchHeaders(MailboxReference, UidSet, std::function<void(Uid, HeaderText)>) override {
     co_return absl::OkStatus();
   }
-  asio::awaitable<absl::StatusOr<std::vector<Uid>>> Append(MailboxReference, std::vector<AppendItem> items) override {
-    co_return std::vector<Uid>(items.size());
+  asio::awaitable<absl::StatusOr<Appended>> Append(MailboxReference, std::vector<AppendItem> items) override {
+    Appended appended;
+    appended.uids.resize(items.size());
+    co_return appended;
   }
   size_t max_append() const override { return 1; }
   asio::awaitable<absl::StatusOr<std::vector<CopiedUid>>> CopyMessages(MailboxReference, MailboxReference, UidSet,
