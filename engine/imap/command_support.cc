@@ -1,12 +1,13 @@
 #include "engine/imap/command_support.h"
 
 #include "base/printable.h"
+#include "engine/imap/commands.h"
 #include "engine/imap/response_parser.h"
 
 namespace imapmesh::imap {
 
 asio::awaitable<absl::Status> RunForUids(Session& session, std::string name, UidSet uids, std::string suffix,
-                                         ResponseHandler handler, CompletionHandler completed, Lead lead) {
+                                         ResponseHandler handler, CompletionHandler completed) {
   const std::vector<std::string> pieces = uids.ToStrings(kSetBytesMax);
   std::deque<std::string> tags;
   absl::Status outcome;
@@ -17,12 +18,6 @@ asio::awaitable<absl::Status> RunForUids(Session& session, std::string name, Uid
       absl::StatusOr<std::string> tag = session.Send(std::move(command));
       if (!tag.ok()) co_return tag.status();
       tags.push_back(*std::move(tag));
-    }
-    if (lead) {
-      outcome = co_await lead();
-      lead = nullptr;
-      if (!session.closed().ok()) co_return outcome;
-      if (!outcome.ok()) handler = nullptr;  // what was fetched behind it is not what was wanted
     }
     std::string tag = std::move(tags.front());
     tags.pop_front();
@@ -62,6 +57,14 @@ std::string JoinFlags(const std::vector<std::string>& flags) {
   std::string joined = "(";
   for (const std::string& flag : flags) joined += (joined.size() > 1 ? " " : "") + flag;
   return joined + ")";
+}
+
+std::string StoreSuffix(const StoreRequest& request) {
+  std::string suffix;
+  if (request.unchanged_since != ModSeq()) {
+    suffix = absl::StrFormat(" (UNCHANGEDSINCE %d)", request.unchanged_since.value);
+  }
+  return suffix + (request.add ? " +FLAGS.SILENT " : " -FLAGS.SILENT ") + JoinFlags(request.flags);
 }
 
 uint64_t CountUids(const std::vector<UidRange>& ranges) {

@@ -29,12 +29,8 @@ using CompletionHandler = std::function<absl::Status(const StatusResponse&)>;
 // Runs "NAME set SUFFIX" for each piece of the set, pipelined. Every command that was sent is awaited, so that the
 // session stays usable; the first error is returned, and nothing more is sent after it. `completed` may be empty: NO
 // and BAD are errors then.
-//
-// `lead`, unless empty, awaits a command that was sent before; it is called when the first of ours are sent, and its
-// error is the outcome.
-using Lead = std::function<asio::awaitable<absl::Status>()>;
 asio::awaitable<absl::Status> RunForUids(Session& session, std::string name, UidSet uids, std::string suffix,
-                                         ResponseHandler handler, CompletionHandler completed, Lead lead = nullptr);
+                                         ResponseHandler handler, CompletionHandler completed);
 
 // Runs `command` and forgets what the server says on the way.
 asio::awaitable<absl::Status> RunPlain(Session& session, Command command);
@@ -53,6 +49,10 @@ std::vector<std::string> WithoutRecent(std::vector<std::string> flags);
 // kInvalidArgument for what is no flag, and for \Recent.
 absl::Status CheckFlags(std::string_view command_name, const std::vector<std::string>& flags);
 std::string JoinFlags(const std::vector<std::string>& flags);
+
+struct StoreRequest;
+// What follows the set in a UID STORE.
+std::string StoreSuffix(const StoreRequest& request);
 
 // The UIDs of `ranges` in their order; empty when they are not exactly `count`.
 std::vector<Uid> ExpandInOrder(const std::vector<UidRange>& ranges, uint64_t count);

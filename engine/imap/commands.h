@@ -88,10 +88,15 @@ struct ListedMailbox {
   bool subscribed = false;
   std::optional<MailboxStatusResponse> status;
 };
-// Everything that matches `pattern` with its STATUS (MESSAGES UIDVALIDITY UIDNEXT, and HIGHESTMODSEQ where known, else
-// UNSEEN): one exchange with LIST-STATUS, else LIST, LSUB and pipelined STATUS.
+// Everything that matches `pattern` with its STATUS (UIDVALIDITY UIDNEXT, and HIGHESTMODSEQ where known, else UNSEEN):
+// one exchange with LIST-STATUS, else LIST, LSUB and pipelined STATUS.
 // `also` gets every response too: of commands that were queued before.
+struct ListItems {
+  bool counts = true;    // MESSAGES
+  bool identity = true;  // MailboxIdentityItem
+};
 asio::awaitable<absl::StatusOr<std::vector<ListedMailbox>>> ListStatus(Session& session, std::string pattern,
+                                                                       ListItems items = ListItems(),
                                                                        ResponseHandler also = nullptr);
 
 // Whether LIST of exactly this name shows a mailbox that can be selected.
@@ -141,6 +146,9 @@ absl::StatusOr<SentSelect> SendSelect(Session& session, SelectRequest request);
 asio::awaitable<absl::StatusOr<SelectResult>> AwaitSelect(Session& session, SentSelect sent);
 // UNSELECT, or where missing an EXAMINE of a name that cannot exist: never CLOSE, which expunges.
 asio::awaitable<absl::Status> Unselect(Session& session);
+// The two halves of it, where a mailbox is selected.
+absl::StatusOr<std::string> SendUnselect(Session& session);
+asio::awaitable<absl::Status> AwaitUnselect(Session& session, std::string tag);
 
 asio::awaitable<absl::Status> Create(Session& session, std::string mailbox_raw);
 asio::awaitable<absl::Status> Delete(Session& session, std::string mailbox_raw);
@@ -182,10 +190,10 @@ asio::awaitable<absl::Status> AwaitFetchFlags(Session& session, SentForUids sent
 // BODY.PEEK[]; `take` gets each message that still exists.
 asio::awaitable<absl::Status> FetchBodies(Session& session, UidSet uids,
                                           std::function<absl::Status(Uid, std::shared_ptr<const Body>)> take);
-// The same behind a SELECT, in one exchange: `lead` awaits it once the fetches are sent, and its error is the outcome.
-asio::awaitable<absl::Status> FetchBodiesBehind(Session& session, UidSet uids,
-                                                std::function<absl::Status(Uid, std::shared_ptr<const Body>)> take,
-                                                std::function<asio::awaitable<absl::Status>()> lead);
+// The two halves, so that several can be sent before the first is answered; nothing is taken without `take`.
+SentForUids SendFetchBodies(Session& session, const UidSet& uids);
+asio::awaitable<absl::Status> AwaitFetchBodies(Session& session, SentForUids sent, UidSet uids,
+                                               std::function<absl::Status(Uid, std::shared_ptr<const Body>)> take);
 // The UID of the last message; 0 in an empty mailbox.
 asio::awaitable<absl::StatusOr<Uid>> FetchLastUid(Session& session);
 // Every UID in the mailbox, and those marked \Deleted: ESEARCH where the server has it.
@@ -216,6 +224,28 @@ SentForUids SendUidExpunge(Session& session, const UidSet& uids);
 // Of `uids` those that the server did not tell to be gone.
 asio::awaitable<absl::StatusOr<UidSet>> AwaitUidExpunge(Session& session, SentForUids sent, UidSet uids);
 
+// ---- Changing messages that are what they are known by, and no others
+
+// For servers that keep what a search found (SEARCHRES, RFC 5182). SELECT, the search and the changes of what it found
+// go out in one exchange: in a mailbox that was made anew meanwhile the search finds nothing, so nothing is changed.
+struct KnownMessage {
+  Uid uid;
+  uint64_t size = 0;
+  std::string message_id;
+};
+bool CanSearchKnown(const Session& session);
+// Whether a search can tell it from every other message; only such ones may be searched for.
+bool IsSearchable(const KnownMessage& message);
+// Saves those of `messages` (some dozens) that are what they are known by; only those marked \Deleted if `deleted`. A
+// search that is refused may leave what the one before has saved: between two of them behind one SELECT goes one that
+// finds nothing.
+absl::StatusOr<std::string> SendSearchNothing(Session& session);
+absl::StatusOr<std::string> SendSearchKnown(Session& session, const std::vector<KnownMessage>& messages, bool deleted);
+asio::awaitable<absl::StatusOr<UidSet>> AwaitSearchKnown(Session& session, std::string tag);
+// SendStore and SendUidExpunge of what the last search saved; `uids` of the request is not used.
+SentForUids SendStoreFound(Session& session, const StoreRequest& request);
+SentForUids SendUidExpungeFound(Session& session);
+
 // EXPUNGE: removes every message marked \Deleted, whoever marked it. Those of `shown`, the UIDs of the whole mailbox in
 // order, that the server told to be gone meanwhile.
 asio::awaitable<absl::StatusOr<UidSet>> ExpungeMarked(Session& session, UidSet shown);
@@ -239,6 +269,16 @@ struct AppendResult {
   UidValidity uid_validity;  // 0 where the server did not tell
   std::vector<Uid> uids;     // one for each message, in order; 0 where the server did not tell
 };
+// The two halves of Append, so that several can be sent before the first is answered: only with kCannotBeRefused, and
+// where the server takes literals that it has not asked for.
+struct SentAppend {
+  std::string tag;
+  size_t messages = 0;
+};
+bool TakesUnaskedLiterals(const Session& session);
+absl::StatusOr<SentAppend> SendAppend(Session& session, std::string mailbox_raw,
+                                      const std::vector<AppendMessage>& messages, LiteralSafety safety);
+asio::awaitable<absl::StatusOr<AppendResult>> AwaitAppend(Session& session, SentAppend sent);
 // All of them or none: several need MULTIAPPEND (kUnimplemented without). Flags and dates are validated first
 // (kInvalidArgument). `safety` kCannotBeRefused only when the mailbox is known to exist and this server took these
 // flags before. A refusal behind a non-synchronising literal closes the session, kUnavailable.

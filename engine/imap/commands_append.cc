@@ -19,26 +19,44 @@ absl::Status CheckMessage(const AppendMessage& message) {
 
 }  // namespace
 
-asio::awaitable<absl::StatusOr<AppendResult>> Append(Session& session, std::string mailbox_raw,
-                                                     std::vector<AppendMessage> messages, LiteralSafety safety) {
-  AppendResult result;
-  if (messages.empty()) co_return result;
-  if (messages.size() > 1 && !session.HasCapability("MULTIAPPEND")) co_return Missing("MULTIAPPEND");
+bool TakesUnaskedLiterals(const Session& session) {
+  return session.HasCapability("LITERAL+");
+}
+
+absl::StatusOr<SentAppend> SendAppend(Session& session, std::string mailbox_raw,
+                                      const std::vector<AppendMessage>& messages, LiteralSafety safety) {
+  if (messages.size() > 1 && !session.HasCapability("MULTIAPPEND")) return Missing("MULTIAPPEND");
   Command command("APPEND", safety);
   command.Text(" ").String(mailbox_raw);
   for (const AppendMessage& message : messages) {
-    CO_RETURN_IF_ERROR(CheckMessage(message));
+    RETURN_IF_ERROR(CheckMessage(message));
     command.Text(" " + JoinFlags(message.flags) + " \"" + message.internal_date + "\" ").Message(message.body);
   }
+  SentAppend sent;
+  ASSIGN_OR_RETURN(sent.tag, session.Send(std::move(command)));
+  sent.messages = messages.size();
+  return sent;
+}
+
+asio::awaitable<absl::StatusOr<AppendResult>> AwaitAppend(Session& session, SentAppend sent) {
+  AppendResult result;
   ResponseHandler handler;
-  const absl::StatusOr<StatusResponse> done = co_await session.Run(std::move(command), std::move(handler));
+  const absl::StatusOr<StatusResponse> done = co_await session.Await(sent.tag, std::move(handler));
   if (!done.ok()) co_return done.status();
   if (done->code.name == "APPENDUID") {
     result.uid_validity = done->code.uid_validity;
-    result.uids = ExpandInOrder(done->code.target_uids, messages.size());
+    result.uids = ExpandInOrder(done->code.target_uids, sent.messages);
   }
-  result.uids.resize(messages.size());
+  result.uids.resize(sent.messages);
   co_return result;
+}
+
+asio::awaitable<absl::StatusOr<AppendResult>> Append(Session& session, std::string mailbox_raw,
+                                                     std::vector<AppendMessage> messages, LiteralSafety safety) {
+  AppendResult none;
+  if (messages.empty()) co_return none;
+  CO_ASSIGN_OR_RETURN(SentAppend sent, SendAppend(session, std::move(mailbox_raw), messages, safety));
+  co_return co_await AwaitAppend(session, std::move(sent));
 }
 
 }  // namespace imapmesh::imap

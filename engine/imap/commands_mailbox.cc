@@ -60,10 +60,10 @@ class Listing {
   size_t bytes_ = 0;
 };
 
-std::string StatusItems(const Session& session) {
-  std::string items =
-      HasModSeq(session) ? "MESSAGES UIDVALIDITY UIDNEXT HIGHESTMODSEQ" : "MESSAGES UNSEEN UIDVALIDITY UIDNEXT";
-  const std::string identity = MailboxIdentityItem(session);
+std::string StatusItems(const Session& session, ListItems wanted) {
+  std::string items = HasModSeq(session) ? "UIDVALIDITY UIDNEXT HIGHESTMODSEQ" : "UNSEEN UIDVALIDITY UIDNEXT";
+  if (wanted.counts) items = "MESSAGES " + items;
+  const std::string identity = wanted.identity ? MailboxIdentityItem(session) : "";
   return "(" + items + (identity.empty() ? "" : " " + identity) + ")";
 }
 
@@ -78,9 +78,9 @@ bool SaysThatItIsNotThere(const StatusResponse& response) {
 }
 
 // STATUS of those that have none yet, pipelined; one that is refused leaves its mailbox without a status.
-asio::awaitable<absl::Status> AskMissingStatus(Session& session, Listing& listing) {
+asio::awaitable<absl::Status> AskMissingStatus(Session& session, ListItems wanted, Listing& listing) {
   ResponseHandler handler = [&listing](Response& response) { return listing.Take(response); };
-  const std::string items = StatusItems(session);
+  const std::string items = StatusItems(session, wanted);
   std::vector<size_t> missing;
   for (size_t i = 0; i < listing.mailboxes().size(); ++i) {
     const ListedMailbox& mailbox = listing.mailboxes()[i];
@@ -227,7 +227,7 @@ asio::awaitable<absl::StatusOr<std::string>> HierarchyDelimiter(Session& session
 }
 
 asio::awaitable<absl::StatusOr<std::vector<ListedMailbox>>> ListStatus(Session& session, std::string pattern,
-                                                                       ResponseHandler also) {
+                                                                       ListItems items, ResponseHandler also) {
   Listing listing;
   ResponseHandler handler = [&](Response& response) {
     const absl::Status taken = also ? also(response) : absl::OkStatus();
@@ -237,7 +237,8 @@ asio::awaitable<absl::StatusOr<std::vector<ListedMailbox>>> ListStatus(Session& 
   list.Text(" \"\" ").String(pattern);
   const bool one_exchange = session.HasCapability("LIST-STATUS");
   const std::string roles = session.HasCapability("SPECIAL-USE") ? "SPECIAL-USE " : "";
-  if (one_exchange) list.Text(" RETURN (SUBSCRIBED ").Text(roles).Text("STATUS ").Text(StatusItems(session)).Text(")");
+  if (one_exchange)
+    list.Text(" RETURN (SUBSCRIBED ").Text(roles).Text("STATUS ").Text(StatusItems(session, items)).Text(")");
   const absl::StatusOr<StatusResponse> listed = co_await session.Run(std::move(list), handler);
   if (!listed.ok()) co_return listed.status();
   if (!one_exchange) {
@@ -248,7 +249,7 @@ asio::awaitable<absl::StatusOr<std::vector<ListedMailbox>>> ListStatus(Session& 
   }
   // Also where LIST gave none: with its index of mailboxes Dovecot's Maildir++ lists a parent as a mailbox that was
   // deleted and has children.
-  CO_RETURN_IF_ERROR(co_await AskMissingStatus(session, listing));
+  CO_RETURN_IF_ERROR(co_await AskMissingStatus(session, items, listing));
   co_return std::move(listing.mailboxes());
 }
 
@@ -356,21 +357,25 @@ asio::awaitable<absl::StatusOr<SelectResult>> Select(Session& session, SelectReq
   co_return co_await AwaitSelect(session, *std::move(sent));
 }
 
+absl::StatusOr<std::string> SendUnselect(Session& session) {
+  session.set_selected("");
+  Command command(session.HasCapability("UNSELECT") ? "UNSELECT" : "EXAMINE");
+  // A mailbox that cannot be opened leaves none selected (RFC 3501 section 6.3.1).
+  if (command.name() == "EXAMINE") command.Text(" ").String("imapmesh-no-such-mailbox");
+  return session.Send(std::move(command));
+}
+
+asio::awaitable<absl::Status> AwaitUnselect(Session& session, std::string tag) {
+  ResponseHandler handler;
+  const absl::StatusOr<StatusResponse> done = co_await session.AwaitCompletion(std::move(tag), std::move(handler));
+  co_return done.status();
+}
+
 asio::awaitable<absl::Status> Unselect(Session& session) {
   if (session.selected().empty()) co_return absl::OkStatus();
-  session.set_selected("");
-  if (session.HasCapability("UNSELECT")) {
-    Command command("UNSELECT");
-    co_return co_await RunPlain(session, std::move(command));
-  }
-  // A mailbox that cannot be opened leaves none selected (RFC 3501 section 6.3.1).
-  Command command("EXAMINE");
-  command.Text(" ").String("imapmesh-no-such-mailbox");
-  absl::StatusOr<std::string> tag = session.Send(std::move(command));
+  absl::StatusOr<std::string> tag = SendUnselect(session);
   if (!tag.ok()) co_return tag.status();
-  ResponseHandler handler;
-  const absl::StatusOr<StatusResponse> done = co_await session.AwaitCompletion(*std::move(tag), std::move(handler));
-  co_return done.status();
+  co_return co_await AwaitUnselect(session, *std::move(tag));
 }
 
 asio::awaitable<absl::Status> Create(Session& session, std::string mailbox_raw) {

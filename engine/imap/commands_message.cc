@@ -11,6 +11,7 @@ namespace imapmesh::imap {
 namespace {
 
 constexpr uint64_t kHeaderBytesMax = 1 << 20;
+constexpr std::string_view kBodyItems = " (UID BODY.PEEK[])";
 constexpr std::string_view kHeaderFields = "BODY.PEEK[HEADER.FIELDS (MESSAGE-ID DATE FROM TO CC SUBJECT CONTENT-TYPE)]";
 
 const BodySection* FindSection(const FetchResponse& fetch, bool whole) {
@@ -197,14 +198,6 @@ absl::Status TakeFlags(Response& response, const UidSet& uids, const std::functi
 
 constexpr std::string_view kUidExpungeLacks = "UIDPLUS, so single messages cannot be expunged";
 
-std::string StoreSuffix(const StoreRequest& request) {
-  std::string suffix;
-  if (request.unchanged_since != ModSeq()) {
-    suffix = absl::StrFormat(" (UNCHANGEDSINCE %d)", request.unchanged_since.value);
-  }
-  return suffix + (request.add ? " +FLAGS.SILENT " : " -FLAGS.SILENT ") + JoinFlags(request.flags);
-}
-
 // RFC 7162 section 3.1.3: OK or NO, what matters is the set.
 absl::Status Stored(const StatusResponse& response, UidSet& modified) {
   for (const UidRange& range : response.code.modified.ranges()) modified.AddRange(range.first, range.last);
@@ -322,19 +315,28 @@ asio::awaitable<absl::Status> AwaitFetchFlags(Session& session, SentForUids sent
   co_return co_await AwaitForUids(session, std::move(sent), std::move(handler), std::move(completed));
 }
 
-asio::awaitable<absl::Status> FetchBodies(Session& session, UidSet uids,
-                                          std::function<absl::Status(Uid, std::shared_ptr<const Body>)> take) {
-  co_return co_await FetchBodiesBehind(session, std::move(uids), std::move(take), nullptr);
+SentForUids SendFetchBodies(Session& session, const UidSet& uids) {
+  return SendForUids(session, "UID FETCH", uids, std::string(kBodyItems));
 }
 
-asio::awaitable<absl::Status> FetchBodiesBehind(Session& session, UidSet uids,
-                                                std::function<absl::Status(Uid, std::shared_ptr<const Body>)> take,
-                                                std::function<asio::awaitable<absl::Status>()> lead) {
+asio::awaitable<absl::Status> AwaitFetchBodies(Session& session, SentForUids sent, UidSet uids,
+                                               std::function<absl::Status(Uid, std::shared_ptr<const Body>)> take) {
+  Bodies bodies(uids, take);
+  ResponseHandler handler;
+  if (take) handler = [&bodies](Response& response) { return bodies.Take(response); };
+  CompletionHandler completed = [](const StatusResponse& response) {
+    return response.kind == StatusKind::kOk ? absl::OkStatus() : RefusalStatus("UID FETCH", response);
+  };
+  co_return co_await AwaitForUids(session, std::move(sent), std::move(handler), std::move(completed));
+}
+
+asio::awaitable<absl::Status> FetchBodies(Session& session, UidSet uids,
+                                          std::function<absl::Status(Uid, std::shared_ptr<const Body>)> take) {
   Bodies bodies(uids, take);
   ResponseHandler handler = [&bodies](Response& response) { return bodies.Take(response); };
   CompletionHandler completed;
-  co_return co_await RunForUids(session, "UID FETCH", uids, " (UID BODY.PEEK[])", std::move(handler),
-                                std::move(completed), std::move(lead));
+  co_return co_await RunForUids(session, "UID FETCH", uids, std::string(kBodyItems), std::move(handler),
+                                std::move(completed));
 }
 
 asio::awaitable<absl::StatusOr<Uid>> FetchLastUid(Session& session) {

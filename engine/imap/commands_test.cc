@@ -95,7 +95,7 @@ TEST_F(CommandsTest, AnnotationsComeInTheExchangeOfAList) {
   GetMetadata metadata;
   ASSERT_TRUE(metadata.Send(session(), {"INBOX", "Box", "Gone"}).ok());
   const ResponseHandler also = [&](Response& response) { return metadata.Take(response); };
-  ASSERT_TRUE(Run(ListStatus(session(), "*", also)).ok());
+  ASSERT_TRUE(Run(ListStatus(session(), "*", ListItems(), also)).ok());
   const auto found = Run(metadata.Await(session()));
   ASSERT_TRUE(found.ok()) << found.status();
   ASSERT_EQ(found->size(), 2u);

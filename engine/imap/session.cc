@@ -14,6 +14,8 @@ namespace imapmesh::imap {
 namespace {
 
 constexpr size_t kChunkBytes = 64 * 1024;
+constexpr size_t kWrittenMax = 32 * 1024;       // from then on what is written may make the server wait for a reader
+constexpr size_t kEarlyMax = 64 * 1024 * 1024;  // of what arrives while we write
 constexpr size_t kEnabledMax = 1000;
 constexpr uint64_t kLiteralMinusBytesMax = 4096;  // RFC 7888 section 5
 
@@ -58,6 +60,8 @@ struct Session::Connection {
       : stream(std::move(bottom)), arrived(executor) {}
   std::unique_ptr<ByteStream> stream;  // null only where no layer could be made: the session is closed then
   std::array<char, 64 * 1024> buffer;
+  std::string early;  // arrived while much was written; before `result`
+  bool writing = false;
   bool reading = false;                          // a ReadOnce is outstanding
   std::optional<absl::StatusOr<size_t>> result;  // of a ReadOnce, not yet taken
   Signal arrived;
@@ -109,22 +113,39 @@ absl::Status Session::Lost(const absl::Status& cause) {
 
 // ---- Reading
 
-// Outlives the session if need be: a wait may end without its read (WaitForResponse).
+// Outlives the session if need be: a wait may end without its read (WaitForResponse). While much is written it goes on:
+// a server that nobody reads from would not read either.
 asio::awaitable<void> Session::ReadOnce(std::shared_ptr<Connection> connection) {
-  absl::StatusOr<size_t> result = co_await connection->stream->Read(std::span<char>(connection->buffer));
-  connection->result = std::move(result);
+  while (true) {
+    absl::StatusOr<size_t> result = co_await connection->stream->Read(std::span<char>(connection->buffer));
+    const bool more = connection->writing && result.ok() && *result > 0 && connection->early.size() < kEarlyMax;
+    if (!more) {
+      connection->result = std::move(result);
+      break;
+    }
+    connection->early.append(connection->buffer.data(), *result);
+  }
   connection->reading = false;
   connection->arrived.Notify();
+}
+
+void Session::StartReading() {
+  if (connection_->reading || connection_->result) return;
+  connection_->reading = true;
+  asio::co_spawn(executor_, ReadOnce(connection_), asio::detached);
 }
 
 // Gives the reader what the next read brings. False when `limit` passed first.
 asio::awaitable<absl::StatusOr<bool>> Session::ReadSome(Duration limit) {
   const std::shared_ptr<Connection> connection = connection_;
   if (!closed_.ok()) co_return closed_;
-  if (!connection->reading && !connection->result) {
-    connection->reading = true;
-    asio::co_spawn(executor_, ReadOnce(connection), asio::detached);
+  written_ = 0;
+  if (!connection->early.empty()) {
+    reader_.Feed(connection->early);
+    connection->early.clear();
+    co_return true;
   }
+  StartReading();
   const Duration end = clock_.Now() + limit;
   while (!connection->result) {
     const Duration left = end - clock_.Now();
@@ -302,45 +323,54 @@ asio::awaitable<absl::Status> Session::Write(std::string_view bytes) {
   if (!closed_.ok()) co_return closed_;
   auto give_up = [this] { Close(absl::DeadlineExceededError("the server took no data in time")); };
   const std::unique_ptr<Alarm> alarm = clock_.CallAfter(options_.inactivity_limit, give_up);
-  const absl::Status written = co_await connection_->stream->Write(bytes);
+  const std::shared_ptr<Connection> connection = connection_;
+  written_ += bytes.size();
+  connection->writing = written_ > kWrittenMax;
+  if (connection->writing) StartReading();
+  const absl::Status written = co_await connection->stream->Write(bytes);
+  connection->writing = false;
   if (!closed_.ok()) co_return closed_;
   if (!written.ok()) co_return Lost(written);
   co_return absl::OkStatus();
 }
 
-asio::awaitable<absl::Status> Session::WriteBody(std::shared_ptr<const Body> body) {
-  std::string chunk;
-  for (uint64_t offset = 0; offset < body->size(); offset += chunk.size()) {
-    chunk.resize(static_cast<size_t>(std::min<uint64_t>(kChunkBytes, body->size() - offset)));
-    const absl::StatusOr<size_t> count = body->ReadAt(offset, chunk.data(), chunk.size());
+// Adds the body to `out`, which is written whenever it is a chunk.
+asio::awaitable<absl::Status> Session::AddBody(std::shared_ptr<const Body> body, std::string& out) {
+  for (uint64_t offset = 0; offset < body->size();) {
+    const size_t before = out.size();
+    out.resize(before + static_cast<size_t>(std::min<uint64_t>(kChunkBytes, body->size() - offset)));
+    const absl::StatusOr<size_t> count = body->ReadAt(offset, out.data() + before, out.size() - before);
     // Half a literal is on the wire: nothing else can follow.
     if (!count.ok()) co_return Fail(absl::UnavailableError(ToAbsl("a spilled message: " + Message(count.status()))));
     if (*count == 0) co_return Fail(absl::UnavailableError("a spilled message is shorter than it was"));
-    chunk.resize(*count);
-    CO_RETURN_IF_ERROR(co_await Write(chunk));
+    out.resize(before + *count);
+    offset += *count;
+    if (out.size() < kChunkBytes) continue;
+    CO_RETURN_IF_ERROR(co_await Write(out));
+    out.clear();
   }
   co_return absl::OkStatus();
 }
 
+// What need not wait goes out in as few writes as chunks allow.
 asio::awaitable<absl::Status> Session::Flush() {
   if (!closed_.ok()) co_return closed_;
+  std::string out;
   while (!queue_.empty()) {
     if (queue_.front().wait) {
       if (!continuation_) break;
       continuation_.reset();
       queue_.front().wait = false;
     }
-    // What follows without a wait goes out in the same write.
-    Outgoing outgoing = std::move(queue_.front());
+    const Outgoing outgoing = std::move(queue_.front());
     queue_.pop_front();
-    while (outgoing.body == nullptr && !queue_.empty() && !queue_.front().wait && outgoing.bytes.size() < kChunkBytes) {
-      outgoing.bytes += queue_.front().bytes;
-      outgoing.body = std::move(queue_.front().body);
-      queue_.pop_front();
-    }
-    if (!outgoing.bytes.empty()) CO_RETURN_IF_ERROR(co_await Write(outgoing.bytes));
-    if (outgoing.body != nullptr) CO_RETURN_IF_ERROR(co_await WriteBody(outgoing.body));
+    out += outgoing.bytes;
+    if (outgoing.body != nullptr) CO_RETURN_IF_ERROR(co_await AddBody(outgoing.body, out));
+    if (out.size() < kChunkBytes) continue;
+    CO_RETURN_IF_ERROR(co_await Write(out));
+    out.clear();
   }
+  if (!out.empty()) CO_RETURN_IF_ERROR(co_await Write(out));
   co_return absl::OkStatus();
 }
 
@@ -436,7 +466,7 @@ asio::awaitable<absl::StatusOr<std::optional<Response>>> Session::WaitForRespons
 // ---- Layers
 
 bool Session::HasBufferedInput() const {
-  return reader_.HasBufferedInput() || connection_->result.has_value();
+  return reader_.HasBufferedInput() || connection_->result.has_value() || !connection_->early.empty();
 }
 
 absl::Status Session::UpgradeStream(

@@ -59,8 +59,8 @@ class Session {
   // The first thing to call. OK or PREAUTH; BYE is kUnavailable with what the server said, anything else kDataLoss.
   asio::awaitable<absl::StatusOr<StatusResponse>> ReadGreeting();
 
-  // Gives `command` a tag and queues it; Await or Flush writes it. Several may be queued: they are pipelined. Mind that
-  // nothing is read while the queue is written: keep what is pipelined under 64 kB, apart from the literals.
+  // Gives `command` a tag and queues it; Await or Flush writes it. Several may be queued: they are pipelined. What the
+  // server says while much is written is read and kept: mind what that may be before megabytes are asked for so.
   absl::StatusOr<std::string> Send(Command command);
 
   // Writes what is queued, up to a literal that the server has to ask for.
@@ -151,10 +151,11 @@ class Session {
   };
 
   static asio::awaitable<void> ReadOnce(std::shared_ptr<Connection> connection);
+  void StartReading();
   asio::awaitable<absl::StatusOr<bool>> ReadSome(Duration limit);
   asio::awaitable<absl::StatusOr<Response>> ReadResponse();
   asio::awaitable<absl::Status> Write(std::string_view bytes);
-  asio::awaitable<absl::Status> WriteBody(std::shared_ptr<const Body> body);
+  asio::awaitable<absl::Status> AddBody(std::shared_ptr<const Body> body, std::string& out);
   absl::StatusOr<std::optional<Response>> NextBuffered();
   absl::Status Consume(Response& response, const ResponseHandler& handler);
   absl::Status Complete(const StatusResponse& response);
@@ -189,6 +190,7 @@ class Session {
   std::string resync_defect_;
   ModSeq highest_modseq_;
   uint64_t commands_ = 0;
+  size_t written_ = 0;  // since the last read
 };
 
 // What a NO or BAD means to the callers (base/status.h): by its response code, else kAborted for NO and

@@ -37,21 +37,31 @@ std::list<ConnectionPool::Slot>::iterator ConnectionPool::BestIdle(const std::st
 }
 
 asio::awaitable<absl::StatusOr<ConnectionPool::Lease>> ConnectionPool::Acquire(std::string mailbox_raw) {
+  const Duration patient_until = clock_.Now() + opening_took_;
   while (true) {
     const auto idle = BestIdle(mailbox_raw);
     if (idle != slots_.end()) {
       idle->busy = true;
       co_return Lease(*this, *idle);
     }
-    if (size() + opening_ < max_connections_) break;
-    co_await changed_.Wait();
+    // One that is at work may be free before another is opened.
+    const Duration left = patient_until - clock_.Now();
+    const bool patient = size() > 0 && left > Duration::zero();
+    if (!patient && size() + opening_ < max_connections_) break;
+    if (patient) {
+      co_await changed_.WaitFor(clock_, left);
+    } else {
+      co_await changed_.Wait();
+    }
   }
   ++opening_;
+  const Duration began = clock_.Now();
   const uint64_t generation = generation_;
   absl::StatusOr<std::unique_ptr<imap::Session>> session = co_await open_();
   --opening_;
   changed_.Notify();
   if (!session.ok()) co_return session.status();
+  opening_took_ = clock_.Now() - began;
   if (generation != generation_) co_return absl::UnavailableError("the connection was closed here");
   slots_.push_back({*std::move(session), true, Duration(0)});
   co_return Lease(*this, slots_.back());

@@ -78,7 +78,8 @@ class ConnectionPool {
   Opener open_;
   std::list<Slot> slots_;
   int opening_ = 0;
-  uint64_t generation_ = 0;  // rises with Close: what was being opened then is dropped
+  Duration opening_took_{0};  // the last time
+  uint64_t generation_ = 0;   // rises with Close: what was being opened then is dropped
   Signal changed_;
   Traffic past_;
 };

@@ -1,8 +1,10 @@
 #include "engine/replica/imap_change.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "engine/imap/commands.h"
+#include "engine/replica/imap_change_known.h"
 #include "engine/replica/imap_expunge.h"
 
 namespace imapmesh {
@@ -277,11 +279,48 @@ absl::Status CheckValidity(const MailboxReference& mailbox, UidValidity now) {
                mailbox.uid_validity.value, now.value);
 }
 
+namespace {
+
+bool IsDone(const ChangeRequest& request) {
+  const auto stored = [](const FlagStore& store) { return store.uids.empty(); };
+  return request.changes.expunge.empty() &&
+         std::all_of(request.changes.stores.begin(), request.changes.stores.end(), stored);
+}
+
+// `rest` is of what was left to do.
+void Join(MailboxOutcome rest, MailboxOutcome& outcome) {
+  outcome.stored = std::move(rest.stored);
+  if (!outcome.expunged.ok()) return;
+  if (!rest.expunged.ok()) {
+    outcome.expunged = rest.expunged.status();
+    return;
+  }
+  const auto join = [](const UidSet& more, UidSet& uids) {
+    for (const UidRange& range : more.ranges()) uids.AddRange(range.first, range.last);
+  };
+  join(rest.expunged->modified, outcome.expunged->modified);
+  join(rest.expunged->kept, outcome.expunged->kept);
+}
+
+}  // namespace
+
 asio::awaitable<std::vector<MailboxOutcome>> ChangeMailboxes(imap::Session& session,
                                                              std::vector<ChangeRequest> requests,
                                                              const FlagNames& flag_names, uint64_t& selected) {
-  Changes changes(session, std::move(requests), flag_names, selected);
-  co_return co_await changes.Run();
+  std::vector<MailboxOutcome> outcomes(requests.size());
+  for (size_t i = 0; i < requests.size(); ++i) outcomes[i].stored.resize(requests[i].changes.stores.size());
+  co_await ChangeKnown(session, requests, flag_names, outcomes, selected);
+  std::vector<ChangeRequest> left;
+  std::vector<size_t> places;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    if (IsDone(requests[i])) continue;
+    places.push_back(i);
+    left.push_back(std::move(requests[i]));
+  }
+  Changes changes(session, std::move(left), flag_names, selected);
+  std::vector<MailboxOutcome> rest = co_await changes.Run();
+  for (size_t i = 0; i < rest.size(); ++i) Join(std::move(rest[i]), outcomes[places[i]]);
+  co_return outcomes;
 }
 
 }  // namespace imapmesh

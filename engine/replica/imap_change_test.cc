@@ -172,5 +172,122 @@ TEST_F(ChangeTest, WhatALostConnectionLeavesOpenIsUnknown) {
   EXPECT_TRUE(OutcomeUnknown(outcomes[1].stored[0])) << outcomes[1].stored[0];
 }
 
+// ---- by what the messages are known by
+
+std::string Known(int uid) {
+  const std::string number = std::to_string(uid);
+  return "(UID " + number + " LARGER 99 SMALLER 101 HEADER MESSAGE-ID \"<m" + number + "@x>\")";
+}
+
+std::string Found(const std::string& tag, const std::string& uids) {
+  return "* ESEARCH (TAG \"" + tag + "\") UID" + (uids.empty() ? "" : " ALL " + uids) + "\r\n" + tag + " OK\r\n";
+}
+
+// With what its messages are known by.
+ChangeRequest Mark(ChangeRequest request) {
+  UidSet uids = request.changes.expunge;
+  for (const FlagStore& store : request.changes.stores) {
+    for (const Uid uid : store.uids.Take(100)) uids.Add(uid);
+  }
+  for (const Uid uid : uids.Take(100)) {
+    request.changes.known[uid] = {100, "<m" + std::to_string(uid.value) + "@x>"};
+  }
+  return request;
+}
+
+constexpr char kSearching[] = "UIDPLUS CONDSTORE ESEARCH SEARCHRES";
+
+TEST_F(ChangeTest, KnownMessagesOfAllMailboxesAreFlaggedInOneExchange) {
+  Greet(kSearching);
+  script_->Step(
+      "A1 SELECT \"one\" (CONDSTORE)\r\nA2 UID SEARCH RETURN (SAVE ALL) UID 3:4 OR " + Known(3) + " " + Known(4) +
+          "\r\nA3 UID STORE $ +FLAGS.SILENT (\\Seen)\r\nA4 SELECT \"two\" (CONDSTORE)\r\n"
+          "A5 UID SEARCH RETURN (SAVE ALL) UID 7 " +
+          Known(7) + "\r\nA6 UID STORE $ +FLAGS.SILENT (\\Seen)\r\n",
+      Selected("A1", 5) + Found("A2", "3:4") + "A3 OK\r\n" + Selected("A4", 5) + Found("A5", "7") + "A6 OK\r\n");
+  const auto outcomes = Change({Mark(Flag("one", "3:4")), Mark(Flag("two", "7"))});
+  EXPECT_TRUE(outcomes[0].stored[0].ok()) << outcomes[0].stored[0];
+  EXPECT_TRUE(outcomes[1].stored[0].ok()) << outcomes[1].stored[0];
+}
+
+TEST_F(ChangeTest, BetweenTwoSearchesOfAMailboxGoesOneThatFindsNothing) {
+  Greet(kSearching);
+  ChangeRequest request = Flag("one", "3");
+  FlagStore& second = request.changes.stores.emplace_back();
+  second.uids = Uids("5");
+  second.remove.push_back("\\Seen");
+  script_->Step("A1 SELECT \"one\" (CONDSTORE)\r\nA2 UID SEARCH RETURN (SAVE ALL) UID 3 " + Known(3) +
+                    "\r\nA3 UID STORE $ +FLAGS.SILENT (\\Seen)\r\nA4 UID SEARCH RETURN (SAVE) NOT ALL\r\n"
+                    "A5 UID SEARCH RETURN (SAVE ALL) UID 5 " +
+                    Known(5) + "\r\nA6 UID STORE $ -FLAGS.SILENT (\\Seen)\r\n",
+                Selected("A1", 5) + Found("A2", "3") + "A3 OK\r\nA4 OK\r\n" + Found("A5", "5") + "A6 OK\r\n");
+  const auto outcomes = Change({Mark(request)});
+  EXPECT_TRUE(outcomes[0].stored[0].ok()) << outcomes[0].stored[0];
+  EXPECT_TRUE(outcomes[0].stored[1].ok()) << outcomes[0].stored[1];
+}
+
+TEST_F(ChangeTest, WhatASearchDoesNotFindIsDoneInTheOrdinaryWay) {
+  Greet(kSearching);
+  script_
+      ->Step("A1 SELECT \"one\" (CONDSTORE)\r\nA2 UID SEARCH RETURN (SAVE ALL) UID 3:4 OR " + Known(3) + " " +
+                 Known(4) + "\r\nA3 UID STORE $ +FLAGS.SILENT (\\Seen)\r\n",
+             Selected("A1", 5) + Found("A2", "3") + "A3 OK\r\n")
+      .Step("A4 NOOP\r\n", "A4 OK\r\n")
+      .Step("A5 UID STORE 4 +FLAGS.SILENT (\\Seen)\r\n", "A5 OK\r\n");
+  EXPECT_TRUE(Change({Mark(Flag("one", "3:4"))})[0].stored[0].ok());
+}
+
+TEST_F(ChangeTest, InAMailboxMadeAnewNothingIsFoundAndTheOrdinaryWayTellsWhy) {
+  Greet(kSearching);
+  script_
+      ->Step("A1 SELECT \"one\" (CONDSTORE)\r\nA2 UID SEARCH RETURN (SAVE ALL) UID 3 " + Known(3) +
+                 "\r\nA3 UID STORE $ (UNCHANGEDSINCE 9) +FLAGS.SILENT (\\Deleted)\r\n",
+             Selected("A1", 6) + Found("A2", "") + "A3 OK\r\n")
+      .Step("A4 SELECT \"one\" (CONDSTORE)\r\n", Selected("A4", 6));
+  const auto outcomes = Change({Mark(Expunge("one", "3"))});
+  EXPECT_TRUE(absl::IsFailedPrecondition(outcomes[0].expunged.status())) << outcomes[0].expunged.status();
+}
+
+TEST_F(ChangeTest, KnownMessagesAreMarkedThenExpungedInTwoExchangesForAllMailboxes) {
+  Greet(kSearching);
+  const auto search = [](int uid, bool deleted) {
+    return "UID SEARCH RETURN (SAVE ALL) UID " + std::to_string(uid) + (deleted ? " DELETED " : " ") + Known(uid) +
+           "\r\n";
+  };
+  script_
+      ->Step("A1 SELECT \"one\" (CONDSTORE)\r\nA2 " + search(3, false) +
+                 "A3 UID STORE $ (UNCHANGEDSINCE 9) +FLAGS.SILENT (\\Deleted)\r\n"
+                 "A4 SELECT \"two\" (CONDSTORE)\r\nA5 " +
+                 search(6, false) + "A6 UID STORE $ (UNCHANGEDSINCE 9) +FLAGS.SILENT (\\Deleted)\r\n",
+             Selected("A1", 5) + Found("A2", "3") + "A3 OK\r\n" + Selected("A4", 5) + Found("A5", "6") +
+                 "A6 OK [MODIFIED 6]\r\n")
+      .Step("A7 SELECT \"one\" (CONDSTORE)\r\nA8 " + search(3, true) + "A9 UID EXPUNGE $\r\n",
+            Selected("A7", 5) + Found("A8", "3") + "* VANISHED 3\r\nA9 OK\r\n");
+  const auto outcomes = Change({Mark(Expunge("one", "3")), Mark(Expunge("two", "6"))});
+  ASSERT_TRUE(outcomes[0].expunged.ok()) << outcomes[0].expunged.status();
+  EXPECT_TRUE(outcomes[0].expunged->kept.empty());
+  ASSERT_TRUE(outcomes[1].expunged.ok()) << outcomes[1].expunged.status();
+  EXPECT_EQ(outcomes[1].expunged->modified.ToString(), "6");
+}
+
+TEST_F(ChangeTest, AKnownMessageThatTheServerKeepsIsUnmarked) {
+  Greet(kSearching);
+  script_
+      ->Step("A1 SELECT \"one\" (CONDSTORE)\r\nA2 UID SEARCH RETURN (SAVE ALL) UID 4 " + Known(4) +
+                 "\r\nA3 UID STORE $ (UNCHANGEDSINCE 9) +FLAGS.SILENT (\\Deleted)\r\n",
+             Selected("A1", 5) + Found("A2", "4") + "A3 OK\r\n")
+      .Step("A4 SELECT \"one\" (CONDSTORE)\r\nA5 UID SEARCH RETURN (SAVE ALL) UID 4 DELETED " + Known(4) +
+                "\r\nA6 UID EXPUNGE $\r\n",
+            Selected("A4", 5) + Found("A5", "4") + "A6 OK Expunge ignored\r\n")
+      .Step("A7 SELECT \"one\" (CONDSTORE)\r\nA8 UID FETCH 4 (UID FLAGS MODSEQ)\r\n",
+            Selected("A7", 5) + kStillThere + "A8 OK\r\n")
+      .Step("A9 SELECT \"one\" (CONDSTORE)\r\n", Selected("A9", 5))
+      .Step("A10 UID FETCH 4 (UID FLAGS MODSEQ)\r\n", kStillThere + "A10 OK\r\n")
+      .Step("A11 UID STORE 4 -FLAGS.SILENT (\\Deleted)\r\n", "A11 OK\r\n");
+  const auto outcomes = Change({Mark(Expunge("one", "4"))});
+  ASSERT_TRUE(outcomes[0].expunged.ok()) << outcomes[0].expunged.status();
+  EXPECT_EQ(outcomes[0].expunged->kept.ToString(), "4");
+}
+
 }  // namespace
 }  // namespace imapmesh

@@ -79,6 +79,8 @@ asio::awaitable<absl::Status> ImapReplica::LearnServer(imap::Session& session,
   info_.can_push = session.HasCapability("NOTIFY");
   multi_append_ = session.HasCapability("MULTIAPPEND");
   has_uidplus_ = session.HasCapability("UIDPLUS");
+  searches_known_ = imap::CanSearchKnown(session);
+  takes_unasked_literals_ = imap::TakesUnaskedLiterals(session);
   LearnTier(session);
   if (knows_names_) co_return absl::OkStatus();
   std::optional<std::string> delimiter;
@@ -141,20 +143,48 @@ asio::awaitable<absl::Status> ImapReplica::EnsureSelected(imap::Session& session
 
 // ---- looking
 
+asio::awaitable<absl::StatusOr<std::vector<imap::ListedMailbox>>> ImapReplica::List(imap::Session& session,
+                                                                                    bool identity,
+                                                                                    imap::ResponseHandler also) {
+  imap::ListItems items;
+  items.identity = identity;
+  items.counts = TierOf(session, trust_resync_) != Tier::kQresync || !without_modseq_.empty();
+  co_return co_await imap::ListStatus(session, "*", items, std::move(also));
+}
+
+// Each mailbox, under a UIDVALIDITY that no other has: nothing was renamed.
+bool ImapReplica::AsExpected(const std::vector<imap::ListedMailbox>& listed) const {
+  size_t found = 0;
+  std::set<UidValidity> validities;
+  for (const imap::ListedMailbox& mailbox : listed) {
+    const auto mesh = names_.ToMesh(mailbox.list.mailbox);
+    if (!mesh || !options_.selects(*mesh)) continue;
+    if (mailbox.list.HasAttribute("\\Noselect") || mailbox.list.HasAttribute("\\NonExistent")) continue;
+    if (!mailbox.status || !mailbox.status->uid_validity) return false;
+    const UidValidity validity = *mailbox.status->uid_validity;
+    const std::string local = names_.LocalName(mailbox.list.mailbox).value_or(*mesh);
+    if (validity.value == 0 || !expected_.contains({local, validity}) || !validities.insert(validity).second)
+      return false;
+    ++found;
+  }
+  return found == expected_.size();
+}
+
 asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> ImapReplica::Look() {
   auto lease = co_await pool_.Acquire("");
   if (!lease.ok()) co_return Explain(lease.status(), "", "connecting");
   imap::Session& session = **lease;
   // STATUS of the selected mailbox may be stale (RFC 3501 section 6.3.10): look from no mailbox.
-  if (!session.selected().empty()) {
-    const absl::Status unselected = co_await imap::Unselect(session);
-    if (!unselected.ok()) co_return Explain(unselected, "", "leaving the selected mailbox");
-  }
+  absl::StatusOr<std::string> unselect = std::string();
+  if (!session.selected().empty()) unselect = imap::SendUnselect(session);
+  if (!unselect.ok()) co_return Explain(unselect.status(), "", "leaving the selected mailbox");
   const Duration asked = clock_.Now();
   MetadataLook metadata(names_);
   const std::vector<std::string> asked_metadata = std::exchange(metadata_asked_, {});
   CO_RETURN_IF_ERROR(metadata.Send(session, asked_metadata));
-  const auto listed = co_await imap::ListStatus(session, "*", metadata.handler());
+  // Which mailbox it is matters where a name is new, gone, or another's now.
+  const bool expecting = !expected_.empty();
+  auto listed = co_await List(session, !expecting, metadata.handler());
   if (!listed.ok()) co_return Explain(listed.status(), "", "listing the mailboxes");
   const double answered_ms = std::chrono::duration<double, std::milli>(clock_.Now() - asked).count();
   const bool quickest = info_.round_trip_ms == 0 || answered_ms < info_.round_trip_ms;
@@ -162,6 +192,13 @@ asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> ImapReplica::Look() 
   auto annotated = co_await metadata.Await(session);
   if (!annotated.ok()) co_return Explain(annotated.status(), "", "reading annotations");
   metadata_ = *std::move(annotated);
+  if (!unselect->empty()) {
+    const absl::Status unselected = co_await imap::AwaitUnselect(session, *unselect);
+    if (!unselected.ok()) co_return Explain(unselected, "", "leaving the selected mailbox");
+  }
+  const bool asked_identity = !expecting || !AsExpected(*listed);
+  if (expecting && asked_identity) listed = co_await List(session, true, nullptr);
+  if (!listed.ok()) co_return Explain(listed.status(), "", "listing the mailboxes");
   std::vector<MailboxStatus> statuses;
   mailboxes_listed_.clear();
   looked_.clear();
@@ -173,12 +210,13 @@ asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> ImapReplica::Look() 
     status.name_here = mailbox.list.mailbox;
     status.local_name = names_.LocalName(mailbox.list.mailbox).value_or(*mesh);
     if (!names_.IsMapped(status.local_name)) status.special_use = imap::SpecialUse(mailbox.list);
-    if (mailbox.status) status.server_id = mailbox.status->mailbox_id;
+    if (mailbox.status && asked_identity) status.server_id = mailbox.status->mailbox_id;
     status.selectable = !mailbox.list.HasAttribute("\\Noselect") && !mailbox.list.HasAttribute("\\NonExistent");
     status.subscribed = mailbox.subscribed;
     if (mailbox.status && mailbox.status->uid_validity && mailbox.status->uid_next) {
       status.status_known = true;
       status.uid_validity = *mailbox.status->uid_validity;
+      if (!asked_identity) status.server_id = expected_.at({status.local_name, status.uid_validity});
       status.uid_next = *mailbox.status->uid_next;
       looked_[*mesh] = status.uid_next;
       status.highest_modseq = mailbox.status->highest_modseq.value_or(ModSeq());
@@ -249,7 +287,17 @@ void ImapReplica::SetAliases(std::map<std::string, std::string> mesh_to_local) {
 
 // ---- watching
 
+// It only says that there may be something: the next look tells what.
+void ImapReplica::WatchFolder(const std::function<void(std::vector<std::string>)>& due) {
+  if (options_.watch_path.empty() || folder_watch_ != nullptr) return;
+  auto changed = [due] { due({}); };
+  auto watch = FolderWatch::Start(executor_, clock_, options_.watch_path, std::move(changed));
+  watch_quirk_ = watch.ok() ? "" : "watch_path is not used: " + Message(watch.status());
+  if (watch.ok()) folder_watch_ = *std::move(watch);
+}
+
 asio::awaitable<absl::Status> ImapReplica::Watch(std::function<void(std::vector<std::string>)> due) {
+  WatchFolder(due);
   const uint64_t generation = pool_.generation();
   auto session = co_await Open();
   if (!session.ok()) co_return Explain(session.status(), "", "connecting to watch");
@@ -295,6 +343,7 @@ asio::awaitable<void> ImapReplica::KeepAlive() {
 
 void ImapReplica::Close() {
   pool_.Close();
+  folder_watch_.reset();
   if (watcher_ != nullptr) watcher_->Close();
 }
 
@@ -322,6 +371,7 @@ const ServerInfo& ImapReplica::info() const {
   info_.quirks.clear();
   if (!options_.open.ignored.empty()) info_.quirks.push_back(DescribeIgnored(options_.open.ignored));
   if (!resync_quirk_.empty()) info_.quirks.push_back(resync_quirk_);
+  if (!watch_quirk_.empty()) info_.quirks.push_back(watch_quirk_);
   for (const std::string& mailbox : went_back_) {
     if (info_.quirks.size() >= kQuirksShown) break;
     info_.quirks.push_back("mailbox " + Printable(mailbox) +

@@ -17,6 +17,7 @@
 #include "engine/imap/commands.h"
 #include "engine/imap/open.h"
 #include "engine/net/dialer.h"
+#include "engine/net/folder_watch.h"
 #include "engine/net/signal.h"
 #include "engine/replica/connection_pool.h"
 #include "engine/replica/flag_names.h"
@@ -36,6 +37,7 @@ struct ImapReplicaOptions {
   std::string namespace_prefix;                   // see MailboxNames::Declare
   std::vector<NameMapping> name_map;
   std::vector<KeywordMapping> keyword_map;
+  std::string watch_path;  // the server's mail store on this machine; "": elsewhere
 };
 
 class ImapReplica : public Replica {
@@ -44,6 +46,9 @@ class ImapReplica : public Replica {
   ImapReplica(asio::any_io_executor executor, Clock& clock, Dialer& dialer, ImapReplicaOptions options);
 
   const std::string& name() const override { return options_.name; }
+  void Expect(std::map<std::pair<std::string, UidValidity>, std::string> known) override {
+    expected_ = std::move(known);
+  }
   asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> Look() override;
   asio::awaitable<absl::StatusOr<Observation>> Observe(std::string mailbox, MailboxCursor since,
                                                        size_t max_messages) override;
@@ -51,16 +56,19 @@ class ImapReplica : public Replica {
       std::vector<std::pair<std::string, MailboxCursor>> mailboxes) override;
   asio::awaitable<absl::Status> FetchBodies(MailboxReference mailbox, UidSet uids,
                                             std::function<void(Uid, std::shared_ptr<const Body>)> take) override;
+  asio::awaitable<absl::Status> FetchBodiesTogether(
+      std::vector<BodiesRequest> requests, std::function<void(size_t, Uid, std::shared_ptr<const Body>)> take) override;
   asio::awaitable<absl::Status> FetchHeaders(MailboxReference mailbox, UidSet uids,
                                              std::function<void(Uid, HeaderText)> take) override;
-  asio::awaitable<absl::StatusOr<std::vector<Uid>>> Append(MailboxReference mailbox,
-                                                           std::vector<AppendItem> items) override;
+  asio::awaitable<absl::StatusOr<Appended>> Append(MailboxReference mailbox, std::vector<AppendItem> items) override;
+  asio::awaitable<std::vector<absl::StatusOr<Appended>>> AppendTogether(std::vector<AppendRequest> requests) override;
   size_t max_append() const override;
   asio::awaitable<absl::StatusOr<Uid>> NextUid(std::string mailbox) override;
   bool can_move() const override;
   asio::awaitable<absl::StatusOr<std::vector<CopiedUid>>> CopyMessages(MailboxReference from, MailboxReference to,
                                                                        UidSet uids, bool move) override;
   asio::awaitable<std::vector<MailboxOutcome>> ChangeTogether(std::vector<MailboxChanges> changes) override;
+  size_t mailboxes_a_connection() const override;
   asio::awaitable<absl::Status> StoreFlags(MailboxReference mailbox, UidSet uids, std::vector<std::string> add,
                                            std::vector<std::string> remove) override;
   asio::awaitable<absl::StatusOr<ExpungeResult>> Expunge(MailboxReference mailbox, UidSet uids,
@@ -97,16 +105,22 @@ class ImapReplica : public Replica {
   void LearnTier(const imap::Session& session);
   void LearnMailbox(const std::string& mailbox, const Observation& observation);
   asio::awaitable<absl::StatusOr<Lease>> Acquire(const std::string& mailbox);
-  asio::awaitable<absl::Status> FetchBodiesSelecting(
-      imap::Session& session, MailboxReference mailbox, UidSet uids,
-      std::function<absl::Status(Uid, std::shared_ptr<const Body>)> take);
+  asio::awaitable<absl::StatusOr<std::vector<imap::ListedMailbox>>> List(imap::Session& session, bool identity,
+                                                                         imap::ResponseHandler also);
+  bool AsExpected(const std::vector<imap::ListedMailbox>& listed) const;
   asio::awaitable<absl::Status> EnsureSelected(imap::Session& session, MailboxReference mailbox);
-  asio::awaitable<absl::StatusOr<std::vector<Uid>>> AppendOnce(const MailboxReference& mailbox,
-                                                               const std::vector<AppendItem>& items,
-                                                               imap::LiteralSafety safety, bool& refused_unasked);
+  asio::awaitable<void> AppendAtOnce(const std::vector<AppendRequest>& requests, std::vector<size_t> which,
+                                     std::vector<absl::StatusOr<Appended>>& outcomes);
+  std::vector<imap::AppendMessage> MessagesOf(const std::vector<AppendItem>& items) const;
+  static absl::StatusOr<Appended> UidsOf(const MailboxReference& mailbox, size_t items,
+                                         const imap::AppendResult& appended);
+  asio::awaitable<absl::StatusOr<Appended>> AppendOnce(const MailboxReference& mailbox,
+                                                       const std::vector<AppendItem>& items, imap::LiteralSafety safety,
+                                                       bool& refused_unasked);
   void Count(const MailboxChanges& changes, MailboxOutcome& outcome);
   asio::awaitable<absl::StatusOr<ExpungeResult>> ExpungeOnce(MailboxReference mailbox, UidSet uids,
                                                              ModSeq unchanged_since);
+  void WatchFolder(const std::function<void(std::vector<std::string>)>& due);
   asio::awaitable<absl::Status> WatchOn(imap::Session& session, std::function<void(std::vector<std::string>)> due);
   bool CannotBeRefused(const MailboxReference& mailbox, const std::vector<AppendItem>& items) const;
 
@@ -122,16 +136,22 @@ class ImapReplica : public Replica {
   Signal expunged_;
   ConnectionPool pool_;
   imap::Session* watcher_ = nullptr;  // while Watch runs
+  std::unique_ptr<FolderWatch> folder_watch_;
+  std::string watch_quirk_;  // why there is none
   MailboxNames names_;
   const FlagNames flag_names_;
   std::map<std::string, std::string> aliases_;  // for names_, once the server is known
   bool knows_names_ = false;
   bool multi_append_ = false;
+  bool searches_known_ = false;
+  bool takes_unasked_literals_ = false;
+  bool refused_together_ = false;  // an APPEND among several: they are sent one by one, so that each is told why
   Tier tier_ = Tier::kPlain;
   bool trust_resync_ = true;
-  std::map<std::string, Uid> looked_;        // UIDNEXT of the last look
-  std::string resync_quirk_;                 // why not; "" while it is
-  std::set<std::string> went_back_;          // mailboxes whose HIGHESTMODSEQ did
+  std::map<std::pair<std::string, UidValidity>, std::string> expected_;  // see Expect
+  std::map<std::string, Uid> looked_;                                    // UIDNEXT of the last look
+  std::string resync_quirk_;                                             // why not; "" while it is
+  std::set<std::string> went_back_;                                      // mailboxes whose HIGHESTMODSEQ did
   std::set<std::string> without_modseq_;     // mailboxes of a server that keeps mod-sequences for others
   std::set<std::string> flags_taken_;        // by an APPEND here before
   std::set<std::string> mailboxes_listed_;   // names of the mesh

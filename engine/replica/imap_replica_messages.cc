@@ -9,6 +9,7 @@
 #include "engine/replica/header_text.h"
 #include "engine/replica/imap_change.h"
 #include "engine/replica/imap_expunge.h"
+#include "engine/replica/imap_fetch.h"
 #include "engine/replica/imap_replica.h"
 
 namespace imapmesh {
@@ -28,24 +29,35 @@ bool IsSystemFlag(std::string_view flag) {
 
 asio::awaitable<absl::Status> ImapReplica::FetchBodies(MailboxReference mailbox, UidSet uids,
                                                        std::function<void(Uid, std::shared_ptr<const Body>)> take) {
-  auto lease = co_await Acquire(mailbox.mailbox);
-  if (!lease.ok()) co_return Explain(lease.status(), mailbox.mailbox, "connecting");
-  imap::Session& session = **lease;
-  const std::function<absl::Status(Uid, std::shared_ptr<const Body>)> count = [&](Uid uid,
+  std::vector<BodiesRequest> requests(1);
+  requests[0].mailbox = std::move(mailbox);
+  requests[0].uids = std::move(uids);
+  const std::function<void(size_t, Uid, std::shared_ptr<const Body>)> take_here =
+      [&take](size_t, Uid uid, std::shared_ptr<const Body> body) { take(uid, std::move(body)); };
+  co_return co_await FetchBodiesTogether(std::move(requests), take_here);
+}
+
+asio::awaitable<absl::Status> ImapReplica::FetchBodiesTogether(
+    std::vector<BodiesRequest> requests, std::function<void(size_t, Uid, std::shared_ptr<const Body>)> take) {
+  auto lease = co_await Acquire(requests[0].mailbox.mailbox);
+  if (!lease.ok()) co_return Explain(lease.status(), requests[0].mailbox.mailbox, "connecting");
+  std::vector<FetchRequest> wanted;
+  for (const BodiesRequest& request : requests) {
+    FetchRequest& each = wanted.emplace_back();
+    each.mailbox_raw = names_.ToServer(request.mailbox.mailbox);
+    each.mailbox = request.mailbox;
+    each.uids = request.uids;
+  }
+  const std::function<void(size_t, Uid, std::shared_ptr<const Body>)> count = [&](size_t request, Uid uid,
                                                                                   std::shared_ptr<const Body> body) {
     ++counters_.messages_fetched;
-    take(uid, std::move(body));
-    return absl::OkStatus();
+    take(request, uid, std::move(body));
   };
-  absl::Status fetched;
-  if (session.selected() == names_.ToServer(mailbox.mailbox)) {
-    const absl::Status selected = co_await EnsureSelected(session, mailbox);
-    if (!selected.ok()) co_return Explain(selected, mailbox.mailbox, "selecting it");
-    fetched = co_await imap::FetchBodies(session, uids, count);
-  } else {
-    fetched = co_await FetchBodiesSelecting(session, mailbox, uids, count);
+  const auto fetched = co_await FetchMailboxes(**lease, std::move(wanted), count, counters_.mailboxes_selected);
+  for (size_t i = 0; i < fetched.size(); ++i) {
+    if (!fetched[i].ok()) co_return Explain(fetched[i], requests[i].mailbox.mailbox, "fetching messages");
   }
-  co_return Explain(fetched, mailbox.mailbox, "fetching messages");
+  co_return absl::OkStatus();
 }
 
 asio::awaitable<absl::Status> ImapReplica::FetchHeaders(MailboxReference mailbox, UidSet uids,
@@ -60,23 +72,6 @@ asio::awaitable<absl::Status> ImapReplica::FetchHeaders(MailboxReference mailbox
   };
   const absl::Status fetched = co_await imap::FetchNew(**lease, uids, read);
   co_return Explain(fetched, mailbox.mailbox, "fetching headers");
-}
-
-// SELECT and the fetches in one exchange; nothing is taken before the UIDVALIDITY is known to be the wanted one.
-asio::awaitable<absl::Status> ImapReplica::FetchBodiesSelecting(
-    imap::Session& session, MailboxReference mailbox, UidSet uids,
-    std::function<absl::Status(Uid, std::shared_ptr<const Body>)> take) {
-  if (uids.empty()) co_return absl::OkStatus();
-  ++counters_.mailboxes_selected;
-  imap::SelectRequest request(names_.ToServer(mailbox.mailbox));
-  absl::StatusOr<imap::SentSelect> sent = imap::SendSelect(session, std::move(request));
-  if (!sent.ok()) co_return sent.status();
-  const std::function<asio::awaitable<absl::Status>()> lead = [&]() -> asio::awaitable<absl::Status> {
-    const auto selected = co_await imap::AwaitSelect(session, *sent);
-    if (!selected.ok()) co_return selected.status();
-    co_return CheckValidity(mailbox, selected->uid_validity);
-  };
-  co_return co_await imap::FetchBodiesBehind(session, std::move(uids), std::move(take), lead);
 }
 
 // ---- changing
@@ -95,12 +90,7 @@ bool ImapReplica::CannotBeRefused(const MailboxReference& mailbox, const std::ve
   return true;
 }
 
-asio::awaitable<absl::StatusOr<std::vector<Uid>>> ImapReplica::AppendOnce(const MailboxReference& mailbox,
-                                                                          const std::vector<AppendItem>& items,
-                                                                          imap::LiteralSafety safety,
-                                                                          bool& refused_unasked) {
-  auto lease = co_await pool_.Acquire("");
-  if (!lease.ok()) co_return lease.status();
+std::vector<imap::AppendMessage> ImapReplica::MessagesOf(const std::vector<AppendItem>& items) const {
   std::vector<imap::AppendMessage> messages;
   for (const AppendItem& item : items) {
     imap::AppendMessage message;
@@ -112,19 +102,86 @@ asio::awaitable<absl::StatusOr<std::vector<Uid>>> ImapReplica::AppendOnce(const 
     message.internal_date = imap::FormatDateTime(date);
     messages.push_back(std::move(message));
   }
-  std::string raw = names_.ToServer(mailbox.mailbox);
-  const auto appended = co_await imap::Append(**lease, std::move(raw), std::move(messages), safety);
-  refused_unasked = !appended.ok() && (*lease)->refused_behind_literal();
-  if (!appended.ok()) co_return appended.status();
-  std::vector<Uid> uids = appended->uids;
-  const bool other = mailbox.uid_validity.value != 0 && appended->uid_validity.value != 0 &&
-                     appended->uid_validity != mailbox.uid_validity;
-  if (other || uids.size() != items.size()) uids.assign(items.size(), Uid());  // the next observation finds them
-  co_return uids;
+  return messages;
 }
 
-asio::awaitable<absl::StatusOr<std::vector<Uid>>> ImapReplica::Append(MailboxReference mailbox,
-                                                                      std::vector<AppendItem> items) {
+absl::StatusOr<Appended> ImapReplica::UidsOf(const MailboxReference& mailbox, size_t items,
+                                             const imap::AppendResult& appended) {
+  Appended told;
+  told.uids = appended.uids;
+  told.uid_validity = appended.uid_validity;
+  const bool other = mailbox.uid_validity.value != 0 && appended.uid_validity.value != 0 &&
+                     appended.uid_validity != mailbox.uid_validity;
+  if (!other && told.uids.size() == items) return told;
+  told.uids.assign(items, Uid());  // the next observation finds them
+  told.uid_validity = UidValidity();
+  return told;
+}
+
+asio::awaitable<absl::StatusOr<Appended>> ImapReplica::AppendOnce(const MailboxReference& mailbox,
+                                                                  const std::vector<AppendItem>& items,
+                                                                  imap::LiteralSafety safety, bool& refused_unasked) {
+  auto lease = co_await pool_.Acquire("");
+  if (!lease.ok()) co_return lease.status();
+  std::string raw = names_.ToServer(mailbox.mailbox);
+  const auto appended = co_await imap::Append(**lease, std::move(raw), MessagesOf(items), safety);
+  refused_unasked = !appended.ok() && (*lease)->refused_behind_literal();
+  if (!appended.ok()) co_return appended.status();
+  co_return UidsOf(mailbox, items.size(), *appended);
+}
+
+asio::awaitable<std::vector<absl::StatusOr<Appended>>> ImapReplica::AppendTogether(
+    std::vector<AppendRequest> requests) {
+  std::vector<absl::StatusOr<Appended>> outcomes(requests.size());
+  std::vector<size_t> together;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const bool several = requests.size() > 1 && takes_unasked_literals_ && !refused_together_;
+    if (several && CannotBeRefused(requests[i].mailbox, requests[i].items)) {
+      together.push_back(i);
+    } else {
+      outcomes[i] = co_await Append(requests[i].mailbox, requests[i].items);
+    }
+  }
+  if (!together.empty()) co_await AppendAtOnce(requests, std::move(together), outcomes);
+  co_return outcomes;
+}
+
+// All goes out before an answer is awaited. A refusal closes the connection, and what was sent behind it has an unknown
+// outcome: from then on it is done one by one, where each is told why.
+asio::awaitable<void> ImapReplica::AppendAtOnce(const std::vector<AppendRequest>& requests, std::vector<size_t> which,
+                                                std::vector<absl::StatusOr<Appended>>& outcomes) {
+  auto lease = co_await pool_.Acquire("");
+  std::vector<absl::StatusOr<imap::SentAppend>> sent(which.size());
+  for (size_t i = 0; i < which.size(); ++i) {
+    const AppendRequest& request = requests[which[i]];
+    if (lease.ok()) {
+      sent[i] = imap::SendAppend(**lease, names_.ToServer(request.mailbox.mailbox), MessagesOf(request.items),
+                                 imap::LiteralSafety::kCannotBeRefused);
+    } else {
+      sent[i] = lease.status();
+    }
+  }
+  for (size_t i = 0; i < which.size(); ++i) {
+    const AppendRequest& request = requests[which[i]];
+    absl::StatusOr<imap::AppendResult> appended = absl::UnknownError("");
+    if (sent[i].ok()) {
+      appended = co_await imap::AwaitAppend(**lease, *std::move(sent[i]));
+    } else {
+      appended = sent[i].status();
+    }
+    if (appended.ok()) {
+      counters_.messages_appended += request.items.size();
+      outcomes[which[i]] = UidsOf(request.mailbox, request.items.size(), *appended);
+    } else {
+      outcomes[which[i]] = Explain(appended.status(), request.mailbox.mailbox, "adding messages");
+    }
+  }
+  if (!lease.ok() || !(*lease)->refused_behind_literal()) co_return;
+  refused_together_ = true;
+  flags_taken_.clear();
+}
+
+asio::awaitable<absl::StatusOr<Appended>> ImapReplica::Append(MailboxReference mailbox, std::vector<AppendItem> items) {
   const bool unasked = CannotBeRefused(mailbox, items);
   bool refused_unasked = false;
   const auto safety = unasked ? imap::LiteralSafety::kCannotBeRefused : imap::LiteralSafety::kMayBeRefused;
@@ -182,6 +239,10 @@ asio::awaitable<absl::Status> ImapReplica::StoreFlags(MailboxReference mailbox, 
   store.remove = std::move(remove);
   const std::vector<MailboxOutcome> outcomes = co_await ChangeTogether(std::move(changes));
   co_return outcomes[0].stored[0];
+}
+
+size_t ImapReplica::mailboxes_a_connection() const {
+  return searches_known_ ? kObserveTogether : Replica::mailboxes_a_connection();
 }
 
 asio::awaitable<std::vector<MailboxOutcome>> ImapReplica::ChangeTogether(std::vector<MailboxChanges> changes) {

@@ -105,6 +105,9 @@ std::unique_ptr<Replica> MakeImapReplica(asio::any_io_executor executor, Clock& 
   options.namespace_prefix = replica.namespace_prefix();
   for (const v1::NameMap& map : replica.name_map()) options.name_map.push_back({map.mesh(), map.here()});
   for (const v1::KeywordMap& map : replica.keyword_map()) options.keyword_map.push_back({map.mesh(), map.here()});
+  if (!replica.watch_path().empty()) {
+    options.watch_path = ResolveFile(replica.watch_path(), graph.folder(), "watch_path").value_or(replica.watch_path());
+  }
   options.open.ignored = IgnoredOf(replica);
   options.open.security = SecurityOf(replica);
   options.open.compress = replica.has_compress() ? replica.compress() : replica.has_imap();

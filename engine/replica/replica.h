@@ -122,9 +122,31 @@ struct AppendItem {
   int32_t zone_minutes = 0;
 };
 
+// UIDs in order; 0 where the server did not tell.
+struct Appended {
+  std::vector<Uid> uids;
+  UidValidity uid_validity;  // of the mailbox; 0 where the server did not tell
+};
+
+struct AppendRequest {
+  MailboxReference mailbox;
+  std::vector<AppendItem> items;
+};
+
+struct BodiesRequest {
+  MailboxReference mailbox;
+  UidSet uids;
+};
+
 struct FlagStore {
   UidSet uids;
   std::vector<std::string> add, remove;
+};
+
+// What a message copy is known by: a server that can search may be told to change it only if it is that one.
+struct MessageMark {
+  uint64_t size = 0;
+  std::string message_id;
 };
 
 // What to change in one mailbox copy: flags, then what goes.
@@ -132,7 +154,8 @@ struct MailboxChanges {
   MailboxReference mailbox;
   std::vector<FlagStore> stores;
   UidSet expunge;
-  ModSeq unchanged_since;  // of `expunge`
+  ModSeq unchanged_since;            // of `expunge`
+  std::map<Uid, MessageMark> known;  // of these UIDs; none need be there
 };
 
 struct CopiedUid {
@@ -185,6 +208,10 @@ class Replica {
 
   virtual const std::string& name() const = 0;
 
+  // What the next look is likely to find: server_id by local name and UIDVALIDITY. Where it finds just these it need
+  // not ask the server for what they are.
+  virtual void Expect(std::map<std::pair<std::string, UidValidity>, std::string>) {}
+
   // Every mailbox copy that belongs to the mesh, in one exchange. Connects when necessary.
   virtual asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> Look() = 0;
 
@@ -204,15 +231,38 @@ class Replica {
   virtual asio::awaitable<absl::Status> FetchBodies(MailboxReference mailbox, UidSet uids,
                                                     std::function<void(Uid, std::shared_ptr<const Body>)> take) = 0;
 
+  // The same from several mailboxes, one after the other over one connection in as few exchanges as the server allows;
+  // `take` gets the request's place too. The first error, when all have been asked.
+  virtual asio::awaitable<absl::Status> FetchBodiesTogether(
+      std::vector<BodiesRequest> requests, std::function<void(size_t, Uid, std::shared_ptr<const Body>)> take) {
+    absl::Status first;
+    for (size_t i = 0; i < requests.size(); ++i) {
+      const std::function<void(Uid, std::shared_ptr<const Body>)> take_here =
+          [&take, i](Uid uid, std::shared_ptr<const Body> body) { take(i, uid, std::move(body)); };
+      const absl::Status fetched = co_await FetchBodies(requests[i].mailbox, requests[i].uids, take_here);
+      if (first.ok()) first = fetched;
+    }
+    co_return first;
+  }
+
   // Subject and sender of messages. UIDs that are gone are left out.
   virtual asio::awaitable<absl::Status> FetchHeaders(MailboxReference mailbox, UidSet uids,
                                                      std::function<void(Uid, HeaderText)> take) = 0;
 
-  // Appends all or none (MULTIAPPEND; without it, only one item may be given: see max_append). UIDs in order; a UID 0
-  // where the server did not tell. kNotFound: the mailbox does not exist.
-  virtual asio::awaitable<absl::StatusOr<std::vector<Uid>>> Append(MailboxReference mailbox,
-                                                                   std::vector<AppendItem> items) = 0;
+  // Appends all or none (MULTIAPPEND; without it, only one item may be given: see max_append). kNotFound: the mailbox
+  // does not exist.
+  virtual asio::awaitable<absl::StatusOr<Appended>> Append(MailboxReference mailbox, std::vector<AppendItem> items) = 0;
   virtual size_t max_append() const = 0;
+  // The same into several mailboxes, one after the other over one connection in as few exchanges as the server allows;
+  // one outcome for each.
+  virtual asio::awaitable<std::vector<absl::StatusOr<Appended>>> AppendTogether(std::vector<AppendRequest> requests) {
+    std::vector<absl::StatusOr<Appended>> outcomes;
+    for (AppendRequest& request : requests) {
+      absl::StatusOr<Appended> outcome = co_await Append(request.mailbox, std::move(request.items));
+      outcomes.push_back(std::move(outcome));
+    }
+    co_return outcomes;
+  }
   // UIDNEXT now; 0 where the server does not tell.
   virtual asio::awaitable<absl::StatusOr<Uid>> NextUid(std::string /*mailbox*/) { co_return Uid(); }
 
@@ -247,6 +297,9 @@ class Replica {
     }
     co_return outcomes;
   }
+
+  // How many mailboxes it pays to change over one connection before another is used beside it.
+  virtual size_t mailboxes_a_connection() const { return 4; }
 
   // CREATE, and SUBSCRIBE when asked. OK when it exists already, kAlreadyExists when the server says so and does not
   // list it: it takes the name for another's, differing in case or spelling.

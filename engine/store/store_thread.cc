@@ -19,6 +19,38 @@ absl::StatusOr<std::unique_ptr<StoreThread>> StoreThread::Open(const std::string
   return store;
 }
 
+// In one transaction. A job that fails is taken back, and the others stay.
+void StoreThread::RunWaiting() {
+  const std::vector<Job*> jobs = std::exchange(waiting_, {});
+  try {
+    Transaction transaction(state_->database());
+    if (jobs.size() == 1) {
+      jobs.front()->Do(*state_);
+    } else {
+      for (Job* job : jobs) RunWithin(*job);
+    }
+    transaction.Commit();
+  } catch (const SqliteError& error) {
+    state_->ForgetCaches();
+    for (Job* job : jobs) job->Fail(Failure(error));
+  }
+  for (Job* job : jobs) job->done = true;
+}
+
+void StoreThread::RunWithin(Job& job) {
+  state_->database().Execute("SAVEPOINT job");
+  try {
+    job.Do(*state_);
+    state_->database().Execute("RELEASE job");
+  } catch (const SqliteError& error) {
+    state_->ForgetCaches();
+    job.Fail(Failure(error));
+    // A full disk may have ended the transaction already: then this throws, and all of them fail.
+    state_->database().Execute("ROLLBACK TO job");
+    state_->database().Execute("RELEASE job");
+  }
+}
+
 absl::Status StoreThread::Failure(const SqliteError& error) const {
   const int primary = error.code() & 0xFF;
   if (primary == SQLITE_FULL || primary == SQLITE_IOERR) {

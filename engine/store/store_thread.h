@@ -1,5 +1,6 @@
 // The state behind awaited transactions: runs functions over State on the store's executor, one after another.
 //
+// What several coroutines ask for at the same time is committed together: an fsync serves them all.
 // engine/sync awaits Run from the engine thread; in the daemon the store has a thread of its own, in simulation it
 // shares the engine's executor. What a function throws becomes a status: SQLITE_FULL and I/O errors kResourceExhausted,
 // the rest kInternal. State is touched nowhere else.
@@ -14,6 +15,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/status.h"
 #include "engine/store/state.h"
@@ -28,14 +30,17 @@ class StoreThread {
                                                            asio::any_io_executor engine_executor,
                                                            asio::any_io_executor store_executor);
 
-  // Runs `function(State&)` in one transaction on the store's executor; committed before this returns. The function
+  // Runs `function(State&)` on the store's executor, all of it or nothing; committed before this returns. The function
   // must be a named object that outlives the co_await; its result is returned.
   template <typename Function>
   asio::awaitable<absl::StatusOr<std::invoke_result_t<Function&, State&>>> Run(Function& function) {
     co_await Switch(store_executor_);
-    absl::StatusOr<std::invoke_result_t<Function&, State&>> result = RunNow(function);
+    JobOf<Function> job(function);
+    waiting_.push_back(&job);
+    co_await Switch(store_executor_);  // who else is on the way joins; the first of them runs all
+    if (!job.done) RunWaiting();
     co_await Switch(engine_executor_);
-    co_return result;
+    co_return std::move(job.result);
   }
 
  private:
@@ -45,24 +50,36 @@ class StoreThread {
     co_await asio::post(asio::bind_executor(executor, asio::use_awaitable));
   }
 
+  // What one Run asks for.
+  class Job {
+   public:
+    virtual ~Job() = default;
+    virtual void Do(State& state) = 0;
+    virtual void Fail(absl::Status status) = 0;
+    bool done = false;
+  };
   template <typename Function>
-  absl::StatusOr<std::invoke_result_t<Function&, State&>> RunNow(Function& function) {
-    try {
-      Transaction transaction(state_->database());
-      auto result = function(*state_);
-      transaction.Commit();
-      return result;
-    } catch (const SqliteError& error) {
-      state_->ForgetCaches();
-      return Failure(error);
-    }
-  }
+  class JobOf : public Job {
+   public:
+    explicit JobOf(Function& function) : function_(function) {}
+    // What it returns may be a status itself: that is its result, not ours.
+    void Do(State& state) override { result.emplace(function_(state)); }
+    void Fail(absl::Status status) override { result = std::move(status); }
+    absl::StatusOr<std::invoke_result_t<Function&, State&>> result = absl::UnknownError("not run");
+
+   private:
+    Function& function_;
+  };
+
+  void RunWaiting();
+  void RunWithin(Job& job);
   absl::Status Failure(const SqliteError& error) const;
 
   std::string path_;
   asio::any_io_executor engine_executor_;
   asio::any_io_executor store_executor_;
   std::unique_ptr<State> state_;
+  std::vector<Job*> waiting_;  // the store's thread only
 };
 
 }  // namespace imapmesh

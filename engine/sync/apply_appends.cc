@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
-#include <tuple>
+#include <utility>
 
 #include "engine/sync/listen.h"
 #include "engine/sync/task_group.h"
@@ -22,7 +22,7 @@ struct Portion {
   std::vector<const CopyPlan*> copies;
 };
 
-// Portions of one mailbox from one source to the same targets.
+// Portions from one source to the same targets, in the order of the plan: mailbox after mailbox.
 struct Chunk {
   ReplicaIndex source;
   std::vector<ReplicaIndex> targets;
@@ -36,7 +36,9 @@ using Bodies = std::map<MessageId, std::shared_ptr<const Body>>;
 
 // What arrived so far. Shared with the task that fetches: it may be left behind.
 struct Fetch {
-  std::map<Uid, MessageId> wanted;
+  std::vector<BodiesRequest> requests;                 // a mailbox each
+  std::map<std::pair<size_t, Uid>, MessageId> wanted;  // by request and UID
+  std::vector<MailboxCopyId> places;                   // of the requests
   Bodies bodies;
   absl::Status status;
   bool over = false;
@@ -57,16 +59,17 @@ class Appender {
   asio::awaitable<void> RunChunk(std::shared_ptr<Chunk> chunk);
   asio::awaitable<void> RunAgain(std::shared_ptr<Chunk> chunk);
   asio::awaitable<Bodies> FetchChunk(std::shared_ptr<const Chunk> chunk);
-  asio::awaitable<void> RunFetch(ReplicaIndex source, MailboxReference mailbox, std::shared_ptr<Fetch> fetch);
+  asio::awaitable<void> RunFetch(ReplicaIndex source, std::shared_ptr<Fetch> fetch);
   asio::awaitable<void> Deliver(std::shared_ptr<Chunk> chunk, std::shared_ptr<const Bodies> bodies);
   asio::awaitable<void> DeliverTo(ReplicaIndex target, std::shared_ptr<Chunk> chunk,
                                   std::shared_ptr<const Bodies> bodies, std::shared_ptr<bool> delivered);
-  asio::awaitable<void> AppendItems(ReplicaIndex target, std::vector<Change> changes,
+  asio::awaitable<void> AppendParts(ReplicaIndex target, std::vector<std::vector<Change>> parts,
                                     std::shared_ptr<const Bodies> bodies);
-  asio::awaitable<absl::StatusOr<std::vector<Uid>>> Append(ReplicaIndex target, const std::vector<Change>& changes,
-                                                           const Bodies& bodies, bool keywords);
+  asio::awaitable<void> FinishAppend(ReplicaIndex target, std::vector<Change> changes,
+                                     std::shared_ptr<const Bodies> bodies, absl::StatusOr<Appended> uids);
+  AppendRequest RequestOf(const std::vector<Change>& changes, const Bodies& bodies, bool keywords) const;
   asio::awaitable<void> RecordAppended(ReplicaIndex target, const std::vector<Change>& changes,
-                                       const std::vector<Uid>& uids, bool keywords);
+                                       const Appended& appended, bool keywords);
   bool Recreate(ReplicaIndex target, const std::string& mailbox);
   void Progressed(const std::vector<Change>& changes);
   std::vector<std::string> SetFlags(const FlagRegisters& flags, bool keywords) const;
@@ -82,7 +85,7 @@ class Appender {
 std::vector<std::shared_ptr<Chunk>> Chunks(const Mesh& mesh, const std::vector<Portion>& portions,
                                            const std::set<ReplicaIndex>& tried, const Lanes& lanes) {
   std::vector<std::shared_ptr<Chunk>> chunks;
-  std::map<std::tuple<ReplicaIndex, MailboxId, std::vector<ReplicaIndex>>, std::shared_ptr<Chunk>> open;
+  std::map<std::pair<ReplicaIndex, std::vector<ReplicaIndex>>, std::shared_ptr<Chunk>> open;
   for (const Portion& portion : portions) {
     std::vector<Demand> demands;
     for (const CopyPlan* copy : portion.copies) {
@@ -94,7 +97,7 @@ std::vector<std::shared_ptr<Chunk>> Chunks(const Mesh& mesh, const std::vector<P
     for (Supply& supply : ChooseSupplies(*mesh.graph, std::move(demands))) {
       std::vector<ReplicaIndex> targets;
       for (const CopyPlan* copy : supply.copies) targets.push_back(copy->target);
-      std::shared_ptr<Chunk>& chunk = open[{supply.source, portion.planned->message.mailbox, targets}];
+      std::shared_ptr<Chunk>& chunk = open[{supply.source, targets}];
       const uint64_t size = portion.planned->message.size;
       const bool full =
           chunk != nullptr && (chunk->portions.size() >= kChunkMessages || chunk->bytes + size > kChunkBytes);
@@ -172,25 +175,34 @@ asio::awaitable<void> Appender::RunAgain(std::shared_ptr<Chunk> chunk) {
 
 asio::awaitable<Bodies> Appender::FetchChunk(std::shared_ptr<const Chunk> chunk) {
   Bodies none;
-  const std::string& mailbox = recorder_.MailboxName(*chunk->portions.front().planned);
-  const MailboxCopyRecord* source = mesh_.FindCopy(chunk->source, mailbox);
   const bool wanted = std::any_of(chunk->targets.begin(), chunk->targets.end(),
                                   [&](ReplicaIndex target) { return recorder_.MayWork(target); });
-  if (!wanted || !recorder_.MayWork(chunk->source) || source == nullptr) co_return none;
+  if (!wanted || !recorder_.MayWork(chunk->source)) co_return none;
   auto fetch = std::make_shared<Fetch>();
-  bool elsewhere = true;  // every message has another holder
+  std::map<MailboxId, size_t> places;  // in fetch->requests
+  bool elsewhere = true;               // every message has another holder
   for (const Portion& portion : chunk->portions) {
-    const CopyRegisters* copy = portion.planned->message.Find(source->id);
-    if (copy != nullptr && copy->uid.value != 0) fetch->wanted[copy->uid] = portion.planned->message.id;
+    const std::string& mailbox = recorder_.MailboxName(*portion.planned);
+    const MailboxCopyRecord* source = mesh_.FindCopy(chunk->source, mailbox);
+    const CopyRegisters* copy = source == nullptr ? nullptr : portion.planned->message.Find(source->id);
+    if (copy != nullptr && copy->uid.value != 0) {
+      const auto [place, added] = places.try_emplace(portion.planned->message.mailbox, fetch->requests.size());
+      if (added) {
+        fetch->requests.emplace_back().mailbox = recorder_.Reference(source->id);
+        fetch->places.push_back(source->id);
+      }
+      fetch->wanted[{place->second, copy->uid}] = portion.planned->message.id;
+    }
     for (const CopyPlan* wanting : portion.copies) {
       elsewhere &= std::any_of(wanting->holders.begin(), wanting->holders.end(), [&](ReplicaIndex holder) {
         return !chunk->tried.contains(holder) && mesh_.IsUp(holder);
       });
     }
   }
+  for (const auto& [where, message] : fetch->wanted) fetch->requests[where.first].uids.Add(where.second);
+  if (fetch->requests.empty()) co_return none;
   fetch->last_arrival = mesh_.clock->Now();
-  MailboxReference reference = recorder_.Reference(source->id);
-  tasks_.Start(RunFetch(chunk->source, std::move(reference), fetch));
+  tasks_.Start(RunFetch(chunk->source, fetch));
   while (!fetch->over) {
     const Duration waited = mesh_.clock->Now() - fetch->last_arrival;
     if (elsewhere && waited >= kFetchPatience) break;
@@ -199,22 +211,26 @@ asio::awaitable<Bodies> Appender::FetchChunk(std::shared_ptr<const Chunk> chunk)
   co_return fetch->bodies;
 }
 
-asio::awaitable<void> Appender::RunFetch(ReplicaIndex source, MailboxReference mailbox, std::shared_ptr<Fetch> fetch) {
-  UidSet uids;
-  for (const auto& [uid, message] : fetch->wanted) uids.Add(uid);
-  std::function<void(Uid, std::shared_ptr<const Body>)> take = [&](Uid uid, std::shared_ptr<const Body> body) {
-    const auto message = fetch->wanted.find(uid);
+asio::awaitable<void> Appender::RunFetch(ReplicaIndex source, std::shared_ptr<Fetch> fetch) {
+  std::function<void(size_t, Uid, std::shared_ptr<const Body>)> take = [&](size_t request, Uid uid,
+                                                                           std::shared_ptr<const Body> body) {
+    const auto message = fetch->wanted.find({request, uid});
     if (message != fetch->wanted.end()) fetch->bodies[message->second] = std::move(body);
     fetch->last_arrival = mesh_.clock->Now();
   };
-  fetch->status = co_await mesh_.slot(source).replica->FetchBodies(std::move(mailbox), uids, take);
+  fetch->status = co_await mesh_.slot(source).replica->FetchBodiesTogether(std::move(fetch->requests), take);
   fetch->over = true;
   progress_.Notify();
-  if (fetch->status.ok()) co_return;
   if (OutcomeUnknown(fetch->status)) {
     mesh_.MarkDown(source, fetch->status);
-  } else {
-    mesh_.Warn(Message(fetch->status));
+    co_return;
+  }
+  if (!fetch->status.ok()) mesh_.Warn(Message(fetch->status));
+  for (const auto& [where, message] : fetch->wanted) {
+    if (fetch->bodies.contains(message)) continue;
+    const MailboxCopyId place = fetch->places[where.first];
+    mesh_.unfetchable.insert({message, place});
+    mesh_.due.insert({source.value, recorder_.MailboxName(place)});
     mesh_.slot(source).look_due = true;
   }
 }
@@ -229,57 +245,73 @@ asio::awaitable<void> Appender::Deliver(std::shared_ptr<Chunk> chunk, std::share
 asio::awaitable<void> Appender::DeliverTo(ReplicaIndex target, std::shared_ptr<Chunk> chunk,
                                           std::shared_ptr<const Bodies> bodies, std::shared_ptr<bool> delivered) {
   const size_t most = std::max<size_t>(1, mesh_.slot(target).replica->max_append());
-  std::vector<Change> changes;
+  std::vector<std::vector<Change>> parts;  // of one mailbox each
   for (const Portion& portion : chunk->portions) {
     if (!bodies->contains(portion.planned->message.id)) continue;
     for (const CopyPlan* copy : portion.copies) {
-      if (copy->target == target) changes.push_back({portion.planned, copy, copy->mailbox_copy});
-    }
-    if (changes.size() == most) {
-      std::vector<Change> full;
-      full.swap(changes);
-      co_await AppendItems(target, std::move(full), bodies);
+      if (copy->target != target) continue;
+      const bool goes_on = !parts.empty() && parts.back().size() < most &&
+                           parts.back().front().planned->message.mailbox == portion.planned->message.mailbox;
+      if (!goes_on) parts.emplace_back();
+      parts.back().push_back({portion.planned, copy, copy->mailbox_copy});
     }
   }
-  if (!changes.empty()) co_await AppendItems(target, std::move(changes), bodies);
+  co_await AppendParts(target, std::move(parts), bodies);
   chunk->lanes.erase(target);
   *delivered = true;
   progress_.Notify();
 }
 
-asio::awaitable<absl::StatusOr<std::vector<Uid>>> Appender::Append(ReplicaIndex target,
-                                                                   const std::vector<Change>& changes,
-                                                                   const Bodies& bodies, bool keywords) {
-  std::vector<AppendItem> items;
+AppendRequest Appender::RequestOf(const std::vector<Change>& changes, const Bodies& bodies, bool keywords) const {
+  AppendRequest request;
+  request.mailbox = recorder_.Reference(changes.front().mailbox_copy);
   for (const Change& change : changes) {
     AppendItem item;
     item.body = bodies.at(change.planned->message.id);
     item.flags = SetFlags(change.plan->flags, keywords);
     item.internal_date = change.planned->message.internal_date;
     item.zone_minutes = change.planned->message.zone_minutes;
-    items.push_back(std::move(item));
+    request.items.push_back(std::move(item));
   }
-  MailboxReference reference = recorder_.Reference(changes.front().mailbox_copy);
-  co_return co_await recorder_.mesh().slot(target).replica->Append(reference, std::move(items));
+  return request;
 }
 
-asio::awaitable<void> Appender::AppendItems(ReplicaIndex target, std::vector<Change> changes,
+asio::awaitable<void> Appender::AppendParts(ReplicaIndex target, std::vector<std::vector<Change>> parts,
                                             std::shared_ptr<const Bodies> bodies) {
-  if (!recorder_.MayWork(target)) co_return;
-  if (!co_await MayAdd(mesh_, target, recorder_.MailboxName(*changes.front().planned))) co_return;
-  auto wanted = co_await StillWanted(mesh_, recorder_.view(), changes);
-  if (!wanted.ok()) recorder_.Fail(wanted.status());
-  if (!wanted.ok() || wanted->empty()) co_return;
-  changes = *std::move(wanted);
-  if (!co_await recorder_.OpenIntents(changes, IntentKind::kAdd)) co_return;
+  std::vector<Change> all;
+  std::vector<std::vector<Change>> allowed;
+  for (std::vector<Change>& part : parts) {
+    if (!recorder_.MayWork(target)) co_return;
+    if (!co_await MayAdd(mesh_, target, recorder_.MailboxName(*part.front().planned))) continue;
+    auto wanted = co_await StillWanted(mesh_, recorder_.view(), std::move(part));
+    if (!wanted.ok()) recorder_.Fail(wanted.status());
+    if (!wanted.ok()) co_return;
+    if (wanted->empty()) continue;
+    all.insert(all.end(), wanted->begin(), wanted->end());
+    allowed.push_back(*std::move(wanted));
+  }
+  if (allowed.empty() || !recorder_.MayWork(target)) co_return;
+  if (!co_await recorder_.OpenIntents(all, IntentKind::kAdd)) co_return;
+  std::vector<AppendRequest> requests;
+  for (const std::vector<Change>& part : allowed) requests.push_back(RequestOf(part, *bodies, true));
+  auto uids = co_await mesh_.slot(target).replica->AppendTogether(std::move(requests));
+  TaskGroup finishing(mesh_.executor);  // side by side: one commit for all
+  for (size_t i = 0; i < allowed.size(); ++i) {
+    finishing.Start(FinishAppend(target, std::move(allowed[i]), bodies, std::move(uids[i])));
+  }
+  co_await finishing.Join();
+}
+
+asio::awaitable<void> Appender::FinishAppend(ReplicaIndex target, std::vector<Change> changes,
+                                             std::shared_ptr<const Bodies> bodies, absl::StatusOr<Appended> uids) {
   bool keywords = true;
-  auto uids = co_await Append(target, changes, *bodies, keywords);
   const bool has_keywords = std::any_of(changes.begin(), changes.end(), [&](const Change& change) {
     return SetFlags(change.plan->flags, true) != SetFlags(change.plan->flags, false);
   });
   if (!uids.ok() && !OutcomeUnknown(uids.status()) && changes.size() == 1 && has_keywords) {
     keywords = false;  // perhaps only a keyword is refused: the message first, its keywords by STORE later
-    uids = co_await Append(target, changes, *bodies, keywords);
+    AppendRequest request = RequestOf(changes, *bodies, keywords);
+    uids = co_await mesh_.slot(target).replica->Append(request.mailbox, std::move(request.items));
   }
   if (!uids.ok()) {
     if (OutcomeUnknown(uids.status())) {
@@ -297,8 +329,8 @@ asio::awaitable<void> Appender::AppendItems(ReplicaIndex target, std::vector<Cha
       co_return;
     }
     for (const Change& change : changes) {  // all or none: find the one that is refused
-      std::vector<Change> single(1, change);
-      co_await AppendItems(target, std::move(single), bodies);
+      std::vector<std::vector<Change>> single(1, std::vector<Change>(1, change));
+      co_await AppendParts(target, std::move(single), bodies);
     }
     co_return;
   }
@@ -307,7 +339,8 @@ asio::awaitable<void> Appender::AppendItems(ReplicaIndex target, std::vector<Cha
 }
 
 asio::awaitable<void> Appender::RecordAppended(ReplicaIndex target, const std::vector<Change>& changes,
-                                               const std::vector<Uid>& uids, bool keywords) {
+                                               const Appended& appended, bool keywords) {
+  const std::vector<Uid>& uids = appended.uids;
   const std::string& mailbox = recorder_.MailboxName(*changes.front().planned);
   std::vector<Recorded> records;
   for (size_t i = 0; i < changes.size() && i < uids.size(); ++i) {
@@ -325,7 +358,7 @@ asio::awaitable<void> Appender::RecordAppended(ReplicaIndex target, const std::v
     records.push_back(std::move(record));
     recorder_.Done(changes[i], mailbox, "APPEND");
   }
-  co_await recorder_.Record(target, mailbox, std::move(records));
+  co_await recorder_.Record(target, mailbox, std::move(records), appended.uid_validity);
 }
 
 // What the display shows while a long sync runs.

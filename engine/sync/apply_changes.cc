@@ -11,7 +11,6 @@ namespace imapmesh {
 namespace {
 
 constexpr size_t kMessagesAStore = 1000;
-constexpr size_t kMailboxesAConnection = 4;
 
 // What is done in one mailbox copy.
 struct CopyWork {
@@ -105,7 +104,8 @@ asio::awaitable<void> Changer::Deletions(const Work& work, ReplicaIndex target) 
 // Over so many connections that each has some mailboxes: one more costs some exchanges before it is of use.
 asio::awaitable<void> Changer::RunSideBySide(ReplicaIndex target, std::vector<CopyWork> mailboxes, IntentKind kind) {
   const auto connections = static_cast<size_t>(std::max(1, mesh_.graph->replica(target).max_connections()));
-  const size_t wanted = (mailboxes.size() + kMailboxesAConnection - 1) / kMailboxesAConnection;
+  const size_t enough = mesh_.slot(target).replica->mailboxes_a_connection();
+  const size_t wanted = (mailboxes.size() + enough - 1) / enough;
   const size_t parts = std::min(connections, wanted);
   TaskGroup tasks(mesh_.executor);
   for (size_t part = 0; part < parts; ++part) {
@@ -129,6 +129,7 @@ asio::awaitable<void> Changer::RunTogether(ReplicaIndex target, std::vector<Copy
   const auto outcomes = co_await mesh_.slot(target).replica->ChangeTogether(std::move(wanted));
   absl::Status unknown;
   std::vector<std::vector<Change>> singly;
+  TaskGroup finishing(mesh_.executor);  // side by side: one commit for all
   for (size_t i = 0; i < mailboxes.size(); ++i) {
     for (size_t g = 0; g < mailboxes[i].stores.size(); ++g) {
       const absl::Status& stored = outcomes[i].stored[g];
@@ -137,19 +138,20 @@ asio::awaitable<void> Changer::RunTogether(ReplicaIndex target, std::vector<Copy
       } else if (MayBeOneFlag(mailboxes[i].stores[g], stored)) {
         singly.push_back(std::move(mailboxes[i].stores[g]));
       } else {
-        co_await FinishStore(target, std::move(mailboxes[i].stores[g]), stored);
+        finishing.Start(FinishStore(target, std::move(mailboxes[i].stores[g]), stored));
       }
     }
     if (mailboxes[i].expunges.empty()) continue;
     const absl::StatusOr<ExpungeResult>& expunged = outcomes[i].expunged;
     if (expunged.ok()) {
-      co_await FinishExpunge(target, std::move(mailboxes[i].expunges), *expunged);
+      finishing.Start(FinishExpunge(target, std::move(mailboxes[i].expunges), *expunged));
     } else if (OutcomeUnknown(expunged.status())) {
       unknown = expunged.status();
     } else {
-      co_await Refused(target, std::move(mailboxes[i].expunges), "EXPUNGE", expunged.status());
+      finishing.Start(Refused(target, std::move(mailboxes[i].expunges), "EXPUNGE", expunged.status()));
     }
   }
+  co_await finishing.Join();
   if (!unknown.ok()) {
     co_await recorder_.Unknown(target, unknown);
     co_return;
@@ -163,6 +165,12 @@ MailboxChanges Changer::ChangesOf(ReplicaIndex target, const CopyWork& mailbox) 
   MailboxChanges changes;
   changes.mailbox = recorder_.Reference(mailbox.copy);
   for (const std::vector<Change>& group : mailbox.stores) changes.stores.push_back(StoreOf(group));
+  for (const Change& change : mailbox.All()) {
+    const MessageRegisters& message = change.planned->message;
+    MessageMark& mark = changes.known[message.Find(mailbox.copy)->uid];
+    mark.size = message.size;
+    mark.message_id = message.message_id;
+  }
   for (const Change& change : mailbox.expunges) {
     changes.expunge.Add(change.planned->message.Find(mailbox.copy)->uid);
   }
@@ -203,13 +211,12 @@ asio::awaitable<void> Changer::FinishStore(ReplicaIndex target, std::vector<Chan
 
 // One flag that a server does not take keeps back no other.
 asio::awaitable<void> Changer::StoreSingly(ReplicaIndex target, std::vector<Change> group) {
-  const std::string mailbox = recorder_.MailboxName(*group.front().planned);
   const FlagStore together = StoreOf(group);
   std::set<FlagId> refused;
   absl::Status reason;
   for (const FlagRegister& entry : group.front().plan->flag_changes) {
     std::vector<MailboxChanges> changes(1);
-    changes[0].mailbox = recorder_.Reference(target, mailbox);
+    changes[0].mailbox = recorder_.Reference(group.front().mailbox_copy);
     FlagStore& store = changes[0].stores.emplace_back();
     (entry.set ? store.add : store.remove).push_back(recorder_.FlagName(entry.flag));
     store.uids = together.uids;

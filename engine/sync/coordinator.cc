@@ -208,6 +208,7 @@ void Coordinator::RenewHope() {
   mesh_.mailbox_refusals.clear();
   mesh_.forbidden.clear();
   mesh_.no_copy.clear();
+  mesh_.unfetchable.clear();
   mesh_.metadata.refused.clear();
   mesh_.edge_opens.assign(mesh_.edge_opens.size(), Duration(0));  // who asks does not wait for an interval
   for (ReplicaSlot& slot : mesh_.replicas) {

@@ -118,6 +118,19 @@ void AddKeptBackDue(Mesh& mesh, ReplicaIndex r) {
   }
 }
 
+// What the last look found there; nothing where something is still to be learned of a mailbox.
+void TellExpected(Mesh& mesh, ReplicaIndex r) {
+  std::map<std::pair<std::string, UidValidity>, std::string> known;
+  for (const MailboxCopyRecord& record : CopiesAt(mesh, r)) {
+    if (!record.exists) continue;
+    const bool certain = record.uid_validity.value != 0 && !record.server_id.empty() && !record.rebinding;
+    if (!certain) known.clear();
+    if (!certain) break;
+    known[{record.local_name, record.uid_validity}] = record.server_id;
+  }
+  mesh.slot(r).replica->Expect(std::move(known));
+}
+
 }  // namespace
 
 asio::awaitable<void> LookAt(Mesh& mesh, ReplicaIndex r) {
@@ -125,6 +138,7 @@ asio::awaitable<void> LookAt(Mesh& mesh, ReplicaIndex r) {
   if (slot.state != ReplicaState::kUp) slot.state = ReplicaState::kConnecting;
   slot.look_due = false;
   AskMetadata(mesh, r);
+  TellExpected(mesh, r);
   absl::StatusOr<std::vector<MailboxStatus>> statuses = co_await slot.replica->Look();
   if (!statuses.ok()) {
     mesh.MarkDown(r, statuses.status());

@@ -139,9 +139,11 @@ class Mesh {
   std::map<std::pair<MailboxCopyId, bool>, ProblemReport> forbidden;
   KeptBackReport kept_back;
   std::set<std::pair<MessageId, MailboxCopyId>> no_copy;  // a server-side copy failed: upload instead
-  std::map<int32_t, int64_t> pending_mailboxes;           // by edge: what is to be done to mailboxes themselves
-  int64_t others_unix_ms = 0;  // when another coordinator's work was seen last (listen.h); 0: never
-  uint64_t draws = 0;          // what Draw goes on from
+  // The body was asked for and did not come: nobody is sent there for it before the mailbox copy is observed again.
+  std::set<std::pair<MessageId, MailboxCopyId>> unfetchable;
+  std::map<int32_t, int64_t> pending_mailboxes;  // by edge: what is to be done to mailboxes themselves
+  int64_t others_unix_ms = 0;                    // when another coordinator's work was seen last (listen.h); 0: never
+  uint64_t draws = 0;                            // what Draw goes on from
   MetadataLooks metadata;
   FlagId deleted_flag;
   std::vector<std::pair<FlagId, FlagId>> exclusive_keywords;

@@ -10,6 +10,7 @@
 #include "engine/sync/content_digest.h"
 #include "engine/sync/listen.h"
 #include "engine/sync/record_observation.h"
+#include "engine/sync/task_group.h"
 
 namespace imapmesh {
 namespace {
@@ -164,6 +165,7 @@ asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::strin
     if (!result.ok()) co_return result.status();
     if (!result->needs.empty()) co_return absl::OkStatus();  // went away meanwhile: the next look finds it due
     if (MailboxCopyRecord* now = mesh.FindCopy(r, mailbox)) *now = result->record;
+    std::erase_if(mesh.unfetchable, [&](const auto& missed) { return missed.second == record.id; });
     if (!result->distrust.empty()) mesh.Warn(mesh.name(r) + ": " + mailbox + ": " + result->distrust);
     Report(mesh, r, *result);
     if (result->arrived + result->adopted + result->changed + result->vanished > 0) mesh.Achieved(r);
@@ -183,6 +185,12 @@ asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::strin
   co_return absl::OkStatus();
 }
 
+asio::awaitable<void> RecordPrepared(Mesh& mesh, ReplicaIndex r, std::string mailbox, Prepared prepared,
+                                     absl::Status& recorded) {
+  const absl::Status status = co_await ObserveFrom(mesh, r, std::move(mailbox), std::move(prepared));
+  if (!status.ok()) recorded = status;
+}
+
 }  // namespace
 
 asio::awaitable<absl::Status> ObserveCopies(Mesh& mesh, ReplicaIndex r, std::vector<std::string> mailboxes) {
@@ -200,15 +208,28 @@ asio::awaitable<absl::Status> ObserveCopies(Mesh& mesh, ReplicaIndex r, std::vec
   std::vector<std::optional<Observation>> observations(wanted.size());
   // A single one is looked into as it is: a push came for it, perhaps, and no look told what to expect.
   if (wanted.size() > 1) observations = co_await mesh.slot(r).replica->ObserveTogether(wanted);
+  TaskGroup recording(
+      mesh.executor);  // of those that are looked into: side by side, so that one commit serves them all
+  absl::Status recorded;
+  std::vector<size_t> others;
   for (size_t i = 0; i < wanted.size(); ++i) {
-    if (!mesh.IsUp(r)) co_return absl::OkStatus();
+    if (!observations[i]) {
+      others.push_back(i);
+      continue;
+    }
     Prepared prepared;
     prepared.since = wanted[i].second;
     prepared.observation = std::move(observations[i]);
-    const absl::Status status = co_await ObserveFrom(mesh, r, wanted[i].first, std::move(prepared));
-    if (!status.ok()) co_return status;
+    if (mesh.IsUp(r)) recording.Start(RecordPrepared(mesh, r, wanted[i].first, std::move(prepared), recorded));
   }
-  co_return absl::OkStatus();
+  co_await recording.Join();
+  for (const size_t i : others) {
+    if (!mesh.IsUp(r) || !recorded.ok()) break;
+    Prepared unprepared;
+    unprepared.since = wanted[i].second;
+    recorded = co_await ObserveFrom(mesh, r, wanted[i].first, std::move(unprepared));
+  }
+  co_return recorded;
 }
 
 std::vector<std::pair<int32_t, std::vector<std::string>>> DueTogether(Mesh& mesh) {

@@ -88,7 +88,8 @@ Uid UidFoundAgain(State& state, const Recorded& record) {
 
 }  // namespace
 
-asio::awaitable<void> Recorder::Record(ReplicaIndex target, const std::string& mailbox, std::vector<Recorded> records) {
+asio::awaitable<void> Recorder::Record(ReplicaIndex target, const std::string& mailbox, std::vector<Recorded> records,
+                                       UidValidity validity) {
   if (records.empty()) co_return;
   mesh_.Progressed(target);
   mesh_.Achieved(target);
@@ -100,13 +101,7 @@ asio::awaitable<void> Recorder::Record(ReplicaIndex target, const std::string& m
   if (rebinding) std::erase_if(records, IsArrival);  // left to their intents
   std::sort(records.begin(), records.end(),
             [](const Recorded& a, const Recorded& b) { return a.copy.uid < b.copy.uid; });
-  if (now != nullptr && now->uid_validity.value != 0 && !now->rebinding && !went_back) {
-    MailboxCopyRecord next = *now;
-    for (const Recorded& record : records) {
-      if (record.copy.present() && record.copy.uid == next.uid_next) ++next.uid_next.value;
-    }
-    if (next.uid_next != now->uid_next) moved = next;
-  }
+  if (now != nullptr && !now->rebinding && !went_back) moved = MoveCursor(*now, records, validity);
   const int64_t now_ms = mesh_.clock->UnixMillis();
   if (went_back) PrepareRebinding(*moved);
   const auto save = [&](State& state) {
@@ -127,6 +122,23 @@ asio::awaitable<void> Recorder::Record(ReplicaIndex target, const std::string& m
   const auto saved = co_await mesh_.store->Run(save);
   if (!saved.ok()) failure_ = saved.status();
   mesh_.slot(target).look_due = true;
+}
+
+// By what was given without a gap; nullopt where that is nothing.
+std::optional<MailboxCopyRecord> Recorder::MoveCursor(const MailboxCopyRecord& now,
+                                                      const std::vector<Recorded>& records, UidValidity validity) {
+  if (now.uid_validity.value != 0) validity = now.uid_validity;
+  if (validity.value == 0) return std::nullopt;
+  UidSet& given = given_[{now.id, validity}];
+  for (const Recorded& record : records) {
+    if (IsArrival(record)) given.Add(record.copy.uid);
+  }
+  MailboxCopyRecord next = now;
+  if (now.uid_validity.value == 0) next.uid_next = Uid(1);
+  while (given.Contains(next.uid_next)) ++next.uid_next.value;
+  if (next.uid_next == now.uid_next || (now.uid_validity.value == 0 && next.uid_next == Uid(1))) return std::nullopt;
+  next.uid_validity = validity;
+  return next;
 }
 
 asio::awaitable<void> Recorder::Unknown(ReplicaIndex target, absl::Status status) {

@@ -9,9 +9,11 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "base/uid_set.h"
 #include "engine/sync/mesh.h"
 #include "engine/sync/work.h"
 
@@ -62,8 +64,10 @@ class Recorder {
   asio::awaitable<bool> OpenIntents(const std::vector<Change>& changes, IntentKind kind);
   // The server refused, and nothing changed.
   asio::awaitable<void> CloseIntents(const std::vector<Change>& changes);
-  // Registers and closed intents, and the UIDNEXT of the cursor when the new UIDs follow it without a gap.
-  asio::awaitable<void> Record(ReplicaIndex target, const std::string& mailbox, std::vector<Recorded> records);
+  // Registers and closed intents, and the UIDNEXT of the cursor when the new UIDs follow it without a gap. `validity`:
+  // under which UIDVALIDITY new UIDs were given; of a mailbox that was never observed they begin with 1.
+  asio::awaitable<void> Record(ReplicaIndex target, const std::string& mailbox, std::vector<Recorded> records,
+                               UidValidity validity = UidValidity());
   // The outcome is unknown: the intents stay open until the replica is observed again.
   asio::awaitable<void> Unknown(ReplicaIndex target, absl::Status status);
   // A refused operation: a visible problem, not tried again in this run.
@@ -73,9 +77,15 @@ class Recorder {
   void Done(const Change& change, const std::string& mailbox, const char* operation);
 
  private:
+  std::optional<MailboxCopyRecord> MoveCursor(const MailboxCopyRecord& now, const std::vector<Recorded>& records,
+                                              UidValidity validity);
+
   Mesh& mesh_;
   std::shared_ptr<const MeshView> view_;
   std::map<FlagId, std::string> flag_names_;
+  // UIDs that were given to this batch's additions, by mailbox copy and UIDVALIDITY: what several connections add at
+  // the same time is recorded in any order.
+  std::map<std::pair<MailboxCopyId, UidValidity>, UidSet> given_;
   int64_t done_ = 0;
   absl::Status failure_;
 };

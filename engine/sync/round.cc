@@ -173,6 +173,7 @@ PlanExceptions Coordinator::Exceptions() const {
     if (refusal.left_out) exceptions.left_out.insert(key);
   }
   exceptions.no_copy = mesh_.no_copy;
+  exceptions.unfetchable = mesh_.unfetchable;
   return exceptions;
 }
 
@@ -441,8 +442,8 @@ bool Coordinator::ObserveAgain(const std::vector<MailboxCopyId>& with_intents) {
   return any | ObservePartsAgain();
 }
 
-// What was observed in part waits for content: of a replica that is away, or of a message that is just gone there. While
-// that replica is at work it is not observed, so nothing is learned before its lane is empty.
+// What was observed in part waits for content: of a replica that is away, or of a message that is just gone there.
+// While that replica is at work it is not observed, so nothing is learned before its lane is empty.
 bool Coordinator::ObservePartsAgain() {
   bool any = false;
   if (AnyBusy()) return false;

@@ -114,6 +114,10 @@ void PlanBatch::PlanOne(State& state, MessageRegisters message, const UnsettledM
       const bool copyable = !exceptions_.no_copy.contains({message.id, copy.mailbox_copy});
       const auto source = copyable ? FindContent(state, message, copy.target) : std::nullopt;
       if (source) planned.copy_from[copy.target.value] = *source;
+      std::erase_if(copy.holders, [&](ReplicaIndex holder) {
+        const MailboxCopyId there = mailbox.copies[static_cast<size_t>(holder.value)];
+        return exceptions_.unfetchable.contains({message.id, there});
+      });
       if (!source && copy.holders.empty()) continue;  // until it is found again where it is
       if (!source && body_waits) {
         work.waits_briefly |= small;

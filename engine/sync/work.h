@@ -69,6 +69,7 @@ struct PlanExceptions {
   std::set<std::pair<MessageId, MailboxCopyId>> refused;
   std::set<std::pair<MessageId, MailboxCopyId>> left_out;  // of these: as somebody decided, so nothing is pending
   std::set<std::pair<MessageId, MailboxCopyId>> no_copy;
+  std::set<std::pair<MessageId, MailboxCopyId>> unfetchable;
 };
 
 // Loads, plans and levels the next batch of unsettled messages, mailbox after mailbox in the given order: at most

@@ -14,6 +14,7 @@ TITLES = {
     "adopt-for-nothing": "adoption, before “nothing to do”",
     "push": "new mail, pushed",
     "push-fan-out": "new mail, pushed to two",
+    "push-watch-path": "new mail, pushed, with watch_path",
     "idle": "idle",
 }
 

@@ -65,6 +65,7 @@ class Tool:
 
 class Imapmesh(Tool):
     name, title, program, watches = "imapmesh", "imapmesh", "imapmeshd", True
+    watch_paths = False  # whether the daemon is told where the servers keep their mail
 
     @classmethod
     def available(cls):
@@ -81,7 +82,10 @@ class Imapmesh(Tool):
         for site in self.sites:
             text += (f'replica {{\n  name: "{site}"\n  imap {{ host: "127.0.0.1" port: {link.port(self.stand[site])} '
                      f'security: PLAINTEXT }}\n  auth {{ username: "{self.user}" password: "{dovecot.PASSWORD}" }}\n'
-                     f'  compress: {"true" if compress else "false"}\n}}\n')
+                     f'  compress: {"true" if compress else "false"}\n')
+            if self.watch_paths:
+                text += f'  watch_path: "{self.stand.home(site, self.user)}"\n'
+            text += "}\n"
         for site in self.sites[1:]:
             text += f'edge {{ a: "{self.sites[0]}" b: "{site}" }}\n'
         path = self.folder / "topology.textproto"

@@ -199,21 +199,25 @@ def _wait_for_arrival(account, seen, limit_s):
 def push(bench):
     """New mail while the tool runs all the time: from the answer to APPEND here to the message's being there."""
     for kind in (tool for tool in bench.tools if tool.watches):
-        chains = [TARGET_SITES] + ([("near", "far", "third")] if kind is competitors.Imapmesh else [])
-        for sites in chains:
-            user = f"push-{kind.name}-{len(sites)}"
+        mesh = kind is competitors.Imapmesh
+        ways = [("push", TARGET_SITES, False)]
+        if mesh:
+            ways += [("push-fan-out", ("near", "far", "third"), False), ("push-watch-path", TARGET_SITES, True)]
+        for work, sites, watch_paths in ways:
+            user = f"{work}-{kind.name}"
             for site in sites:
                 bench.stand.account(site, user)
             tool = kind(bench.stand, user, bench.tool_folder / user, sites)
+            tool.watch_paths = watch_paths
             tool.run(stands.Direct())
             process = tool.start_watching(stands.Direct())
             try:
-                _measure_push(bench, tool, process, sites)
+                _measure_push(bench, tool, process, sites, work)
             finally:
                 competitors.end(process)
 
 
-def _measure_push(bench, tool, process, sites):
+def _measure_push(bench, tool, process, sites, work):
     source = random.Random("push")
     with mail.Account(bench.stand[sites[0]], tool.user) as here, \
             mail.Account(bench.stand[sites[-1]], tool.user) as there:
@@ -231,8 +235,7 @@ def _measure_push(bench, tool, process, sites):
                 continue
             seen = arrived
             if number > 0:  # the first may find it still starting
-                _sample(bench, "push" if len(sites) == 2 else "push-fan-out", tool.name, "direct", None,
-                        latency_s=took)
+                _sample(bench, work, tool.name, "direct", None, latency_s=took)
         if late:
             bench.note(f"{tool.title}: {late} of {bench.options.pushes + 1} messages were not there within 12 s")
         if process.poll() is not None:

@@ -158,12 +158,13 @@ asio::awaitable<absl::Status> MemoryReplica::FetchHeaders(MailboxReference, UidS
   co_return co_await Command(0);
 }
 
-asio::awaitable<absl::StatusOr<std::vector<Uid>>> MemoryReplica::Append(MailboxReference mailbox,
-                                                                        std::vector<AppendItem> items) {
+asio::awaitable<absl::StatusOr<Appended>> MemoryReplica::Append(MailboxReference mailbox,
+                                                                std::vector<AppendItem> items) {
   uint64_t bytes = 0;
   for (const AppendItem& item : items) bytes += item.body->size();
   CO_RETURN_IF_ERROR(co_await Command(bytes));
-  std::vector<Uid> uids;
+  Appended appended;
+  std::vector<Uid>& uids = appended.uids;
   for (const AppendItem& item : items) {
     uids.push_back(Put(mailbox.mailbox, std::string(item.body->memory())));
     Message& message = boxes_[mailbox.mailbox].messages.at(uids.back().value);
@@ -173,7 +174,7 @@ asio::awaitable<absl::StatusOr<std::vector<Uid>>> MemoryReplica::Append(MailboxR
   counters_.messages_appended += items.size();
   bytes_appended += bytes;
   last_append = clock_.Now();
-  co_return uids;
+  co_return appended;
 }
 
 asio::awaitable<absl::StatusOr<std::vector<CopiedUid>>> MemoryReplica::CopyMessages(MailboxReference, MailboxReference,

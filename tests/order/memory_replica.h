@@ -77,8 +77,7 @@ class MemoryReplica : public Replica {
                                             std::function<void(Uid, std::shared_ptr<const Body>)> take) override;
   asio::awaitable<absl::Status> FetchHeaders(MailboxReference mailbox, UidSet uids,
                                              std::function<void(Uid, HeaderText)> take) override;
-  asio::awaitable<absl::StatusOr<std::vector<Uid>>> Append(MailboxReference mailbox,
-                                                           std::vector<AppendItem> items) override;
+  asio::awaitable<absl::StatusOr<Appended>> Append(MailboxReference mailbox, std::vector<AppendItem> items) override;
   size_t max_append() const override { return 100; }
   asio::awaitable<absl::StatusOr<std::vector<CopiedUid>>> CopyMessages(MailboxReference from, MailboxReference to,
                                                                        UidSet uids, bool move) override;

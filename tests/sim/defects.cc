@@ -28,23 +28,22 @@ class DefectiveReplica : public Replica {
     co_return observed;
   }
 
-  asio::awaitable<absl::StatusOr<std::vector<Uid>>> Append(MailboxReference mailbox,
-                                                           std::vector<AppendItem> items) override {
+  asio::awaitable<absl::StatusOr<Appended>> Append(MailboxReference mailbox, std::vector<AppendItem> items) override {
     if (defect_ == Defect::kAppendsNothing) {
-      std::vector<Uid> invented;
-      for (size_t i = 0; i < items.size(); ++i) invented.emplace_back(++last_invented_);
+      Appended invented;
+      for (size_t i = 0; i < items.size(); ++i) invented.uids.emplace_back(++last_invented_);
       co_return invented;
     }
     if (defect_ == Defect::kExpungesFirst) {
-      std::vector<Uid> invented;
-      for (size_t i = 0; i < items.size(); ++i) invented.emplace_back(++last_invented_);
+      Appended invented;
+      for (size_t i = 0; i < items.size(); ++i) invented.uids.emplace_back(++last_invented_);
       late_.emplace_back(std::move(mailbox), std::move(items));
       co_return invented;
     }
     if (defect_ == Defect::kSpoilsContent) {
       for (AppendItem& item : items) item.body = OneByteMore(*item.body);
     }
-    absl::StatusOr<std::vector<Uid>> uids = co_await inner_->Append(mailbox, std::move(items));
+    absl::StatusOr<Appended> uids = co_await inner_->Append(mailbox, std::move(items));
     if (defect_ == Defect::kForgetsToRecord && uids.ok()) co_return absl::AbortedError("forgotten");
     co_return uids;
   }

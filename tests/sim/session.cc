@@ -44,6 +44,7 @@ std::string Session::Capabilities() const {
   std::string all = "IMAP4rev1 SASL-IR ID IDLE NAMESPACE LIST-EXTENDED LIST-STATUS UIDPLUS ESEARCH UNSELECT";
   if (HasModseq()) all += " ENABLE CONDSTORE";
   if (traits.tier == ServerTier::kQresync) all += " QRESYNC";
+  if (traits.tier == ServerTier::kQresync && traits.guid) all += " SEARCHRES";
   if (traits.literal_plus) all += " LITERAL+";
   if (traits.multi_append) all += " MULTIAPPEND";
   if (traits.move) all += " MOVE";
@@ -226,6 +227,7 @@ void Session::Unselect() {
   selected_ = 0;
   selected_name_.clear();
   view_.clear();
+  found_ = UidSet();
   shown_modseq_ = 0;
 }
 
@@ -235,7 +237,7 @@ size_t Session::SequenceNumber(uint32_t uid) const {
 
 std::vector<uint32_t> Session::InView(std::string_view text) const {
   std::vector<uint32_t> uids;
-  const auto set = UidSet::Parse(text, view_.empty() ? 1 : view_.back());
+  const auto set = text == "$" ? found_ : UidSet::Parse(text, view_.empty() ? 1 : view_.back());
   for (const uint32_t uid : view_) {
     if (set && set->Contains(Uid(uid))) uids.push_back(uid);
   }

@@ -88,6 +88,8 @@ class Session {
   void ChangeMailbox(const std::string& name);
   void FetchCommand();
   void SearchCommand();
+  // One criterion of UID SEARCH, which begins at `at`, which then stands behind it.
+  bool Matches(const MessageCopy& copy, size_t& at) const;
   void StoreCommand();
   void ExpungeCommand();
   void CopyCommand(bool move);
@@ -112,7 +114,8 @@ class Session {
   uint64_t selected_ = 0;  // AccountMailbox::id; 0: none
   std::string selected_name_;
   bool read_only_ = false;
-  std::vector<uint32_t> view_;  // UIDs shown, ascending
+  std::vector<uint32_t> view_;              // UIDs shown, ascending
+  std::optional<UidSet> found_ = UidSet();  // "$": what the last SEARCH with SAVE found
   uint64_t shown_modseq_ = 0;
 };
 

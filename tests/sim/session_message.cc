@@ -108,9 +108,43 @@ void Session::FetchCommand() {
   Reply("OK Fetch completed");
 }
 
+bool Session::Matches(const MessageCopy& copy, size_t& at) const {
+  if (at >= tokens_.size()) return false;
+  const Token& token = tokens_[at++];
+  if (token.kind == Token::kOpen) {
+    bool all = true;
+    while (at < tokens_.size() && tokens_[at].kind != Token::kClose) all &= Matches(copy, at);
+    ++at;
+    return all;
+  }
+  if (token.text == "OR") {
+    const bool first = Matches(copy, at), second = Matches(copy, at);
+    return first || second;
+  }
+  if (token.text == "NOT") return !Matches(copy, at);
+  if (token.text == "ALL") return true;
+  if (token.text == "DELETED") return copy.flags.contains("\\Deleted");
+  const std::string& value = Argument(at++);
+  const size_t size = copy.content->bytes.size();
+  if (token.text == "UID") return UidSet::Parse(value).value_or(UidSet()).Contains(Uid(copy.uid));
+  if (token.text == "LARGER") return size > std::stoull(value);
+  if (token.text == "SMALLER") return size < std::stoull(value);
+  const std::string& wanted = Argument(at++);  // HEADER
+  return HeaderFields("(" + value + ")", copy.content->bytes).find(wanted) != std::string::npos;
+}
+
 void Session::SearchCommand() {
+  AccountMailbox& mailbox = *Selected();
+  size_t first = 1;  // behind RETURN
+  const std::vector<std::string> options = List(tokens_, first);
   UidSet found;
-  for (const uint32_t uid : view_) found.Add(Uid(uid));
+  for (const uint32_t uid : view_) {
+    const auto copy = mailbox.messages.find(uid);
+    bool matches = copy != mailbox.messages.end();
+    for (size_t at = first; matches && at < tokens_.size();) matches = Matches(copy->second, at);
+    if (matches) found.Add(Uid(uid));
+  }
+  if (std::find(options.begin(), options.end(), "SAVE") != options.end()) found_ = found;
   Untagged("ESEARCH (TAG \"" + tag_ + "\") UID" + (found.empty() ? "" : " ALL " + found.ToString()));
   if (account_.traits().eager_views) ShowChanges();
   Reply("OK Search completed");
