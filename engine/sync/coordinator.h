@@ -171,6 +171,7 @@ class Coordinator : public Control {
   bool settling_ = false;
   Cancelled plan_cancelled_;   // of the Plan that runs; else null
   bool plan_due_ = false;      // a lane became empty
+  bool in_vain_ = false;       // the last round did nothing, and a replica is busy
   bool pass_complete_ = true;  // the last one went to its end and skipped nothing
   Duration last_pass_{0};
   int64_t operations_ = 0;

@@ -32,6 +32,9 @@ class Model {
   void FlagChanged(int replica, const std::string& mailbox, const Content& content, const std::string& flag, bool set);
 
   void MailboxRenamed() { renamed_ = true; }
+  // A message went from INBOX to `to` by a RENAME: Added there, Removed here. What the engine is just doing to it, in
+  // the mailbox that it selected before, it does to it where it is now.
+  void InboxRenamed(const std::string& to, const Content& content) { ++inbox_renamed_[{to, content.number}]; }
   void MailboxDeleted() { deleted_ = true; }
   bool renamed() const { return renamed_; }
   // Two daemons added the same message at the same time, neither knowing of the other.
@@ -93,6 +96,8 @@ class Model {
   }
   const Fates& fates() const { return renamed_ ? anywhere_ : fates_; }
   bool IsElsewhere(const Key& key) const;
+  // It came by a RENAME of INBOX, and somebody took it out of INBOX otherwise.
+  bool MetARename(const Key& key) const;
   bool HasRemovals(const std::string& mailbox) const;
 
   class Reach;
@@ -112,7 +117,8 @@ class Model {
   bool deleted_ = false;  // a mailbox
   bool duplicates_go_ = false;
   int coordinators_ = 1;
-  std::set<int> fixed_keywords_;  // replicas
+  std::set<int> fixed_keywords_;          // replicas
+  std::map<Key, int64_t> inbox_renamed_;  // how often
   std::map<std::pair<int, std::string>, int64_t> renumbered_at_;
   int64_t state_lost_at_ = 0;
   int64_t additions_ = 0;
