@@ -194,7 +194,9 @@ bool ReviewBrake(State& state, const MeshView& view, const ConflictRecord& confl
   const auto left = static_cast<int64_t>(held.size()) - moved;
   const v1::Brake& brake = view.graph->topology().policy().brake();
   const int64_t known = state.CountPresent(*where) + static_cast<int64_t>(held.size());
-  if (BrakeHolds(left, known, brake.fraction(), static_cast<int64_t>(brake.min_messages()))) return true;
+  // The mailbox may have grown since: that makes no deletion a smaller one.
+  const bool most_moved = moved > left;
+  if (!most_moved || BrakeHolds(left, known, brake.fraction(), static_cast<int64_t>(brake.min_messages()))) return true;
   for (const auto& [id, here] : state.conflicts().Held(conflict.id)) Approve(state, id, here, stamp);
   if (renamed_to.value != 0) {
     state.conflicts().Forget(conflict.id);  // a rename like any: nothing was in conflict

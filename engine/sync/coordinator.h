@@ -181,9 +181,11 @@ class Coordinator : public Control {
   bool settling_ = false;
   Cancelled plan_cancelled_;         // of the Plan that runs; else null
   bool plan_due_ = false;            // a lane became empty
+  bool in_vain_ = false;             // the last round did nothing, and a replica is busy
   bool pass_complete_ = true;        // the last one went to its end and skipped nothing
   bool deletions_deferred_ = false;  // by the last one
-  Duration plan_again_{0};           // engine time from which on a pass that is not complete is made again
+  Duration last_pass_{0};
+  Duration plan_again_{0};  // engine time from which on a pass that is not complete is made again
   int64_t operations_ = 0;
   int64_t rounds_ = 0;
   int64_t conflicts_open_ = 0;

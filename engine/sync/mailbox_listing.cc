@@ -374,7 +374,12 @@ std::optional<MailboxId> ListingRecorder::ByRole(const MailboxStatus& line) cons
 void ListingRecorder::Vanish(State& state, MailboxCopyRecord& record) {
   // Made by us, but not as we meant it: servers may take names for equal that are not.
   const bool never_listed = record.name_here.empty();
-  if (!never_listed) state.HoldAll(record.id);
+  if (never_listed) {
+    state.Unbind(record.id);  // what was put there already went away with it, and is not deleted
+    state.ForgetUnbound(record.id);
+  } else {
+    state.HoldAll(record.id);
+  }
   record.exists = false;
   record.tombstone = !never_listed;
   record.gone = never_listed ? MailboxGone::kNo : MailboxGone::kUndecided;

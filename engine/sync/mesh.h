@@ -57,8 +57,9 @@ struct ReplicaSlot {
   // What a mailbox copy can take is told when it is selected: the next look makes those due from which something is
   // kept back. Set by an asked sync and when the daemon starts.
   bool limits_due = true;
-  bool metadata_due = true;                // likewise for annotations, of whose changes nothing tells
-  std::map<std::string, uint64_t> unseen;  // by mailbox, of the last look, there
+  bool metadata_due = true;                             // likewise for annotations, of whose changes nothing tells
+  std::map<std::string, uint64_t> unseen;               // by mailbox, of the last look, there
+  std::map<MailboxCopyId, UidValidity> other_validity;  // seen by SELECT, for which a look was asked
   int tasks = 0;                 // under way in its lane (lane.h); while there are any nothing else is begun here
   std::shared_ptr<Batch> batch;  // of them; null while there are none
   Duration last_progress{0};     // engine time

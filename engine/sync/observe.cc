@@ -111,6 +111,15 @@ struct Prepared {
   std::optional<Observation> observation;
 };
 
+// Under another UIDVALIDITY it may be another mailbox, while the one that is known was renamed: the look tells, and
+// then it is due again.
+bool AsksForALook(ReplicaSlot& slot, const MailboxCopyRecord& record, UidValidity now) {
+  if (record.uid_validity.value == 0 || record.rebinding || record.uid_validity == now) return false;
+  if (std::exchange(slot.other_validity[record.id], now) == now) return false;
+  slot.look_due = true;
+  return true;
+}
+
 asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::string mailbox, Prepared prepared) {
   mesh.due.erase({r.value, mailbox});
   mesh.incomplete.insert({r.value, mailbox});
@@ -147,6 +156,7 @@ asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::strin
       co_return absl::OkStatus();
     }
     mesh.mailbox_refusals.erase({r.value, mailbox});
+    if (AsksForALook(mesh.slot(r), record, observation->cursor.uid_validity)) co_return absl::OkStatus();
     const bool same = since.uid_validity == observation->cursor.uid_validity && !observation->more;
     const ModSeq told = observation->cursor.highest_modseq;
     if (same && told.value != 0 && told < since.highest_modseq) {

@@ -77,6 +77,20 @@ bool TakesUidsBack(const MailboxCopyRecord& now, const std::vector<Recorded>& re
                      [&](const Recorded& record) { return IsArrival(record) && record.copy.uid < now.uid_next; });
 }
 
+// The same, of what was never observed: another message is recorded under the UID.
+bool TakesUidsOfOthers(State& state, const std::vector<Recorded>& records) {
+  UidSet given;
+  for (const Recorded& record : records) {
+    if (IsArrival(record)) given.Add(record.copy.uid);
+  }
+  const MailboxCopyId here = records.empty() ? MailboxCopyId() : records.front().copy.mailbox_copy;
+  if (given.empty() || state.CountByUids(here, given) == 0) return false;
+  return std::any_of(records.begin(), records.end(), [&](const Recorded& record) {
+    const auto known = IsArrival(record) ? state.LoadByUid(here, record.copy.uid) : std::nullopt;
+    return known && known->id != record.message;
+  });
+}
+
 // While all that is there is identified anew, only what the state has found again counts as UID: the plan's may be of
 // the old UIDVALIDITY.
 Uid UidFoundAgain(State& state, const Recorded& record) {
@@ -97,15 +111,23 @@ asio::awaitable<void> Recorder::Record(ReplicaIndex target, const std::string& m
   std::optional<MailboxCopyRecord> moved;
   const bool went_back = now != nullptr && TakesUidsBack(*now, records);
   if (went_back) moved = *now;
-  const bool rebinding = went_back || (now != nullptr && now->rebinding);
+  bool rebinding = went_back || (now != nullptr && now->rebinding);
   if (rebinding) std::erase_if(records, IsArrival);  // left to their intents
   std::sort(records.begin(), records.end(),
             [](const Recorded& a, const Recorded& b) { return a.copy.uid < b.copy.uid; });
   if (now != nullptr && !now->rebinding && !went_back) moved = MoveCursor(*now, records, validity);
   const int64_t now_ms = mesh_.clock->UnixMillis();
   if (went_back) PrepareRebinding(*moved);
+  const std::optional<MailboxCopyRecord> known = now == nullptr ? std::nullopt : std::make_optional(*now);
   const auto save = [&](State& state) {
-    if (went_back) state.Unbind(moved->id);
+    const bool collides = !rebinding && known && TakesUidsOfOthers(state, records);
+    if (collides) {
+      moved = *known;
+      PrepareRebinding(*moved);
+      rebinding = true;
+      std::erase_if(records, IsArrival);
+    }
+    if (went_back || collides) state.Unbind(moved->id);
     for (Recorded& record : records) {
       if (rebinding) record.copy.uid = UidFoundAgain(state, record);
       const std::string& edge = view_->graph->edges()[static_cast<size_t>(record.edge.value)].name;
@@ -115,12 +137,14 @@ asio::awaitable<void> Recorder::Record(ReplicaIndex target, const std::string& m
       state.MarkUnsettled(record.message);
     }
     if (moved) state.Save(*moved);
-    return true;
+    return collides;
   };
   // The table moves with the transaction: another Record of this mailbox copy may run before this one returns.
   if (moved) *mesh_.FindCopy(target, mailbox) = *moved;
   const auto saved = co_await mesh_.store->Run(save);
   if (!saved.ok()) failure_ = saved.status();
+  MailboxCopyRecord* after = mesh_.FindCopy(target, mailbox);
+  if (saved.ok() && *saved && after != nullptr) PrepareRebinding(*after);
   mesh_.slot(target).look_due = true;
 }
 

@@ -283,7 +283,8 @@ asio::awaitable<absl::Status> Coordinator::PlanAndApply() {
   CO_ASSIGN_OR_RETURN(const std::vector<UnsettledMailbox> mailboxes, co_await UnsettledMailboxes());
   if (mesh_.on_progress && pass_complete_) CO_RETURN_IF_ERROR(co_await EstimateProgress(mailboxes));
   plan_due_ = false;
-  plan_again_ = mesh_.clock->Now() + kPlanAgain;
+  last_pass_ = mesh_.clock->Now();
+  plan_again_ = last_pass_ + kPlanAgain;
   PendingByEdge pending;
   CO_ASSIGN_OR_RETURN(pass_complete_, co_await Pass(mailboxes, false, pending));
   const bool deletions =

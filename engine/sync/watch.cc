@@ -10,6 +10,8 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
+constexpr Duration kPauseInVain = milliseconds(20);
+
 }  // namespace
 
 void Coordinator::Stop() {
@@ -114,7 +116,9 @@ Duration Coordinator::UntilNextDue() {
     wait = std::min(wait, slot.look_due ? Duration(0) : next_poll_[r] - now);
   }
   if (!pass_complete_) wait = std::min<Duration>({wait, seconds(1), plan_again_ - now});  // PlanIsDue tells then
-  if (PlanIsDue() || ObservationIsDue()) wait = Duration(0);
+  // A lane that became empty may have had nothing to do, and so may all others until the busy replica is done.
+  if (PlanIsDue()) wait = std::min(wait, in_vain_ ? last_pass_ + kPauseInVain - now : Duration(0));
+  if (ObservationIsDue()) wait = Duration(0);
   return std::max(wait, Duration(0));
 }
 
@@ -139,6 +143,7 @@ asio::awaitable<absl::Status> Coordinator::RunForever() {
     const auto outcome = co_await Round();
     status = outcome.status();
     if (!status.ok() || stopping_) break;
+    in_vain_ = outcome->operations == 0 && AnyBusy();
     CloseEdges();
     StartWatchers();
     status = co_await Publish(false);

@@ -219,7 +219,8 @@ class Recent(LiesTest):
         daemon = self.daemon()
         self.wait_for(lambda: self.client("--json", "status").get("converged"), "convergence")
         for number in (0, 1, 10):
-            self.assertNotIn("ecent", self.client("--json", "trace", f"<{number}.0@generated.example>", expect=None).__str__())
+            traced = self.client("--json", "trace", f"<{number}.0@generated.example>")
+            self.assertNotIn("ecent", str(traced))
         daemon.stop()
         self.assert_quiet()
 

@@ -3,6 +3,7 @@
 import shutil
 import time
 
+import dovecot
 import mail
 from mesh import MeshTest
 
@@ -106,7 +107,6 @@ class Restored(MeshTest):
         self.assert_quiet(found)
 
     def give_to_its_user(self, server):
-        import dovecot
         if not dovecot.ROOT:
             return
         for path in [server.home / "Maildir", *(server.home / "Maildir").rglob("*")]:

@@ -157,6 +157,13 @@ bool Model::IsElsewhere(const Key& key) const {
   });
 }
 
+bool Model::MetARename(const Key& key) const {
+  const auto renames = inbox_renamed_.find(key);
+  const auto inbox = fates_.find({"INBOX", key.second});
+  if (renames == inbox_renamed_.end() || inbox == fates_.end()) return false;
+  return static_cast<int64_t>(inbox->second.removals.size()) > renames->second || !inbox->second.wipes.empty();
+}
+
 // At least as many as one replica was given to hold at once, less what was deleted where it could matter here.
 int64_t Model::Least(const Reach& reach, int replica, const Fate& fate, bool elsewhere) const {
   if (fate.lost) return 0;
@@ -264,6 +271,7 @@ void Model::AddBound(const Graph& graph, const Reaches& reaches, int replica, co
   bound.set_mailbox(key.first);
   bound.set_digest(std::to_string(key.second));
   bound.set_min(Least(reach, replica, fate, !fate.wipes.empty() && (IsElsewhere(key) || HasRemovals(key.first))));
+  if (MetARename(key)) bound.set_min(0);
   bound.set_deleted(CertainlyDeleted(graph, reach, replica, key.first, fate));
   bound.set_max(bound.deleted() ? 0 : most);
   bound.set_size(fate.content->bytes.size());

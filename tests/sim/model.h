@@ -33,6 +33,9 @@ class Model {
 
   // It brings a mailbox back, with all that was in it, that was deleted elsewhere.
   void MailboxRenamed();
+  // A message went from INBOX to `to` by a RENAME: Added there, Removed here. What the engine is just doing to it, in
+  // the mailbox that it selected before, it does to it where it is now.
+  void InboxRenamed(const std::string& to, const Content& content) { ++inbox_renamed_[{to, content.number}]; }
   // With all that was in it, told of by Removed. Mail that arrives in it meanwhile brings all of it back too.
   void MailboxDeleted(const std::string& mailbox) { deleted_.insert(mailbox); }
   bool renamed() const { return renamed_; }
@@ -98,6 +101,8 @@ class Model {
   void Doubt(Fates& fates, const std::string& mailbox);
   const Fates& fates() const { return renamed_ ? anywhere_ : fates_; }
   bool IsElsewhere(const Key& key) const;
+  // It came by a RENAME of INBOX, and somebody took it out of INBOX otherwise.
+  bool MetARename(const Key& key) const;
   bool HasRemovals(const std::string& mailbox) const;
 
   class Reach;
@@ -119,7 +124,8 @@ class Model {
   bool duplicates_go_ = false;
   bool races_are_reported_ = false;
   int coordinators_ = 1;
-  std::set<int> fixed_keywords_;  // replicas
+  std::set<int> fixed_keywords_;          // replicas
+  std::map<Key, int64_t> inbox_renamed_;  // how often
   std::map<std::pair<int, std::string>, int64_t> renumbered_at_;
   int64_t state_lost_at_ = 0;
   int64_t additions_ = 0;

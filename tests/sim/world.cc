@@ -395,6 +395,7 @@ void World::RenameInbox(int replica, const std::string& to) {
   for (const auto& [uid, copy] : messages) {
     model_.Added(replica, to, copy.content, copy.flags);
     Remove({replica, "INBOX", uid, copy.content}, false, /*expunge=*/false);
+    model_.InboxRenamed(to, *copy.content);
   }
   account(replica).RenameInbox(to);
 }
