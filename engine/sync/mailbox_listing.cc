@@ -94,6 +94,7 @@ void ListingRecorder::EmptyInbox(State& state, size_t inbox, const MailboxStatus
   });
   if (to == copies_.end()) return;
   HoldRenamedInbox(state, record, to->id, ReplicaName(), line.local_name, Now(state), now_);
+  record.server_id.clear();  // the next listing tells
   const bool listed = std::any_of(listing_.lines.begin(), listing_.lines.end(),
                                   [&](const MailboxStatus& other) { return other.local_name == record.local_name; });
   if (!listed) {  // an INBOX below a prefix is no server's own: it is made again
@@ -142,8 +143,12 @@ void ListingRecorder::Confirm(State& state, const std::vector<size_t>& mine, Lis
 }
 
 void ListingRecorder::Update(State& state, const MailboxStatus& line, MailboxCopyRecord& record) {
+  // An INBOX of another UIDVALIDITY may have been renamed, and where to may be listed a moment later.
+  const bool another = line.local_name == "INBOX" && record.exists && record.uid_validity.value != 0 &&
+                       line.status_known && line.uid_validity != record.uid_validity;
+  const std::string& server_id = another ? record.server_id : line.server_id;
   bool differs = !record.exists || record.name_here != line.name_here || record.subscribed != line.subscribed ||
-                 record.server_id != line.server_id || record.special_use != line.special_use;
+                 record.server_id != server_id || record.special_use != line.special_use;
   if (!record.exists) {
     CloseMailboxConflict(state, record, now_);
     // Nothing was decided about its messages: those that came back with it are found again, the others were not meant
@@ -165,7 +170,7 @@ void ListingRecorder::Update(State& state, const MailboxStatus& line, MailboxCop
     record.subscribed = line.subscribed;
   }
   record.name_here = line.name_here;
-  record.server_id = line.server_id;
+  if (!another) record.server_id = line.server_id;
   record.special_use = line.special_use;
   if (renamed) Rename(state, line.local_name, record);
   const bool restored = line.status_known && WentBack(record, line) && !record.rebinding;
