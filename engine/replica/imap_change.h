@@ -2,8 +2,9 @@
 // one for all of them to see what an EXPUNGE left.
 //
 // imap_replica.cc calls it with a session that is its own for the while. A mailbox's SELECT goes out behind the changes
-// of the one before. Invariant: nothing that changes a message is sent before the server has said that the mailbox has
-// the expected UIDVALIDITY. Engine thread.
+// of the one before. What a search can make sure of is done first, in an exchange or two for all (imap_change_known.h).
+// Invariant: nothing else that changes a message is sent before the server has said that the mailbox has the expected
+// UIDVALIDITY. Engine thread.
 #ifndef IMAPMESH_ENGINE_REPLICA_IMAP_CHANGE_H_
 #define IMAPMESH_ENGINE_REPLICA_IMAP_CHANGE_H_
 
