@@ -231,4 +231,31 @@ bool TakeOver(State& state, const std::vector<HeldCopy>& held, MessageRegisters&
   return false;
 }
 
+bool TakeEqual(State& state, MessageRegisters& first, MailboxCopyId here, const UidSet& vanished) {
+  for (const MessageId id : state.MessagesWithIdentity(first.identity, kTwinsMost)) {
+    auto other = id == first.id ? std::nullopt : state.Load(id);
+    if (!other || !IsSameMail(first, *other)) continue;
+    const bool equal = !first.message_id.empty() || (first.content && other->content);
+    const CopyRegisters* beside = FindBound(*other, here);
+    if (!equal || beside == nullptr || vanished.Contains(beside->uid)) continue;
+    const auto gone = std::find_if(other->copies.begin(), other->copies.end(), [&](const CopyRegisters& there) {
+      return there.presence == Presence::kAbsent && there.stamp > beside->stamp &&
+             FindBound(first, there.mailbox_copy) != nullptr;
+    });
+    if (gone == other->copies.end()) continue;
+    CopyRegisters& copy = *first.Find(here);
+    MoveTo(copy, *beside);
+    CopyRegisters left = *other->Find(here);
+    left.presence = Presence::kAbsent;
+    left.uid = Uid();
+    left.stamp = gone->stamp;
+    state.SaveCopy(other->id, left);  // no UID is two messages', not for a moment
+    state.SaveCopy(first.id, copy);
+    state.MarkUnsettled(first.id);
+    state.MarkUnsettled(other->id);
+    return true;
+  }
+  return false;
+}
+
 }  // namespace imapmesh

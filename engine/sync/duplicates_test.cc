@@ -159,6 +159,28 @@ TEST_F(DuplicatesTest, WhenAnybodyRemovesOneOfTheTwoTheMessageIsStillThere) {
   EXPECT_FALSE(EndsByHand(first_, 1));  // the last one: that is a deletion
 }
 
+TEST_F(DuplicatesTest, OfTwoEqualMessagesDeletedCrosswiseOneStays) {
+  const MessageId second = Insert();
+  Put(second, 0, 11, kNow, StepKind::kSeen);
+  Put(second, 1, 21, kNow, StepKind::kAppended);
+  auto message = *state_.Load(second);
+  UidSet vanished;
+  vanished.Add(Uid(20));
+  auto first = *state_.Load(first_);
+  EXPECT_FALSE(TakeEqual(state_, first, mailbox_.copies[1], vanished)) << "the other one is to stay";
+  CopyRegisters gone = *message.Find(mailbox_.copies[0]);
+  gone.presence = Presence::kAbsent;
+  gone.uid = Uid();
+  gone.stamp = state_.NextStamp();
+  state_.SaveCopy(second, gone);
+  EXPECT_TRUE(TakeEqual(state_, first, mailbox_.copies[1], vanished));
+  EXPECT_EQ(UidOf(first_, 1), Uid(21));
+  EXPECT_FALSE(state_.Load(second)->Find(mailbox_.copies[1])->present());
+  for (const PlannedMessage& planned : Plan().messages) {
+    for (const CopyPlan& copy : planned.plan.copies) EXPECT_NE(copy.action, Action::kExpunge);
+  }
+}
+
 TEST_F(DuplicatesTest, DecidedToDeleteTheSecondCopyGoesWhileTheFirstIsThere) {
   const MessageId second = Insert();
   Put(second, 1, 21, kNow + 80, StepKind::kSeen);

@@ -181,7 +181,8 @@ void RecordObservation::MergeGone(State& state, MergeResult& result) {
     CopyRegisters* copy = message.Find(result.record.id);
     const Intent* intent = FindIntent(message.id);
     const bool by_somebody = intent == nullptr || intent->kind != IntentKind::kExpunge;
-    if (by_somebody && TakeOver(state, second_copies, message, result.record.id, vanished)) {
+    if (by_somebody && (TakeOver(state, second_copies, message, result.record.id, vanished) ||
+                        TakeEqual(state, message, result.record.id, vanished))) {
       ++result.vanished;
       continue;
     }
