@@ -70,6 +70,13 @@ void Model::Doubt(Fates& fates, const std::string& mailbox) {
   }
 }
 
+void Model::Renumbered(int replica, const std::string& mailbox) {
+  renumbered_at_[{replica, mailbox}] = ++now_;
+  if (mailbox != "INBOX" || deleted_.empty()) return;
+  for (const std::string& each : deleted_) Doubt(fates_, each);
+  Doubt(anywhere_, "");
+}
+
 void Model::MailboxRenamed() {
   renamed_ = true;
   if (!deleted_.empty()) Doubt(anywhere_, "");

@@ -51,7 +51,9 @@ class Model {
   void BodyFetched(int daemon, const Content& content) { ++fetched_[{daemon, content.number}]; }
 
   void StateLost() { state_lost_at_ = ++now_; }
-  void Renumbered(int replica, const std::string& mailbox) { renumbered_at_[{replica, mailbox}] = ++now_; }
+  void Renumbered(int replica, const std::string& mailbox);
+  // Another UIDVALIDITY of INBOX looks as if the account had been set up anew: mailboxes that it lacks are put back.
+  bool LooksNew(int replica) const { return renumbered_at_.contains({replica, "INBOX"}); }
   // What a restored backup took away (and whether some other replica can give it back), and what it brought back.
   void RestoredAway(const std::string& mailbox, const Content& content, bool given_back);
   void RestoredBack(int replica, const std::string& mailbox, const std::shared_ptr<const Content>& content,

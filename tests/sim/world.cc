@@ -358,7 +358,8 @@ void World::CreateMailbox(int replica, const std::string& mailbox) {
 void World::DeleteMailbox(int replica, const std::string& mailbox) {
   if (mailbox == "INBOX" || restored_.contains(replica)) return;
   const auto messages = account(replica).Find(mailbox)->messages;
-  const bool may_be_rejected = !approves_ || model_.renamed() || IsFilledElsewhere(replica, mailbox);
+  const bool may_be_rejected =
+      !approves_ || model_.renamed() || model_.LooksNew(replica) || IsFilledElsewhere(replica, mailbox);
   for (const auto& [uid, copy] : messages) Remove({replica, mailbox, uid, copy.content}, may_be_rejected);
   account(replica).Delete(mailbox);
   deleted_mailboxes_.insert({replica, mailbox});
