@@ -86,8 +86,8 @@ bool TakeOver(State& state, const std::vector<HeldCopy>& held, MessageRegisters&
               const UidSet& vanished);
 
 // The same of an equal message beside it that is to go from `here` because it was deleted at another replica, where
-// `first` still is: one of two equal messages was deleted at each, and whoever did it did not see which of them the mesh
-// takes for which. One stays, not none.
+// `first` still is: one of two equal messages was deleted at each, and whoever did it did not see which of them the
+// mesh takes for which. One stays, not none.
 bool TakeEqual(State& state, MessageRegisters& first, MailboxCopyId here, const UidSet& vanished);
 
 }  // namespace imapmesh

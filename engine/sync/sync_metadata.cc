@@ -210,7 +210,7 @@ asio::awaitable<void> LookAtMissing(Mesh& mesh) {
     std::vector<std::string> missing;
     for (const auto& [name, entry] : mesh.mailboxes) {
       const bool there = IsThere(entry.copies[i]) && !mesh.metadata.seen.contains({r.value, name});
-      if (there) missing.push_back(name);
+      if (there && !mesh.incomplete.contains({r.value, name})) missing.push_back(name);
     }
     if (missing.empty()) continue;
     const auto found = co_await mesh.slot(r).replica->GetMetadata(missing);
@@ -221,6 +221,16 @@ asio::awaitable<void> LookAtMissing(Mesh& mesh) {
     for (const std::string& name : missing) mesh.metadata.seen.insert({r.value, name});  // also those it refuses
     for (const auto& [name, metadata] : *found) mesh.metadata.fresh[{r.value, name}] = metadata;
   }
+}
+
+// A mailbox copy that is still to be observed may be another mailbox than the one that is known: what it lacks was
+// removed by nobody. It is looked at again then.
+void ForgetUnobserved(Mesh& mesh) {
+  std::erase_if(mesh.metadata.fresh, [&](const auto& fresh) {
+    const bool unobserved = mesh.incomplete.contains(fresh.first);
+    if (unobserved) mesh.metadata.seen.erase(fresh.first);
+    return unobserved;
+  });
 }
 
 // Another replica that has annotations, or may have.
@@ -265,6 +275,7 @@ asio::awaitable<absl::StatusOr<int64_t>> SyncMetadata(Mesh& mesh) {
   }
   if (able < 2) co_return int64_t{0};
   co_await LookAtMissing(mesh);
+  ForgetUnobserved(mesh);
   std::set<std::string> mailboxes;
   for (const auto& [copy, metadata] : mesh.metadata.fresh) mailboxes.insert(copy.second);
   if (mailboxes.empty()) co_return int64_t{0};

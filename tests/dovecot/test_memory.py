@@ -108,8 +108,8 @@ class Memory(MeshTest):
                 account.append_many(mailbox, [(mail.ordinary(200 + number), "", 1_600_002_000) for number in range(3)])
         run = self.run_once()
         self.assertEqual(run.code, CONVERGED, run)
-        # Each run guessed once, perhaps for two connections at the same time, and not again for its others.
-        self.assertIn(between.read_twice, (2, 3, 4))
+        # Guessed once, perhaps for two connections at the same time, and not again for others.
+        self.assertIn(between.read_twice, (1, 2, 3, 4))
         self.check()
 
     def test_nonsense_in_the_state(self):
