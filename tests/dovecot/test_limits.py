@@ -146,11 +146,14 @@ class Flags(LimitsTest):
         with self.account("free") as account:
             account.append("Work", mail.ordinary(7, message_id="<limited@generated.example>"), "$Work", 1_700_000_000)
         self.wait_for(lambda: len(mail.snapshot(self.servers["far"])["Work"]) == 2, "the message")
-        traced = self.client("--json", "trace", "limited@generated.example")
+
+        def because():
+            traced = self.client("--json", "trace", "limited@generated.example")
+            return {copy["replica"]: copy["because"] for copy in traced["messages"][0]["copies"]}
+
+        self.wait_for(lambda: "not storable here: +$Work" in because()["bound"], "the reason")
+        self.assertNotIn("not storable", because()["far"])
         daemon.stop()
-        because = {copy["replica"]: copy["because"] for copy in traced["messages"][0]["copies"]}
-        self.assertIn("not storable here: +$Work", because["bound"])
-        self.assertNotIn("not storable", because["far"])
 
     def test_the_27th_keyword_of_a_maildir_is_kept_by_the_index(self):
         self.start()
