@@ -195,6 +195,7 @@ asio::awaitable<absl::Status> Coordinator::Converge() {
     }
     if (outcome->operations > 0) continue;
     while (AnyBusy() && !RoundIsDue() && !stopping_) co_await wake_.WaitFor(*mesh_.clock, seconds(1));
+    if (!pass_complete_ && !AnyBusy()) co_await Sleep(*mesh_.clock, mesh_.executor, milliseconds(100));
     if (RoundIsDue()) continue;
     const auto wait = WaitForReplica();
     if (!wait) break;

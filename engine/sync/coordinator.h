@@ -181,7 +181,7 @@ class Coordinator : public Control {
   bool settling_ = false;
   Cancelled plan_cancelled_;         // of the Plan that runs; else null
   bool plan_due_ = false;            // a lane became empty
-  bool in_vain_ = false;             // the last round did nothing, and a replica is busy
+  bool in_vain_ = false;             // the last round did nothing, and what is left waits for somebody or something
   bool pass_complete_ = true;        // the last one went to its end and skipped nothing
   bool deletions_deferred_ = false;  // by the last one
   Duration last_pass_{0};

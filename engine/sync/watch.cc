@@ -143,7 +143,7 @@ asio::awaitable<absl::Status> Coordinator::RunForever() {
     const auto outcome = co_await Round();
     status = outcome.status();
     if (!status.ok() || stopping_) break;
-    in_vain_ = outcome->operations == 0 && AnyBusy();
+    in_vain_ = outcome->operations == 0 && (AnyBusy() || !pass_complete_);
     CloseEdges();
     StartWatchers();
     status = co_await Publish(false);
