@@ -71,7 +71,7 @@ void Model::Doubt(Fates& fates, const std::string& mailbox) {
 }
 
 void Model::Renumbered(int replica, const std::string& mailbox) {
-  renumbered_at_[{replica, mailbox}] = ++now_;
+  renumbered_at_[{replica, mailbox}] = renumbered_at_[{replica, ""}] = ++now_;
   if (mailbox != "INBOX" || deleted_.empty()) return;
   for (const std::string& each : deleted_) Doubt(fates_, each);
   Doubt(anywhere_, "");
@@ -97,6 +97,14 @@ void Model::Added(int replica, const std::string& mailbox, const std::shared_ptr
     fate->peak[replica] = std::max(fate->peak[replica], fate->there[replica]);
     for (const std::string& flag : flags) fate->flags[flag].push_back({now_, replica, true});
   }
+}
+
+int64_t Model::MostAtOnce(const std::string& mailbox, const Content& content) const {
+  int64_t most = 0;
+  const auto fate = fates_.find({mailbox, content.number});
+  if (fate == fates_.end()) return most;
+  for (const auto& [replica, count] : fate->second.peak) most = std::max(most, count);
+  return most;
 }
 
 void Model::Removed(int replica, const std::string& mailbox, const Content& content, std::set<int> holders,
@@ -169,6 +177,16 @@ bool Model::MetARename(const Key& key) const {
   const auto inbox = fates_.find({"INBOX", key.second});
   if (renames == inbox_renamed_.end() || inbox == fates_.end()) return false;
   return static_cast<int64_t>(inbox->second.removals.size()) > renames->second || !inbox->second.wipes.empty();
+}
+
+// Where most of what a RENAME of INBOX moved is gone again before anybody looked, its INBOX looks like one that was
+// built anew, and what was in it is given back.
+bool Model::LeftARename(const Key& key) const {
+  return key.first == "INBOX" && std::any_of(inbox_renamed_.begin(), inbox_renamed_.end(), [&](const auto& renamed) {
+           const auto there = fates_.find(renamed.first);
+           return renamed.first.second == key.second && there != fates_.end() &&
+                  (!there->second.removals.empty() || !there->second.wipes.empty());
+         });
 }
 
 // At least as many as one replica was given to hold at once, less what was deleted where it could matter here.
@@ -279,7 +297,7 @@ void Model::AddBound(const Graph& graph, const Reaches& reaches, int replica, co
   bound.set_digest(std::to_string(key.second));
   bound.set_min(Least(reach, replica, fate, !fate.wipes.empty() && (IsElsewhere(key) || HasRemovals(key.first))));
   if (MetARename(key)) bound.set_min(0);
-  bound.set_deleted(CertainlyDeleted(graph, reach, replica, key.first, fate));
+  bound.set_deleted(!LeftARename(key) && CertainlyDeleted(graph, reach, replica, key.first, fate));
   bound.set_max(bound.deleted() ? 0 : most);
   bound.set_size(fate.content->bytes.size());
   bound.set_internal_date(fate.content->internal_date);

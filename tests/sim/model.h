@@ -25,7 +25,9 @@ class Model {
  public:
   void Added(int replica, const std::string& mailbox, const std::shared_ptr<const Content>& content,
              const Flags& flags);
-  // `holders`: replicas that held as many copies as this one; `known`: the engine's state had this copy under this UID.
+  // How many of it one replica was given to hold.
+  int64_t MostAtOnce(const std::string& mailbox, const Content& content) const;
+  // `holders`: replicas that held all of them; `known`: the engine's state had this copy under this UID.
   void Removed(int replica, const std::string& mailbox, const Content& content, std::set<int> holders, bool known);
   // By one who emptied a mailbox that the engine knew, so that the brake must hold it, and whose deletion is rejected.
   void Wiped(int replica, const std::string& mailbox, const Content& content);
@@ -105,6 +107,8 @@ class Model {
   bool IsElsewhere(const Key& key) const;
   // It came by a RENAME of INBOX, and somebody took it out of INBOX otherwise.
   bool MetARename(const Key& key) const;
+  // It went from INBOX by a RENAME, and somebody took it away from where it went.
+  bool LeftARename(const Key& key) const;
   bool HasRemovals(const std::string& mailbox) const;
 
   class Reach;
@@ -128,7 +132,7 @@ class Model {
   int coordinators_ = 1;
   std::set<int> fixed_keywords_;          // replicas
   std::map<Key, int64_t> inbox_renamed_;  // how often
-  std::map<std::pair<int, std::string>, int64_t> renumbered_at_;
+  std::map<std::pair<int, std::string>, int64_t> renumbered_at_;  // mailbox "": any of the replica
   int64_t state_lost_at_ = 0;
   int64_t additions_ = 0;
   int64_t now_ = 0;

@@ -21,7 +21,8 @@ constexpr uint64_t kStepsASync = 150'000;
 constexpr uint64_t kStepsAnInstant = 200'000;
 constexpr int kSyncsToConverge = 3;
 constexpr int kSyncsOfSeveral = 12;        // each has to see what the others did
-constexpr int64_t kRoundsToConverge = 20;  // a sync
+// A sync; and of each replica, as one that listens before it adds is done at a time of its own.
+constexpr int64_t kRoundsToConverge = 20, kRoundsOfAReplica = 2;
 constexpr int kDecisions = 20;
 
 // One coordinator over all its lives.
@@ -257,7 +258,7 @@ class Runner {
       for (Life& life : lives_) settled &= SyncOnce(life);
       if (!broken_.empty()) return;
       if (!settled) continue;
-      if (rounds_ > kRoundsToConverge * static_cast<int64_t>(attempts)) {
+      if (rounds_ > (kRoundsToConverge + kRoundsOfAReplica * history_.replicas) * attempts) {
         Broken("convergence: it took " + std::to_string(rounds_) + " rounds");
       }
       if (!DecideConflicts()) return Quiet();

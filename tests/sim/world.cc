@@ -324,11 +324,10 @@ std::vector<World::Place> World::Copies(const std::string& mailbox, const Conten
 // Once every daemon has recognised every copy that it carries, each knows which message this is.
 void World::Remove(const Place& place, bool may_be_rejected, bool expunge) {
   const std::vector<Place> copies = Copies(place.mailbox, *place.content);
-  const auto here =
-      std::count_if(copies.begin(), copies.end(), [&](const Place& copy) { return copy.replica == place.replica; });
+  const int64_t most = model_.MostAtOnce(place.mailbox, *place.content);
   const bool held = !approves_ && brake_min_ < kBrakeOff;
   const bool known = !may_be_rejected && !held && KnownToAll(copies);
-  model_.Removed(place.replica, place.mailbox, *place.content, Holders(place.mailbox, *place.content, here), known);
+  model_.Removed(place.replica, place.mailbox, *place.content, Holders(place.mailbox, *place.content, most), known);
   if (expunge) account(place.replica).Expunge(place.mailbox, place.uid);
 }
 
