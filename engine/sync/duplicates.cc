@@ -72,16 +72,12 @@ bool Duplicates::IsHeld(MessageId message, MailboxCopyId here) const {
 }
 
 std::optional<MessageRegisters> Duplicates::FindTwin(const MessageRegisters& message, MailboxCopyId here) const {
-  std::optional<MessageRegisters> found;
   for (const MessageId id : state_.MessagesWithIdentity(message.identity, kTwinsMost)) {
-    if (id == message.id) continue;
+    if (id == message.id || IsHeld(id, here)) continue;
     auto other = state_.Load(id);
-    if (!other || !IsSameMail(message, *other) || FindBound(*other, here) == nullptr) continue;
-    const bool first = !IsHeld(id, here);
-    if (first || !found) found = std::move(other);
-    if (first) break;
+    if (other && IsSameMail(message, *other) && FindBound(*other, here) != nullptr) return other;
   }
-  return found;
+  return std::nullopt;
 }
 
 std::optional<HistoryStep> Duplicates::CameAt(MessageId message, MailboxCopyId here) const {
@@ -98,7 +94,9 @@ bool Duplicates::WasElsewhere(const MessageRegisters& first, MailboxCopyId here,
 }
 
 bool Duplicates::IsRace(const MessageRegisters& first, const MessageRegisters& second, MailboxCopyId here) const {
-  if (state_.conflicts().FindByKey(KeyOf(second, here))) return false;  // it was one, and both are kept
+  for (const MessageRegisters* decided : {&first, &second}) {  // it was one, and both are kept
+    if (state_.conflicts().FindByKey(KeyOf(*decided, here))) return false;
+  }
   const auto came = CameAt(first.id, here), followed = CameAt(second.id, here);
   if (!came) return false;  // it was there before the mesh was
   // Without a step it was there when the mailbox was first looked into, and yet was appended: a race for a new mailbox.
@@ -110,8 +108,9 @@ bool Duplicates::IsRace(const MessageRegisters& first, const MessageRegisters& s
 // What is under way knows the copies by the UIDs that they had when it was planned.
 bool Duplicates::MustWait(const Twin& twin, const MessageRegisters& second, const std::set<MessageId>& planned) const {
   if (FindBound(twin.first, twin.here)->uid < FindBound(second, twin.here)->uid) return false;
-  return planned.contains(twin.first.id) || view_.busy[static_cast<size_t>(ReplicaOf(twin.here).value)] ||
-         state_.HasIntent(twin.first.id, twin.here) || state_.HasIntent(second.id, twin.here);
+  return planned.contains(twin.first.id) || planned.contains(second.id) ||
+         view_.busy[static_cast<size_t>(ReplicaOf(twin.here).value)] || state_.HasIntent(twin.first.id, twin.here) ||
+         state_.HasIntent(second.id, twin.here);
 }
 
 Duplicates::Standing Duplicates::Judge(const MessageRegisters& message, const std::set<MessageId>& planned) {
@@ -256,6 +255,16 @@ bool TakeEqual(State& state, MessageRegisters& first, MailboxCopyId here, const 
     return true;
   }
   return false;
+}
+
+void HoldGone(State& state, int64_t conflict, MailboxCopyId here, int64_t now_unix_ms) {
+  for (const HeldCopy& second : state.conflicts().HeldByKind(kDuplicate)) {
+    const auto message = second.copy == here ? state.Load(second.message) : std::nullopt;
+    const CopyRegisters* copy = message ? message->Find(here) : nullptr;
+    if (copy == nullptr || copy->presence != Presence::kHeld) continue;
+    state.conflicts().Close(second.conflict, "it is gone from there with others: see the brake", now_unix_ms);
+  }
+  state.conflicts().HoldAll(conflict, here);
 }
 
 }  // namespace imapmesh

@@ -47,7 +47,7 @@ class Duplicates {
 
   bool IsKnown(MessageId message) const { return held_.contains(message); }
   // Of a message that is to be carried somewhere, or that is known. Records what it finds. `planned` are the messages
-  // of the batch so far.
+  // of the batch so far and those that it copies from.
   Standing Judge(const MessageRegisters& message, const std::set<MessageId>& planned);
   // What a person decided to remove and stands beside another copy.
   std::vector<CopyPlan> Removals(const MessageRegisters& second);
@@ -61,7 +61,8 @@ class Duplicates {
     MailboxCopyId here;
   };
 
-  // Another message of the same mail that is at `here`; of several the one that is no second copy itself.
+  // Another message of the same mail that is at `here` and no second copy itself: of two that came by a race one is the
+  // first, however often either is judged.
   std::optional<MessageRegisters> FindTwin(const MessageRegisters& message, MailboxCopyId here) const;
   bool IsRace(const MessageRegisters& first, const MessageRegisters& second, MailboxCopyId here) const;
   bool WasElsewhere(const MessageRegisters& first, MailboxCopyId here, int64_t unix_ms) const;
@@ -89,6 +90,10 @@ bool TakeOver(State& state, const std::vector<HeldCopy>& held, MessageRegisters&
 // `first` still is: one of two equal messages was deleted at each, and whoever did it did not see which of them the
 // mesh takes for which. One stays, not none.
 bool TakeEqual(State& state, MessageRegisters& first, MailboxCopyId here, const UidSet& vanished);
+
+// Whatever is gone from `here` and marked as held waits for `conflict`. Second copies among it are none any more: what
+// was to be decided about them is closed, and nobody decides twice about one message.
+void HoldGone(State& state, int64_t conflict, MailboxCopyId here, int64_t now_unix_ms);
 
 }  // namespace imapmesh
 

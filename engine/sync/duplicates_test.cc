@@ -131,6 +131,25 @@ TEST_F(DuplicatesTest, RacesAtSeveralReplicasAreOneSecondMessage) {
   EXPECT_EQ(UidOf(first_, 2), Uid(29));
 }
 
+TEST_F(DuplicatesTest, OfTwoThatAreBothStillToBeCarriedOneIsTheFirst) {
+  const MessageId one = Insert(6000), other = Insert(6000);
+  for (const MessageId message : {one, other}) {
+    const uint32_t uid = message == one ? 50 : 51;
+    Put(message, 0, uid, kNow, StepKind::kAppended);
+    Put(message, 1, uid, kNow, StepKind::kSeen);
+  }
+  const Work work = Plan();
+  EXPECT_EQ(Open().size(), 2u);  // the same one at a and at b
+  for (const ConflictRecord& conflict : Open()) EXPECT_EQ(conflict.message, Open()[0].message);
+  ASSERT_EQ(work.messages.size(), 1u);
+  EXPECT_NE(work.messages[0].message.id, Open()[0].message);
+
+  // When both are to stay, then both are carried.
+  ASSERT_TRUE(Decide(state_, view_, Open()[0].id, Decision::kRestore, "", kNow + 2000).ok());
+  EXPECT_EQ(Plan().messages.size(), 2u);
+  EXPECT_TRUE(Open().empty());
+}
+
 TEST_F(DuplicatesTest, WhatIsNoRaceIsAMessageOfItsOwn) {
   const MessageId at_its_origin = Insert();
   Put(at_its_origin, 0, 11, kNow + 20, StepKind::kSeen);  // before it was anywhere else

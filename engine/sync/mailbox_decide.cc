@@ -4,6 +4,7 @@
 #include <charconv>
 #include <utility>
 
+#include "engine/sync/duplicates.h"
 #include "engine/sync/merge.h"
 
 namespace imapmesh {
@@ -98,7 +99,7 @@ void HoldRenamedInbox(State& state, MailboxCopyRecord& inbox, MailboxCopyId to, 
   conflict.outcome = "held: until the messages are seen in " + name + ", or someone decides";
   conflict.stamp = stamp;
   conflict.open = true;
-  if (const auto id = state.conflicts().Add(conflict)) state.conflicts().HoldAll(*id, inbox.id);
+  if (const auto id = state.conflicts().Add(conflict)) HoldGone(state, *id, inbox.id, now_unix_ms);
 }
 
 MailboxCopyId RenamedInboxTo(const ConflictRecord& conflict) {
@@ -184,7 +185,7 @@ void DecideMailboxes::Hold(State& state, const MailboxCopyRecord& gone, int64_t 
   conflict.outcome = "held: nothing is deleted elsewhere until someone decides";
   conflict.stamp = gone.exists_stamp;
   conflict.open = true;
-  if (const auto id = state.conflicts().Add(conflict)) state.conflicts().HoldAll(*id, gone.id);
+  if (const auto id = state.conflicts().Add(conflict)) HoldGone(state, *id, gone.id, now_);
   decisions_.conflicts.push_back({gone.id, conflict.change_a + ": held until someone decides"});
 }
 

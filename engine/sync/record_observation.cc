@@ -59,7 +59,7 @@ MergeResult RecordObservation::operator()(State& state) {
 
 void RecordObservation::BeginRebinding(State& state, MailboxCopyRecord& record) {
   const bool changed = record.uid_validity.value != 0 && record.uid_validity != observation_.cursor.uid_validity;
-  if (changed && !record.rebinding) StartRebinding(state, record);
+  if (changed) StartRebinding(state, record);  // also what was found again under the one before
 }
 
 void RecordObservation::LoadIntents(State& state, MailboxCopyId copy) {
@@ -228,7 +228,7 @@ void RecordObservation::RecordBrake(State& state, int64_t count, int64_t known, 
   conflict.policy = "brake";
   conflict.outcome = "held: nothing is deleted elsewhere until someone decides";
   conflict.open = true;
-  if (const auto id = state.conflicts().Add(conflict)) state.conflicts().HoldAll(*id, result.record.id);
+  if (const auto id = state.conflicts().Add(conflict)) HoldGone(state, *id, result.record.id, now_);
 }
 
 void RecordObservation::MergeChanged(State& state, MergeResult& result) {

@@ -113,7 +113,10 @@ void PlanBatch::PlanOne(State& state, MessageRegisters message, const UnsettledM
     if (copy.action == Action::kAdd) {
       const bool copyable = !exceptions_.no_copy.contains({message.id, copy.mailbox_copy});
       const auto source = copyable ? FindContent(state, message, copy.target) : std::nullopt;
-      if (source) planned.copy_from[copy.target.value] = *source;
+      if (source) {
+        planned.copy_from[copy.target.value] = *source;
+        planned_.insert(source->source.message);
+      }
       std::erase_if(copy.holders, [&](ReplicaIndex holder) {
         const MailboxCopyId there = mailbox.copies[static_cast<size_t>(holder.value)];
         return exceptions_.unfetchable.contains({message.id, there});
