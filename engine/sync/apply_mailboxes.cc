@@ -74,6 +74,7 @@ class MailboxApplier {
  private:
   asio::awaitable<absl::Status> RenameAt(ReplicaIndex target, std::map<std::string, MailboxOperation> operations);
   asio::awaitable<absl::Status> RecordRename(ReplicaIndex target, MailboxRename rename, bool subscriptions);
+  asio::awaitable<absl::Status> TakeBackName(MailboxOperation operation);
   asio::awaitable<absl::Status> Create(MailboxOperation operation);
   asio::awaitable<absl::Status> Subscribe(MailboxOperation operation);
   asio::awaitable<absl::Status> Delete(MailboxOperation operation);
@@ -254,7 +255,24 @@ asio::awaitable<absl::Status> MailboxApplier::RecordRename(ReplicaIndex target, 
   co_return absl::OkStatus();
 }
 
+// At the end of one-way edges a mailbox may be called otherwise than anywhere else. Once another one comes by that name
+// the first is called again what it is called in the mesh.
+asio::awaitable<absl::Status> MailboxApplier::TakeBackName(MailboxOperation operation) {
+  const MailboxCopyRecord own = *FindLocal(operation.target, operation.name);
+  if (own.local_name == own.mailbox_name || !own.special_use.empty()) co_return absl::OkStatus();
+  MailboxOperation rename;
+  rename.mailbox = own.mailbox;
+  rename.target = operation.target;
+  rename.action = MailboxAction::kRename;
+  rename.name = rename.after.name = own.mailbox_name;
+  rename.because = operation.because;
+  std::map<std::string, MailboxOperation> renames;
+  renames[own.local_name] = std::move(rename);
+  co_return co_await RenameAt(operation.target, std::move(renames));
+}
+
 asio::awaitable<absl::Status> MailboxApplier::Create(MailboxOperation operation) {
+  if (FindLocal(operation.target, operation.name) != nullptr) CO_RETURN_IF_ERROR(co_await TakeBackName(operation));
   const MailboxCopyRecord* taken = FindLocal(operation.target, operation.name);
   if (taken != nullptr) {
     const absl::Status status = Error(

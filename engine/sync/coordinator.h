@@ -120,6 +120,7 @@ class Coordinator : public Control {
   bool ObserveAgain(const std::vector<MailboxCopyId>& with_intents);
   bool ObservePartsAgain();
   bool ObservationIsDue() const;
+  bool MovesAreDue() const;
   bool AnyBusy() const;
   // Until no lane has anything under way.
   asio::awaitable<void> Quiet();

@@ -136,7 +136,7 @@ void TellExpected(Mesh& mesh, ReplicaIndex r) {
 asio::awaitable<void> LookAt(Mesh& mesh, ReplicaIndex r) {
   ReplicaSlot& slot = mesh.slot(r);
   if (slot.state != ReplicaState::kUp) slot.state = ReplicaState::kConnecting;
-  slot.look_due = false;
+  slot.look_due = slot.gone_since_look = false;
   AskMetadata(mesh, r);
   TellExpected(mesh, r);
   absl::StatusOr<std::vector<MailboxStatus>> statuses = co_await slot.replica->Look();

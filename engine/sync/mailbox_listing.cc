@@ -94,9 +94,10 @@ void ListingRecorder::EmptyInbox(State& state, size_t inbox, const MailboxStatus
   });
   if (to == copies_.end()) return;
   HoldRenamedInbox(state, record, to->id, ReplicaName(), line.local_name, Now(state), now_);
-  record.server_id.clear();  // the next listing tells
-  const bool listed = std::any_of(listing_.lines.begin(), listing_.lines.end(),
-                                  [&](const MailboxStatus& other) { return other.local_name == record.local_name; });
+  const auto now = std::find_if(listing_.lines.begin(), listing_.lines.end(),
+                                [&](const MailboxStatus& other) { return other.local_name == record.local_name; });
+  const bool listed = now != listing_.lines.end();
+  record.server_id = listed ? now->server_id : "";
   if (!listed) {  // an INBOX below a prefix is no server's own: it is made again
     record.exists = record.tombstone = false;
     record.exists_stamp = Stamp(0);
@@ -173,7 +174,7 @@ void ListingRecorder::Update(State& state, const MailboxStatus& line, MailboxCop
   if (!another) record.server_id = line.server_id;
   record.special_use = line.special_use;
   if (renamed) Rename(state, line.local_name, record);
-  const bool restored = line.status_known && WentBack(record, line) && !record.rebinding;
+  const bool restored = line.status_known && WentBack(record, line);
   if (restored) StartRebinding(state, record);
   differs |= renamed || restored;
   if (differs) {

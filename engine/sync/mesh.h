@@ -51,6 +51,8 @@ struct ReplicaSlot {
   int failures = 0;          // with nothing done in between: a look that succeeds is not enough
   Duration next_attempt{0};  // engine time, while down
   bool look_due = true;
+  // Messages went since the last look: where IDLE told of it, which is of one mailbox, only a look shows where to.
+  bool gone_since_look = false;
   // Where a server has no mod-sequences a status does not show changed flags: the next look makes those mailbox copies
   // due whatever it shows. Set by an asked sync, by the poll interval, and when the replica comes back.
   bool compare_due = true;

@@ -61,6 +61,12 @@ bool Coordinator::ObservationIsDue() const {
   });
 }
 
+// Whether messages went somewhere that a look is about to show.
+bool Coordinator::MovesAreDue() const {
+  return std::any_of(mesh_.replicas.begin(), mesh_.replicas.end(),
+                     [&](const ReplicaSlot& slot) { return slot.gone_since_look && LookIsDue(slot); });
+}
+
 bool Coordinator::AnyBusy() const {
   return std::any_of(mesh_.replicas.begin(), mesh_.replicas.end(),
                      [](const ReplicaSlot& slot) { return slot.tasks > 0; });
@@ -95,6 +101,8 @@ asio::awaitable<void> Coordinator::LookLane(ReplicaIndex r, std::shared_ptr<cons
     if (!status.ok()) lane_failure_ = status;
   }
   if (mesh_.IsUp(r) && lane_failure_.ok()) co_await ObserveDue(r);
+  ReplicaSlot& slot = mesh_.slot(r);
+  if (!look && slot.gone_since_look && !slot.replica->info().can_push) slot.look_due = true;
   lane.reset();
 }
 
@@ -291,7 +299,7 @@ asio::awaitable<absl::Status> Coordinator::PlanAndApply() {
       std::any_of(pending.begin(), pending.end(), [](const auto& edge) { return edge.second.deletions > 0; });
   // Of a message that was moved, the new place may be among what became due meanwhile: it is looked at first. Once, as
   // something may always be due.
-  const bool defer = deletions && pass_complete_ && ObservationIsDue() && !deletions_deferred_;
+  const bool defer = deletions && pass_complete_ && (ObservationIsDue() || MovesAreDue()) && !deletions_deferred_;
   deletions_deferred_ = defer;
   if (defer) pass_complete_ = false;
   if (deletions && pass_complete_) {
