@@ -130,8 +130,8 @@ class Model {
   bool duplicates_go_ = false;
   bool races_are_reported_ = false;
   int coordinators_ = 1;
-  std::set<int> fixed_keywords_;          // replicas
-  std::map<Key, int64_t> inbox_renamed_;  // how often
+  std::set<int> fixed_keywords_;                                  // replicas
+  std::map<Key, int64_t> inbox_renamed_;                          // how often
   std::map<std::pair<int, std::string>, int64_t> renumbered_at_;  // mailbox "": any of the replica
   int64_t state_lost_at_ = 0;
   int64_t additions_ = 0;

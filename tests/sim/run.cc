@@ -20,7 +20,7 @@ namespace {
 constexpr uint64_t kStepsASync = 150'000;
 constexpr uint64_t kStepsAnInstant = 200'000;
 constexpr int kSyncsToConverge = 3;
-constexpr int kSyncsOfSeveral = 12;        // each has to see what the others did
+constexpr int kSyncsOfSeveral = 12;  // each has to see what the others did
 // A sync; and of each replica, as one that listens before it adds is done at a time of its own.
 constexpr int64_t kRoundsToConverge = 20, kRoundsOfAReplica = 2;
 constexpr int kDecisions = 20;
