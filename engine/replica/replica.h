@@ -6,8 +6,8 @@
 // takes a connection for as long as it runs.
 //
 // Errors: kUnavailable, kDeadlineExceeded, kCancelled and kDataLoss of a call that changes something mean that its
-// outcome is unknown (OutcomeUnknown below); every other error is the server's refusal: nothing was changed. Texts name
-// the replica, the mailbox, what was tried and what the server answered.
+// outcome is unknown (OutcomeUnknown below); every other error is the server's refusal: nothing was changed, but for
+// what ChangeTogether says. Texts name the replica, the mailbox, what was tried and what the server answered.
 #ifndef IMAPMESH_ENGINE_REPLICA_REPLICA_H_
 #define IMAPMESH_ENGINE_REPLICA_REPLICA_H_
 
@@ -284,7 +284,8 @@ class Replica {
                                                                  ModSeq unchanged_since) = 0;
 
   // Both, in several mailboxes, one after the other over one connection in as few exchanges as the server allows; one
-  // outcome for each.
+  // outcome for each. After kFailedPrecondition (another UIDVALIDITY) messages that look like those that were meant may
+  // have been changed.
   virtual asio::awaitable<std::vector<MailboxOutcome>> ChangeTogether(std::vector<MailboxChanges> changes) {
     std::vector<MailboxOutcome> outcomes(changes.size());
     for (size_t i = 0; i < changes.size(); ++i) {

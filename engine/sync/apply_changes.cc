@@ -189,11 +189,15 @@ FlagStore Changer::StoreOf(const std::vector<Change>& group) const {
 
 asio::awaitable<void> Changer::Refused(ReplicaIndex target, std::vector<Change> changes, std::string operation,
                                        absl::Status status) {
-  co_await recorder_.CloseIntents(changes);
   mesh_.slot(target).look_due = true;
-  if (absl::IsFailedPrecondition(status)) {  // not as it was recorded: planned anew once it is observed
+  // Not as it was recorded: planned anew once it is observed. What was found there by its looks may have been changed
+  // all the same, so the intents stay until then.
+  if (absl::IsFailedPrecondition(status)) {
     mesh_.due.insert({target.value, recorder_.MailboxName(changes.front().mailbox_copy)});
-  } else if (absl::IsPermissionDenied(status) && operation == "EXPUNGE") {
+    co_return;
+  }
+  co_await recorder_.CloseIntents(changes);
+  if (absl::IsPermissionDenied(status) && operation == "EXPUNGE") {
     recorder_.Forbid(target, changes.front(), /*addition=*/false, status);
   } else {
     for (const Change& change : changes) recorder_.Refuse(target, change, operation.c_str(), status);

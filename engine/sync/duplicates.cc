@@ -113,7 +113,8 @@ bool Duplicates::MustWait(const Twin& twin, const MessageRegisters& second, cons
          state_.HasIntent(second.id, twin.here);
 }
 
-Duplicates::Standing Duplicates::Judge(const MessageRegisters& message, const std::set<MessageId>& planned) {
+Duplicates::Standing Duplicates::Judge(const MessageRegisters& message, const std::set<MessageId>& planned,
+                                       const std::set<MessageId>& leaving) {
   const bool known = IsKnown(message.id);
   if (!known && state_.MessagesWithIdentity(message.identity, 2).size() < 2) return Standing::kOrdinary;
   std::vector<Twin> found;
@@ -136,7 +137,8 @@ Duplicates::Standing Duplicates::Judge(const MessageRegisters& message, const st
     return Standing::kSecond;
   }
   for (const Twin& twin : found) {
-    if (MustWait(twin, message, planned)) return Standing::kLater;
+    if (!MustWait(twin, message, planned)) continue;
+    return leaving.contains(twin.first.id) ? Standing::kAfterDeletions : Standing::kLater;
   }
   for (Twin& twin : found) Hold(std::move(twin), *state_.Load(message.id));
   return Standing::kSecond;

@@ -38,17 +38,19 @@ struct ConflictNote {
 class Duplicates {
  public:
   enum class Standing {
-    kOrdinary,  // a message of its own
-    kSecond,    // left alone, but for Removals
-    kLater      // cannot be told or written down now: something is under way
+    kOrdinary,       // a message of its own
+    kSecond,         // left alone, but for Removals
+    kLater,          // cannot be told or written down now: something is under way
+    kAfterDeletions  // likewise, but only until the first one is deleted, as is planned
   };
 
   Duplicates(State& state, const MeshView& view, int64_t now_unix_ms);
 
   bool IsKnown(MessageId message) const { return held_.contains(message); }
   // Of a message that is to be carried somewhere, or that is known. Records what it finds. `planned` are the messages
-  // of the batch so far and those that it copies from.
-  Standing Judge(const MessageRegisters& message, const std::set<MessageId>& planned);
+  // of the batch so far and those that it copies from; `leaving` those of them that it only deletes.
+  Standing Judge(const MessageRegisters& message, const std::set<MessageId>& planned,
+                 const std::set<MessageId>& leaving);
   // What a person decided to remove and stands beside another copy.
   std::vector<CopyPlan> Removals(const MessageRegisters& second);
   // Whether its copies have other UIDs since this was made.

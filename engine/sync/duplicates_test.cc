@@ -238,6 +238,21 @@ TEST_F(DuplicatesTest, DecidedToKeepItIsCarriedLikeAnyMessage) {
   EXPECT_EQ(work.messages[0].plan.copies.size(), 2u);
 }
 
+TEST_F(DuplicatesTest, OfWhatIsOnlyDeletedTheSecondCopyHoldsBackNothing) {
+  CopyRegisters gone = *state_.Load(first_)->Find(mailbox_.copies[2]);
+  gone.presence = Presence::kAbsent;
+  gone.uid = Uid();
+  gone.stamp = state_.NextStamp();
+  state_.SaveCopy(first_, gone);
+  const MessageId second = Insert();
+  Put(second, 1, 15, kNow + 80, StepKind::kSeen);  // a lower UID than that of the first
+  const Work work = Plan();
+  EXPECT_EQ(work.skipped, 0);  // or the pass would never come to the deletions
+  ASSERT_EQ(work.messages.size(), 1u);
+  EXPECT_EQ(work.messages[0].message.id, first_);
+  EXPECT_TRUE(Open().empty());
+}
+
 TEST_F(DuplicatesTest, WhatIsUnderWayIsNotGivenAnotherUid) {
   const MessageId second = Insert();
   Put(second, 1, 19, kNow + 80, StepKind::kSeen);

@@ -162,6 +162,8 @@ std::optional<MailboxCopyRecord> Recorder::MoveCursor(const MailboxCopyRecord& n
   while (given.Contains(next.uid_next)) ++next.uid_next.value;
   if (next.uid_next == now.uid_next || (now.uid_validity.value == 0 && next.uid_next == Uid(1))) return std::nullopt;
   next.uid_validity = validity;
+  // A server without mod-sequences tells by its count when some of them are gone again.
+  next.messages += next.uid_next.value - (now.uid_validity.value == 0 ? 1 : now.uid_next.value);
   return next;
 }
 

@@ -56,6 +56,7 @@ Work PlanBatch::operator()(State& state) {
   pending.clear();
   bytes_ = 0;
   planned_.clear();
+  leaving_.clear();
   duplicates_.emplace(state, view_, now_);
   Work work = PlanFrom(state);
   for (ConflictNote& note : duplicates_->TakeNotes()) work.conflicts.push_back(std::move(note));
@@ -136,6 +137,9 @@ void PlanBatch::PlanOne(State& state, MessageRegisters message, const UnsettledM
   if (skips) ++work.skipped;
   if (planned.plan.copies.empty()) return;
   if (!planned.Appends().empty()) bytes_ += message.size;
+  const bool leaves = std::all_of(planned.plan.copies.begin(), planned.plan.copies.end(),
+                                  [](const CopyPlan& copy) { return copy.action == Action::kExpunge; });
+  if (leaves) leaving_.insert(message.id);
   planned_.insert(message.id);
   planned.message = std::move(message);
   work.messages.push_back(std::move(planned));
@@ -148,7 +152,7 @@ bool PlanBatch::PlanDuplicate(State& state, const MessageRegisters& message, con
                                     [](const CopyRegisters& copy) { return copy.present(); });
   // One that goes nowhere came to the end of a one-way edge.
   if (!spreads && copies != 1 && !duplicates_->IsKnown(message.id)) return false;
-  const Duplicates::Standing standing = duplicates_->Judge(message, planned_);
+  const Duplicates::Standing standing = duplicates_->Judge(message, planned_, leaving_);
   if (standing == Duplicates::Standing::kOrdinary) return false;
   if (standing == Duplicates::Standing::kLater) ++work.skipped;
   PlannedMessage planned;

@@ -119,6 +119,7 @@ class PlanBatch {
   int64_t now_;
   uint64_t bytes_ = 0;                    // to append
   std::optional<Duplicates> duplicates_;  // of this batch
+  std::set<MessageId> leaving_;           // of those in this batch: only deleted
   std::set<MessageId> planned_;           // in this batch, and what is copied from: by the UIDs that they have now
 };
 

@@ -5,6 +5,8 @@
 namespace imapmesh::sim {
 namespace {
 
+constexpr int64_t kAsManyAsYouLike = 1'000'000;
+
 std::string ReplicaName(int r) {
   return "r" + std::to_string(r);
 }
@@ -291,6 +293,9 @@ void Model::AddBound(const Graph& graph, const Reaches& reaches, int replica, co
   if (most > 0 && !settled) most += fate.races;
   // Deleted while one of several daemons was still adding it: that one's copy came back as another message.
   for (const Removal& removal : fate.removals) most += coordinators_ > 1 && !removal.known ? 1 : 0;
+  for (int i = 0; i < renames_lost_; ++i) most = std::min(2 * most, kAsManyAsYouLike);
+  // Of what is kept twice each RENAME that two daemons carry may make as many again.
+  if (most > 0 && renamed_ && coordinators_ > 1 && !duplicates_go_) most = kAsManyAsYouLike;
   checker::Bound& bound = *history.add_bounds();
   bound.set_replica(ReplicaName(replica));
   bound.set_mailbox(key.first);

@@ -41,6 +41,8 @@ class Model {
   // With all that was in it, told of by Removed. Mail that arrives in it meanwhile brings all of it back too.
   void MailboxDeleted(const std::string& mailbox) { deleted_.insert(mailbox); }
   bool renamed() const { return renamed_; }
+  // Or INBOX, or what it looks like: some mailbox has another UIDVALIDITY.
+  bool renamed_or_renumbered() const { return renamed_ || !renumbered_at_.empty(); }
   // Two daemons added the same message at the same time, neither knowing of the other.
   void Raced(const std::string& mailbox, const Content& content);
   bool WasRemoved(const std::string& mailbox, const Content& content) const;
@@ -52,7 +54,11 @@ class Model {
   void RacesAreReported() { races_are_reported_ = true; }
   void BodyFetched(int daemon, const Content& content) { ++fetched_[{daemon, content.number}]; }
 
-  void StateLost() { state_lost_at_ = ++now_; }
+  // What was renamed just before, unseen, is another mailbox then: all that is in it comes back under the old name too.
+  void StateLost() {
+    state_lost_at_ = ++now_;
+    if (renamed_) ++renames_lost_;
+  }
   void Renumbered(int replica, const std::string& mailbox);
   // Another UIDVALIDITY of INBOX looks as if the account had been set up anew: mailboxes that it lacks are put back.
   bool LooksNew(int replica) const { return renumbered_at_.contains({replica, "INBOX"}); }
@@ -134,6 +140,7 @@ class Model {
   std::map<Key, int64_t> inbox_renamed_;                          // how often
   std::map<std::pair<int, std::string>, int64_t> renumbered_at_;  // mailbox "": any of the replica
   int64_t state_lost_at_ = 0;
+  int renames_lost_ = 0;
   int64_t additions_ = 0;
   int64_t now_ = 0;
 };

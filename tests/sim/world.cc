@@ -326,9 +326,22 @@ void World::Remove(const Place& place, bool may_be_rejected, bool expunge) {
   const std::vector<Place> copies = Copies(place.mailbox, *place.content);
   const int64_t most = model_.MostAtOnce(place.mailbox, *place.content);
   const bool held = !approves_ && brake_min_ < kBrakeOff;
-  const bool known = !may_be_rejected && !held && KnownToAll(copies);
+  // What another daemon is about to add somewhere is new there for those that know of the removal.
+  const bool settled = coordinators_.size() == 1 || IsEverywhere(place, copies);
+  const bool known = !may_be_rejected && !held && settled && KnownToAll(copies);
   model_.Removed(place.replica, place.mailbox, *place.content, Holders(place.mailbox, *place.content, most), known);
   if (expunge) account(place.replica).Expunge(place.mailbox, place.uid);
+}
+
+// Wherever it can come from one of the copies.
+bool World::IsEverywhere(const Place& place, const std::vector<Place>& copies) const {
+  for (int r = 0; r < network_size_; ++r) {
+    const auto holds = [r](const Place& copy) { return copy.replica == r; };
+    const auto comes = [&](const Place& copy) { return Reaches(copy.replica, r, place.mailbox); };
+    const bool wanted = std::any_of(copies.begin(), copies.end(), comes);
+    if (wanted && std::none_of(copies.begin(), copies.end(), holds)) return false;
+  }
+  return true;
 }
 
 bool World::KnownToAll(const std::vector<Place>& places) {
@@ -388,9 +401,10 @@ void World::RenameMailbox(const Step& step) {
   if (account(r).Rename(from, to)) model_.MailboxRenamed();
 }
 
-// Its messages move.
+// Its messages move, and it has another UIDVALIDITY.
 void World::RenameInbox(int replica, const std::string& to) {
   if (account(replica).Find(to) != nullptr) return;
+  model_.Renumbered(replica, "INBOX");
   const auto messages = account(replica).Find("INBOX")->messages;
   for (const auto& [uid, copy] : messages) {
     model_.Added(replica, to, copy.content, copy.flags);

@@ -66,6 +66,7 @@ class World {
   bool IsFilledElsewhere(int replica, const std::string& mailbox);
   void Remove(const Place& place, bool may_be_rejected = false, bool expunge = true);
   bool IsKnown(StateReader& state, const Place& place);
+  bool IsEverywhere(const Place& place, const std::vector<Place>& copies) const;
   bool KnownToAll(const std::vector<Place>& places);
   std::vector<Place> Copies(const std::string& mailbox, const Content& content);
   // Replicas that hold at least so many copies.
