@@ -58,6 +58,17 @@ std::string NameOf(const MessageRegisters& message) {
   return message.message_id.empty() ? "message " + std::to_string(message.id.value) : Printable(message.message_id);
 }
 
+// Where one of them is and the other one is not: it was deleted there, or it was not carried there yet.
+const CopyRegisters* FindApart(const MessageRegisters& first, const MessageRegisters& other, Stamp since) {
+  for (const CopyRegisters& there : first.copies) {
+    const CopyRegisters* lacking = other.Find(there.mailbox_copy);
+    const bool bound = there.present() && there.uid.value != 0;
+    if (!bound || (lacking != nullptr && lacking->presence != Presence::kAbsent)) continue;
+    if (lacking == nullptr || lacking->stamp > since) return &there;
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 Duplicates::Duplicates(State& state, const MeshView& view, int64_t now_unix_ms)
@@ -232,24 +243,22 @@ bool TakeOver(State& state, const std::vector<HeldCopy>& held, MessageRegisters&
   return false;
 }
 
-bool TakeEqual(State& state, MessageRegisters& first, MailboxCopyId here, const UidSet& vanished) {
+bool TakeEqual(State& state, MessageRegisters& first, MailboxCopyId here, const UidSet& vanished, Stamp now) {
   for (const MessageId id : state.MessagesWithIdentity(first.identity, kTwinsMost)) {
     auto other = id == first.id ? std::nullopt : state.Load(id);
     if (!other || !IsSameMail(first, *other)) continue;
     const bool equal = !first.message_id.empty() || (first.content && other->content);
     const CopyRegisters* beside = FindBound(*other, here);
     if (!equal || beside == nullptr || vanished.Contains(beside->uid)) continue;
-    const auto gone = std::find_if(other->copies.begin(), other->copies.end(), [&](const CopyRegisters& there) {
-      return there.presence == Presence::kAbsent && there.stamp > beside->stamp &&
-             FindBound(first, there.mailbox_copy) != nullptr;
-    });
-    if (gone == other->copies.end()) continue;
+    const CopyRegisters* apart = FindApart(first, *other, beside->stamp);
+    if (apart == nullptr) continue;
+    const CopyRegisters* deleted = other->Find(apart->mailbox_copy);
     CopyRegisters& copy = *first.Find(here);
     MoveTo(copy, *beside);
     CopyRegisters left = *other->Find(here);
     left.presence = Presence::kAbsent;
     left.uid = Uid();
-    left.stamp = gone->stamp;
+    left.stamp = deleted != nullptr ? deleted->stamp : now;
     state.SaveCopy(other->id, left);  // no UID is two messages', not for a moment
     state.SaveCopy(first.id, copy);
     state.MarkUnsettled(first.id);

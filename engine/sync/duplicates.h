@@ -88,10 +88,12 @@ class Duplicates {
 bool TakeOver(State& state, const std::vector<HeldCopy>& held, MessageRegisters& first, MailboxCopyId here,
               const UidSet& vanished);
 
-// The same of an equal message beside it that is to go from `here` because it was deleted at another replica, where
-// `first` still is: one of two equal messages was deleted at each, and whoever did it did not see which of them the
-// mesh takes for which. One stays, not none.
-bool TakeEqual(State& state, MessageRegisters& first, MailboxCopyId here, const UidSet& vanished);
+// The same of an equal message beside it that is not everywhere where `first` is: because it was deleted there (one of
+// two equal messages was deleted at each of two replicas, and whoever did it did not see which of them the mesh takes
+// for which), or because it was not carried there yet. One stays, and where it is already: else two coordinators, each
+// a step behind the other, could carry the one and delete the other in turn without end. `now` is the observation's
+// stamp.
+bool TakeEqual(State& state, MessageRegisters& first, MailboxCopyId here, const UidSet& vanished, Stamp now);
 
 // Whatever is gone from `here` and marked as held waits for `conflict`. Second copies among it are none any more: what
 // was to be decided about them is closed, and nobody decides twice about one message.

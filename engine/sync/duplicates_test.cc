@@ -182,22 +182,36 @@ TEST_F(DuplicatesTest, OfTwoEqualMessagesDeletedCrosswiseOneStays) {
   const MessageId second = Insert();
   Put(second, 0, 11, kNow, StepKind::kSeen);
   Put(second, 1, 21, kNow, StepKind::kAppended);
+  Put(second, 2, 31, kNow, StepKind::kAppended);
   auto message = *state_.Load(second);
   UidSet vanished;
   vanished.Add(Uid(20));
   auto first = *state_.Load(first_);
-  EXPECT_FALSE(TakeEqual(state_, first, mailbox_.copies[1], vanished)) << "the other one is to stay";
+  const Stamp now = state_.NextStamp();
+  EXPECT_FALSE(TakeEqual(state_, first, mailbox_.copies[1], vanished, now)) << "the other one is to stay";
   CopyRegisters gone = *message.Find(mailbox_.copies[0]);
   gone.presence = Presence::kAbsent;
   gone.uid = Uid();
   gone.stamp = state_.NextStamp();
   state_.SaveCopy(second, gone);
-  EXPECT_TRUE(TakeEqual(state_, first, mailbox_.copies[1], vanished));
+  EXPECT_TRUE(TakeEqual(state_, first, mailbox_.copies[1], vanished, now));
   EXPECT_EQ(UidOf(first_, 1), Uid(21));
   EXPECT_FALSE(state_.Load(second)->Find(mailbox_.copies[1])->present());
   for (const PlannedMessage& planned : Plan().messages) {
     for (const CopyPlan& copy : planned.plan.copies) EXPECT_NE(copy.action, Action::kExpunge);
   }
+}
+
+TEST_F(DuplicatesTest, WhenOneOfTwoEqualMessagesIsDeletedTheOneThatIsEverywhereStays) {
+  const MessageId second = Insert();
+  Put(second, 1, 21, kNow, StepKind::kSeen);
+  UidSet vanished;
+  vanished.Add(Uid(20));
+  auto first = *state_.Load(first_);
+  EXPECT_TRUE(TakeEqual(state_, first, mailbox_.copies[1], vanished, state_.NextStamp()));
+  EXPECT_EQ(UidOf(first_, 1), Uid(21));
+  EXPECT_TRUE(Plan().messages.empty()) << "nothing is carried, nothing expunged";
+  EXPECT_TRUE(Open().empty());
 }
 
 TEST_F(DuplicatesTest, DecidedToDeleteTheSecondCopyGoesWhileTheFirstIsThere) {
@@ -236,21 +250,6 @@ TEST_F(DuplicatesTest, DecidedToKeepItIsCarriedLikeAnyMessage) {
   const Work work = Plan();
   ASSERT_EQ(work.messages.size(), 1u);
   EXPECT_EQ(work.messages[0].plan.copies.size(), 2u);
-}
-
-TEST_F(DuplicatesTest, OfWhatIsOnlyDeletedTheSecondCopyHoldsBackNothing) {
-  CopyRegisters gone = *state_.Load(first_)->Find(mailbox_.copies[2]);
-  gone.presence = Presence::kAbsent;
-  gone.uid = Uid();
-  gone.stamp = state_.NextStamp();
-  state_.SaveCopy(first_, gone);
-  const MessageId second = Insert();
-  Put(second, 1, 15, kNow + 80, StepKind::kSeen);  // a lower UID than that of the first
-  const Work work = Plan();
-  EXPECT_EQ(work.skipped, 0);  // or the pass would never come to the deletions
-  ASSERT_EQ(work.messages.size(), 1u);
-  EXPECT_EQ(work.messages[0].message.id, first_);
-  EXPECT_TRUE(Open().empty());
 }
 
 TEST_F(DuplicatesTest, WhatIsUnderWayIsNotGivenAnotherUid) {

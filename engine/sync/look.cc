@@ -24,8 +24,9 @@ std::vector<MailboxCopyRecord> CopiesAt(const Mesh& mesh, ReplicaIndex r) {
   return copies;
 }
 
-// Looks into mailboxes that may be renamed ones, as far as it takes to tell.
-asio::awaitable<void> TakeSamples(Mesh& mesh, Listing& listing) {
+// Looks into mailboxes that may be renamed ones, as far as it takes to tell. False when the connection broke: without
+// its samples a listing shows deletions that nobody made.
+asio::awaitable<bool> TakeSamples(Mesh& mesh, Listing& listing) {
   const ListingMatch match = MatchListing(CopiesAt(mesh, listing.replica), listing.lines);
   for (const auto& [gone, line] : match.suspicions) {
     const std::string mailbox = listing.lines[line].mailbox;
@@ -33,10 +34,14 @@ asio::awaitable<void> TakeSamples(Mesh& mesh, Listing& listing) {
     auto sample = co_await mesh.slot(listing.replica).replica->Observe(mailbox, nothing, kSampleMessages);
     if (sample.ok()) {
       listing.samples[line] = std::move(sample->arrived);
+    } else if (OutcomeUnknown(sample.status())) {
+      mesh.MarkDown(listing.replica, sample.status());
+      co_return false;
     } else {
       mesh.Warn(Message(sample.status()));
     }
   }
+  co_return true;
 }
 
 void Refuse(Mesh& mesh, ReplicaIndex r, const std::string& mailbox, const char* operation, std::string answer,
@@ -168,7 +173,7 @@ asio::awaitable<absl::Status> RecordListing(Mesh& mesh, ReplicaIndex r) {
   Listing listing;
   listing.replica = r;
   listing.lines = *std::exchange(mesh.slot(r).listing, std::nullopt);
-  co_await TakeSamples(mesh, listing);
+  if (!co_await TakeSamples(mesh, listing)) co_return absl::OkStatus();
   ListingRecorder record(*mesh.graph, replicas, listing, mesh.clock->UnixMillis());
   auto result = co_await mesh.store->Run(record);
   if (!result.ok()) co_return result.status();

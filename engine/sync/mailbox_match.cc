@@ -97,8 +97,7 @@ class Matcher {
       const MailboxCopyRecord& copy = copies_[c];
       const auto line = lines.Find(copy.uid_validity.value);
       const bool alone = copy.server_id.empty() && line && gone.Find(copy.uid_validity.value);
-      const bool held_any = copy.uid_next.value > 1;  // also what was added and not counted yet
-      if (alone && held_any && listing_[*line].uid_next >= copy.uid_next) {
+      if (alone && copy.messages > 0 && listing_[*line].uid_next >= copy.uid_next) {
         match_.suspicions.emplace_back(c, *line);
       }
     }

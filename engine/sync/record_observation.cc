@@ -45,6 +45,7 @@ MergeResult RecordObservation::operator()(State& state) {
   for (const auto& [message, content] : known_content) state.SetContent(message, content);
   BeginRebinding(state, result.record);
   LoadIntents(state, result.record.id);
+  FindVanished(state, result.record);
   imported_.Begin(state, result.record, observation_.cursor.uid_validity);
   result.distrust = imported_.distrust();
   if (!IdentifyArrivals(state, result)) return result;
@@ -120,13 +121,15 @@ std::vector<Candidate> RecordObservation::Free(State& state, const std::vector<M
   std::vector<Candidate> candidates;
   for (const MessageRegisters& message : messages) {
     const CopyRegisters* copy = message.Find(here);
-    const bool free = IsFree(copy) && !taken.contains(message.id) && !imported_.IsAnother(state, message.id, arrived);
+    const Intent* intent = FindIntent(message.id);
+    const bool replaceable = IsReplaceable(copy, intent);
+    const bool free = (IsFree(copy) || replaceable) && !taken.contains(message.id) &&
+                      !imported_.IsAnother(state, message.id, arrived);
     const bool obtainable = std::any_of(message.copies.begin(), message.copies.end(), [](const CopyRegisters& each) {
       return each.present() && each.uid.value != 0;
     });
-    const Intent* intent = FindIntent(message.id);
     const bool lost = copy != nullptr && copy->present() && copy->uid.value == 0;
-    const bool awaited = lost || (intent != nullptr && Adds(intent->kind));
+    const bool awaited = lost || replaceable || (intent != nullptr && Adds(intent->kind));
     const bool lost_elsewhere = std::any_of(message.copies.begin(), message.copies.end(), [&](const auto& each) {
       return each.present() && each.uid.value == 0 && each.mailbox_copy != here;
     });
@@ -159,18 +162,31 @@ bool RecordObservation::Need(State& state, const ArrivedMessage& arrived, const 
   return true;
 }
 
-void RecordObservation::MergeGone(State& state, MergeResult& result) {
-  UidSet vanished = observation_.vanished;
-  if (!result.record.rebinding) {
-    if (observation_.present) {
-      AddUnlisted(state, result.record.id, *observation_.present, vanished);
-    } else if (IsWhole()) {  // what was added before the first observation may be gone again
-      std::vector<Uid> arrived;
-      for (const ArrivedMessage& message : observation_.arrived) arrived.push_back(message.uid);
-      AddUnlisted(state, result.record.id, UidSet(arrived), vanished);
-    }
+// UIDs that were recorded here and are gone.
+void RecordObservation::FindVanished(State& state, const MailboxCopyRecord& record) {
+  vanished_ = UidSet();
+  if (record.rebinding) return;
+  vanished_ = observation_.vanished;
+  if (observation_.present) {
+    AddUnlisted(state, record.id, *observation_.present, vanished_);
+  } else if (IsWhole()) {  // what was added before the first observation may be gone again
+    std::vector<Uid> arrived;
+    for (const ArrivedMessage& message : observation_.arrived) arrived.push_back(message.uid);
+    AddUnlisted(state, record.id, UidSet(arrived), vanished_);
   }
-  if (vanished.empty() || result.record.rebinding) return;
+}
+
+// Gone, and not by our own EXPUNGE: an equal message that arrived at the same time is this one under another UID.
+bool RecordObservation::IsReplaceable(const CopyRegisters* copy, const Intent* intent) const {
+  const bool gone = copy != nullptr && copy->present() && copy->uid.value != 0 && vanished_.Contains(copy->uid);
+  return gone && intent == nullptr;
+}
+
+void RecordObservation::MergeGone(State& state, MergeResult& result) {
+  const UidSet& vanished = vanished_;
+  if (vanished.empty()) return;
+  std::set<MessageId> replaced;
+  for (const Identified& identified : identified_) replaced.insert(identified.message);
   const int64_t known = state.CountPresent(result.record.id);
   const int64_t count = state.CountByUids(result.record.id, vanished);
   int64_t ours = 0;
@@ -178,11 +194,12 @@ void RecordObservation::MergeGone(State& state, MergeResult& result) {
   const bool hold = BrakeHolds(count - ours, known, brake_.fraction(), static_cast<int64_t>(brake_.min_messages()));
   const std::vector<HeldCopy> second_copies = state.conflicts().HeldByKind(kDuplicate);
   for (MessageRegisters& message : state.LoadByUids(result.record.id, vanished, static_cast<size_t>(count))) {
+    if (replaced.contains(message.id)) continue;
     CopyRegisters* copy = message.Find(result.record.id);
     const Intent* intent = FindIntent(message.id);
     const bool by_somebody = intent == nullptr || intent->kind != IntentKind::kExpunge;
     if (by_somebody && (TakeOver(state, second_copies, message, result.record.id, vanished) ||
-                        TakeEqual(state, message, result.record.id, vanished))) {
+                        TakeEqual(state, message, result.record.id, vanished, context_.stamp))) {
       ++result.vanished;
       continue;
     }
@@ -259,13 +276,15 @@ void RecordObservation::MergeArrived(State& state, MergeResult& result) {
     MessageRegisters message = identified.message.value != 0 ? *state.Load(identified.message)
                                                              : NewMessage(state, arrived, result.record.mailbox);
     const Intent* intent = FindIntent(message.id);
+    const CopyRegisters* before = message.Find(result.record.id);
+    const bool was_here = before != nullptr && before->present();
     const bool unsettled = MergeArrival(message, result.record.id, arrived.uid, HashGuid(arrived.server_guid),
                                         Intern(state, arrived.flags), intent, context_);
     for (const CopyRegisters& copy : message.copies) state.SaveCopy(message.id, copy);
     if (unsettled) state.MarkUnsettled(message.id);
     imported_.Note(state, arrived.uid, message.id);
     const bool first_contact = record_.uid_validity.value == 0 || result.record.rebinding;
-    result.others |= intent == nullptr && identified.message.value != 0 && !first_contact;
+    result.others |= intent == nullptr && identified.message.value != 0 && !first_contact && !was_here;
     if (intent != nullptr) state.CloseIntent(message.id, result.record.id);
     state.conflicts().Release(message.id, result.record.id);
     NoteArrival(state, message.id, intent);

@@ -94,6 +94,8 @@ class RecordObservation {
   // False when a candidate's content cannot be had at present: this arrival and those after it wait.
   bool Need(State& state, const ArrivedMessage& arrived, const Identification& identification,
             const std::vector<MessageRegisters>& candidates, MergeResult& result);
+  void FindVanished(State& state, const MailboxCopyRecord& record);
+  bool IsReplaceable(const CopyRegisters* copy, const Intent* intent) const;
   void MergeGone(State& state, MergeResult& result);
   bool IsWhole() const;
   void AddUnlisted(State& state, MailboxCopyId copy, const UidSet& present, UidSet& vanished);
@@ -121,6 +123,7 @@ class RecordObservation {
   MergeContext context_;
   ImportedPairs imported_;
   std::map<MessageId, Intent> intents_;
+  UidSet vanished_;
   std::vector<Identified> identified_;
   Uid cut_at_;
 };

@@ -145,8 +145,9 @@ void Model::FlagChanged(int replica, const std::string& mailbox, const Content& 
   for (Fate* fate : Find(mailbox, content.number)) fate->flags[flag].push_back({now_, replica, set});
 }
 
-void Model::RestoredAway(const std::string& mailbox, const Content& content, bool given_back) {
+void Model::RestoredAway(int replica, const std::string& mailbox, const Content& content, bool given_back) {
   for (Fate* fate : Find(mailbox, content.number)) {
+    --fate->there[replica];  // what comes there next may be taken for it
     fate->lost |= !given_back;
     fate->flags_uncertain = true;
   }
@@ -182,13 +183,17 @@ bool Model::MetARename(const Key& key) const {
 }
 
 // Where most of what a RENAME of INBOX moved is gone again before anybody looked, its INBOX looks like one that was
-// built anew, and what was in it is given back.
+// built anew, and what was in it is given back. So it is where two RENAMEs meet.
 bool Model::LeftARename(const Key& key) const {
-  return key.first == "INBOX" && std::any_of(inbox_renamed_.begin(), inbox_renamed_.end(), [&](const auto& renamed) {
-           const auto there = fates_.find(renamed.first);
-           return renamed.first.second == key.second && there != fates_.end() &&
-                  (!there->second.removals.empty() || !there->second.wipes.empty());
-         });
+  int64_t renames = 0;
+  bool gone = false;
+  for (const auto& [where, times] : inbox_renamed_) {
+    if (where.second != key.second) continue;
+    renames += times;
+    const auto there = fates_.find(where);
+    gone |= there != fates_.end() && (!there->second.removals.empty() || !there->second.wipes.empty());
+  }
+  return key.first == "INBOX" && (gone || renames > 1);
 }
 
 // At least as many as one replica was given to hold at once, less what was deleted where it could matter here.

@@ -63,7 +63,7 @@ class Model {
   // Another UIDVALIDITY of INBOX looks as if the account had been set up anew: mailboxes that it lacks are put back.
   bool LooksNew(int replica) const { return renumbered_at_.contains({replica, "INBOX"}); }
   // What a restored backup took away (and whether some other replica can give it back), and what it brought back.
-  void RestoredAway(const std::string& mailbox, const Content& content, bool given_back);
+  void RestoredAway(int replica, const std::string& mailbox, const Content& content, bool given_back);
   void RestoredBack(int replica, const std::string& mailbox, const std::shared_ptr<const Content>& content,
                     const Flags& flags);
 
@@ -113,7 +113,7 @@ class Model {
   bool IsElsewhere(const Key& key) const;
   // It came by a RENAME of INBOX, and somebody took it out of INBOX otherwise.
   bool MetARename(const Key& key) const;
-  // It went from INBOX by a RENAME, and somebody took it away from where it went.
+  // It went from INBOX by a RENAME, and somebody took it away from where it went, or renamed INBOX elsewhere too.
   bool LeftARename(const Key& key) const;
   bool HasRemovals(const std::string& mailbox) const;
 

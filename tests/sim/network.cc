@@ -54,7 +54,7 @@ class Link : public std::enable_shared_from_this<Link> {
     cut_ = true;
     session_.reset();
     host_.links.erase(id_);
-    if (network_.tap) network_.tap(host_.name, '!', "cut");
+    if (network_.tap) network_.tap(daemon_, host_.name, '!', "cut");
     arrived_.Notify();
   }
 
@@ -118,7 +118,7 @@ class Link : public std::enable_shared_from_this<Link> {
     const bool stall = Spend(host_.stall_after, bytes);
     const bool cut = !stall && Spend(host_.cut_after[static_cast<size_t>(direction)], bytes);
     stalled_ |= stall;
-    if (network_.tap) network_.tap(host_.name, direction == Direction::kToServer ? 'c' : 's', bytes);
+    if (network_.tap) network_.tap(daemon_, host_.name, direction == Direction::kToServer ? 'c' : 's', bytes);
     const auto self = shared_from_this();
     if (direction == Direction::kToServer) {
       if (session_ != nullptr) session_->Receive(bytes);

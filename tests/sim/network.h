@@ -41,7 +41,7 @@ struct Host {
 class Network {
  public:
   // Everything that crosses, in order: for traces. `what` is "c" (to the server), "s", or an event.
-  using Tap = std::function<void(const std::string& host, char what, std::string_view bytes)>;
+  using Tap = std::function<void(int daemon, const std::string& host, char what, std::string_view bytes)>;
 
   Network(VirtualTime& time, uint64_t seed) : time_(time), random_(seed) {}
   ~Network() { Cut(nullptr); }  // connections refer to the hosts, and outlive them in the alarms of `time`

@@ -14,8 +14,8 @@ constexpr std::array<const char*, 6> kMailboxNames = {"INBOX", "Work", "Lists/a"
 constexpr std::array<const char*, 4> kNewNames = {"Old", "Lists/b", "Projects", "Work/done"};
 constexpr std::array<const char*, 6> kFlagNames = {"\\Seen",  "\\Flagged",  "\\Answered",
                                                    "\\Draft", "$Forwarded", "todo"};
-constexpr int kRacesMost = 200;
-constexpr size_t kBrakeOff = 1000;  // min_messages that no history reaches
+constexpr int64_t kRacesMost = 200, kRacesOfAMessage = 2;  // the latter at each replica
+constexpr size_t kBrakeOff = 1000;                         // min_messages that no history reaches
 constexpr int64_t kDateStart = 1'600'000'000;
 
 std::string ReplicaName(int r) {
@@ -55,12 +55,13 @@ World::World(const History& history, TraceSink trace)
   network_.on_command = [this](const std::string& host, const std::string& command) {
     if (command == "LIST") restored_.erase(std::stoi(host.substr(1)));
   };
-  network_.tap = [this](const std::string& host, char what, std::string_view bytes) {
+  network_.tap = [this](int daemon, const std::string& host, char what, std::string_view bytes) {
     const auto add = [this](uint64_t value) { trace_hash_ = (trace_hash_ ^ value) * 1099511628211ULL; };
     add(std::hash<std::string>()(host));
     add(static_cast<uint64_t>(time_.now().count()));
     add(std::hash<std::string_view>()(bytes));
-    if (trace_) Trace(host + " " + what + " " + Printable(bytes, 700));
+    const std::string who = coordinators_.size() > 1 ? " " + std::to_string(daemon) : "";
+    if (trace_) Trace(host + " " + what + who + " " + Printable(bytes, 700));
   };
   network_.on_added = [this](int daemon, const std::string& host, const std::string& mailbox, uint32_t uid) {
     AddedByDaemon(daemon, host, mailbox, uid);
@@ -122,7 +123,8 @@ void World::AddedByDaemon(int daemon, const std::string& host, const std::string
     if (others && (faults_ || !IsKnown(state, {r, mailbox, other, copy.content}))) {
       Trace("-- a race of two daemons: " + host + " " + mailbox + " UIDs " + std::to_string(other) + " and " +
             std::to_string(uid));
-      if (++races_ > kRacesMost) broken_.push_back("no duplicates: races without end: " + host + ": " + mailbox);
+      const int64_t most = kRacesMost + kRacesOfAMessage * model_.additions() * network_size_;
+      if (++races_ > most) broken_.push_back("no duplicates: races without end: " + host + ": " + mailbox);
       return model_.Raced(mailbox, *added.content);
     }
   }
@@ -433,7 +435,7 @@ void World::Wipe(int replica, const std::string& mailbox) {
 // of it was deleted anywhere, and it is enough.
 bool World::BrakeMustHold(int replica, const std::string& mailbox) {
   const auto& messages = account(replica).Find(mailbox)->messages;
-  if (messages.size() < brake_min_) return false;
+  if (messages.size() < brake_min_ || GrowsNow(replica, mailbox)) return false;
   return std::all_of(messages.begin(), messages.end(), [&](const auto& message) {
     const Content& content = *message.second.content;
     const std::vector<Place> copies = Copies(mailbox, content);
@@ -442,6 +444,17 @@ bool World::BrakeMustHold(int replica, const std::string& mailbox) {
     });
     return elsewhere && model_.WasAddedOnce(mailbox, content) && KnownToAll(copies);
   });
+}
+
+// Whether something is on its way there: what is wiped may be a small part of what is there when it is seen.
+bool World::GrowsNow(int replica, const std::string& mailbox) {
+  for (int other = 0; other < network_size_; ++other) {
+    if (other == replica || !Reaches(other, replica, mailbox) || account(other).Find(mailbox) == nullptr) continue;
+    for (const auto& [uid, copy] : account(other).Find(mailbox)->messages) {
+      if (!Holders(mailbox, *copy.content, 1).contains(replica)) return true;
+    }
+  }
+  return false;
 }
 
 bool World::Reaches(int from, int to, const std::string& mailbox) const {
@@ -485,7 +498,7 @@ void World::Restore(int replica) {
         const bool given_back = std::any_of(holders.begin(), holders.end(), [&, mailbox = name](int holder) {
           return holder != replica && Reaches(holder, replica, mailbox);
         });
-        model_.RestoredAway(name, *copy.content, given_back);
+        model_.RestoredAway(replica, name, *copy.content, given_back);
       }
     }
     for (const auto& [uid, copy] : now.messages) {

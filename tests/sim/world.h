@@ -82,6 +82,7 @@ class World {
   void RenameInbox(int replica, const std::string& to);
   void Wipe(int replica, const std::string& mailbox);
   bool Reaches(int from, int to, const std::string& mailbox) const;  // additions
+  bool GrowsNow(int replica, const std::string& mailbox);
   bool BrakeMustHold(int replica, const std::string& mailbox);
   void ExpungedByDaemon(int daemon, const std::string& host, const std::string& mailbox, const Content& content);
   bool MustHoldToo(StateReader& state, int replica, const Place& elsewhere);
@@ -92,7 +93,7 @@ class World {
   std::vector<Coordinator> coordinators_;
   std::shared_ptr<const Graph> whole_;
   std::vector<std::string> broken_;
-  int races_ = 0;
+  int64_t races_ = 0;
   const bool faults_;
   const bool approves_;
   size_t brake_min_ = SIZE_MAX;
