@@ -160,10 +160,9 @@ bool IsElsewhere(State& state, const MeshView& view, const MessageRegisters& mes
 
 // Whether all that is in a mailbox copy is known.
 bool IsObserved(State& state, const MeshView& view, MailboxCopyId copy) {
-  const std::vector<MailboxCopyRecord> records = state.MailboxCopies();
-  const auto record = std::find_if(records.begin(), records.end(), [&](const auto& each) { return each.id == copy; });
-  const bool there = record != records.end() && record->exists;
-  return !there || (record->uid_validity.value != 0 && !view.incomplete.contains(copy));
+  const auto record = state.mailboxes().FindCopy(copy);
+  if (!record || !record->exists) return true;
+  return record->uid_validity.value != 0 && !view.incomplete.contains(copy);
 }
 
 bool ReviewBrake(State& state, const MeshView& view, const ConflictRecord& conflict, int64_t now) {
