@@ -110,9 +110,9 @@ std::string DecideHeld(State& state, const ConflictRecord& conflict, Decision de
       state.MarkUnsettled(message);
     }
   }
-  const std::string count = std::to_string(held.size()) + " messages";
-  return decision == Decision::kApprove ? "approved: " + count + " are deleted"
-                                        : "rejected: " + count + " are put back";
+  const std::string count = std::to_string(held.size()) + (held.size() == 1 ? " message" : " messages");
+  const std::string what = conflict.kind == kMailboxGone ? "the mailbox with " + count : count;
+  return (decision == Decision::kApprove ? "approved, deleted everywhere: " : "rejected, put back: ") + what;
 }
 
 // ---- a second copy
@@ -258,8 +258,10 @@ ConflictReport ToReport(const ConflictRecord& conflict, int64_t held) {
   report.observed_unix_ms = conflict.unix_ms;
   report.replica_a = conflict.replica_a;
   report.change_a = Printable(conflict.change_a);
+  report.a_unix_ms = conflict.a_unix_ms;
   report.replica_b = conflict.replica_b;
   report.change_b = Printable(conflict.change_b);
+  report.b_unix_ms = conflict.b_unix_ms;
   report.policy = conflict.policy;
   report.outcome = Printable(conflict.outcome);
   report.open = conflict.open;

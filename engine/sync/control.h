@@ -106,10 +106,12 @@ struct ConflictReport {
   std::string sender;
   int64_t internal_date_unix_s = 0;  // of the message; 0 for a mailbox
   int64_t observed_unix_ms = 0;
-  std::string replica_a;  // the two sides and what each did
+  std::string replica_a;  // the two sides, what each did, and when that was seen (0: not known)
   std::string change_a;
+  int64_t a_unix_ms = 0;
   std::string replica_b;
   std::string change_b;
+  int64_t b_unix_ms = 0;
   std::string policy;
   std::string outcome;
   bool open = false;              // waits for a decision
