@@ -181,3 +181,14 @@ class Absence(SteeringTest):
         self.started()
         self.assertIn("selects the mailbox", self.because(100, "server"))
         self.assertIn("(direction)", self.because(101, "laptop"))
+
+    def test_what_stands_at_the_end_of_each_way_there(self):
+        """The server takes part in the mailbox, by its edge with the desktop, along which nothing comes to it."""
+        self.write_topology([("laptop", "desktop"), ("laptop", "server", 'mailboxes { exclude: "Private" }'),
+                             ("server", "desktop", "direction: A_TO_B")])
+        self.laptop.create("Private")
+        self.laptop.append("Private", mail.ordinary(100), "", DATE)
+        self.started()
+        self.assertEqual(self.because(100, "server"),
+                         "no edge carries it from where it is to server: laptop:server does not select the mailbox; "
+                         "server:desktop goes the other way only (direction)")
