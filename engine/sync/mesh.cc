@@ -1,6 +1,7 @@
 #include "engine/sync/mesh.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "engine/sync/backoff.h"
 
@@ -154,17 +155,15 @@ void Mesh::End(ReplicaIndex r) {
 
 void Mesh::MarkDown(ReplicaIndex r, const absl::Status& status) {
   ReplicaSlot& down = slot(r);
-  const bool news = down.state != ReplicaState::kDown || down.last_error != Message(status);
+  const bool news = !down.tells_of_downtime || down.last_error != Message(status);
   down.last_error = Message(status);
   down.look_due = true;
   down.compare_due = true;
   down.metadata_due = true;
   down.hopeless = absl::IsUnauthenticated(status) || absl::IsUnimplemented(status) || absl::IsInvalidArgument(status);
   down.next_attempt = clock->Now() + PauseAfter(down.failures, [this](Duration longest) { return Draw(longest); });
-  if (down.state != ReplicaState::kDown) {
-    down.state = ReplicaState::kDown;
-    down.state_since_unix_ms = clock->UnixMillis();
-  }
+  down.state = ReplicaState::kDown;
+  if (!std::exchange(down.tells_of_downtime, true)) down.state_since_unix_ms = clock->UnixMillis();
   ++down.failures;
   down.replica->Close();
   if (!news) return;
@@ -177,6 +176,7 @@ void Mesh::MarkUp(ReplicaIndex r) {
   if (up.state == ReplicaState::kUp) return;
   up.state = ReplicaState::kUp;
   up.was_up = true;
+  up.tells_of_downtime = false;
   up.hopeless = false;
   up.last_error.clear();
   up.state_since_unix_ms = clock->UnixMillis();

@@ -46,10 +46,11 @@ struct ReplicaSlot {
   std::string memory;  // Replica::memory() as the state has it
   ReplicaState state = ReplicaState::kUnknown;
   std::string last_error;
-  bool was_up = false;       // since the start
-  bool hopeless = false;     // a login refused or a server that lacks what is needed: only an order tries again
-  int failures = 0;          // with nothing done in between: a look that succeeds is not enough
-  Duration next_attempt{0};  // engine time, while down
+  bool tells_of_downtime = false;  // down since `state_since_unix_ms`, however often it was tried meanwhile
+  bool was_up = false;             // since the start
+  bool hopeless = false;           // a login refused or a server that lacks what is needed: only an order tries again
+  int failures = 0;                // with nothing done in between: a look that succeeds is not enough
+  Duration next_attempt{0};        // engine time, while down
   bool look_due = true;
   // Messages went since the last look: where IDLE told of it, which is of one mailbox, only a look shows where to.
   bool gone_since_look = false;
