@@ -271,6 +271,13 @@ ConflictReport ToReport(const ConflictRecord& conflict, int64_t held) {
   return report;
 }
 
+std::set<MessageId> MessagesOf(State& state, int64_t conflict) {
+  std::set<MessageId> messages;
+  if (const auto record = state.conflicts().Find(conflict)) messages.insert(record->message);
+  for (const auto& [message, copy] : state.conflicts().Held(conflict)) messages.insert(message);
+  return messages;
+}
+
 absl::StatusOr<ConflictRecord> Decide(State& state, const MeshView& view, int64_t id, Decision decision,
                                       const std::string& replica, int64_t now_unix_ms) {
   const auto conflict = state.conflicts().Find(id);

@@ -14,10 +14,13 @@ MailboxCopyRecord* Mesh::FindCopy(ReplicaIndex r, const std::string& mailbox) {
   return record.id.value == 0 ? nullptr : &record;
 }
 
-int64_t Mesh::CountRefused() const {
-  const auto left =
-      std::count_if(refusals.begin(), refusals.end(), [](const auto& refusal) { return refusal.second.left_out; });
-  return static_cast<int64_t>(refusals.size() + mailbox_refusals.size()) - left;
+int64_t Mesh::CountRefused(const Within& within) const {
+  int64_t refused = 0;
+  for (const auto& [key, refusal] : refusals) {
+    refused += !refusal.left_out && within(refusal.replica, refusal.report.mailbox) ? 1 : 0;
+  }
+  for (const auto& [copy, refusal] : mailbox_refusals) refused += within(refusal.replica, copy.second) ? 1 : 0;
+  return refused;
 }
 
 MailboxEntry& Mesh::Entry(const std::string& mailbox) {
@@ -67,6 +70,14 @@ void Mesh::TakeMailboxes(std::vector<MailboxCopyRecord> records, const std::set<
     if (id != known.end() && names.contains(id->second)) still_due.emplace(replica, names[id->second]);
   }
   due = std::move(still_due);
+}
+
+void Mesh::TakeCopy(const MailboxCopyRecord& record) {
+  for (auto& [name, entry] : mailboxes) {
+    for (MailboxCopyRecord& copy : entry.copies) {
+      if (copy.id == record.id) copy = record;
+    }
+  }
 }
 
 std::shared_ptr<const MeshView> Mesh::View(bool ignore_downtime) const {

@@ -144,9 +144,10 @@ asio::awaitable<absl::Status> Coordinator::RunForever() {
     status = outcome.status();
     if (!status.ok() || stopping_) break;
     in_vain_ = outcome->operations == 0 && (AnyBusy() || !pass_complete_);
-    CloseEdges();
+    if (syncs_.empty()) CloseEdges();
     StartWatchers();
     status = co_await Publish(false);
+    AnswerSyncs();
     const bool converged = Converged();
     if (converged && !was_converged) mesh_.Emit("CONVERGED", ReplicaIndex(-1), EdgeIndex(-1), "", "nothing is pending");
     was_converged = converged;
@@ -158,6 +159,7 @@ asio::awaitable<absl::Status> Coordinator::RunForever() {
     const absl::Status ignored = co_await order();
     (void)ignored;
   }
+  EndSyncs(status.ok() ? absl::UnavailableError("the daemon is stopping") : status);
   co_await StopWatchers();
   co_return status;
 }

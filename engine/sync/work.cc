@@ -57,6 +57,7 @@ std::set<ReplicaIndex> Work::Targets(bool deletions) const {
 
 Work PlanBatch::operator()(State& state) {
   pending.clear();
+  pending_in.clear();
   bytes_ = 0;
   planned_.clear();
   leaving_.clear();
@@ -157,7 +158,12 @@ bool PlanBatch::PlanDuplicate(State& state, const MessageRegisters& message, con
   if (!spreads && copies != 1 && !duplicates_->IsKnown(message.id)) return false;
   const Duplicates::Standing standing = duplicates_->Judge(message, planned_, leaving_);
   if (standing == Duplicates::Standing::kOrdinary) return false;
-  if (standing == Duplicates::Standing::kLater) ++work.skipped;
+  if (standing == Duplicates::Standing::kLater) {
+    for (const CopyPlan& copy : ideal.copies) {
+      if (copy.because.edge.value >= 0) pending_in[message.mailbox].insert(copy.because.edge.value);
+    }
+    ++work.skipped;
+  }
   PlannedMessage planned;
   for (CopyPlan& removal : duplicates_->Removals(message)) {
     if (Wanted(state, message, removal)) planned.plan.copies.push_back(std::move(removal));
@@ -371,6 +377,8 @@ void PlanBatch::Count(State& state, const MessageRegisters& message, const Messa
     if (copy.action == Action::kAdd) ++counts.additions;
     if (copy.action == Action::kFlags) ++counts.flags;
     if (copy.action == Action::kExpunge) ++counts.deletions;
+    const bool at_rest = copy.action == Action::kLevel || copy.action == Action::kAsk;
+    if (!at_rest) pending_in[message.mailbox].insert(copy.because.edge.value);
   }
 }
 
