@@ -11,13 +11,11 @@ namespace imapmesh {
 namespace {
 
 using std::chrono::milliseconds;
-using std::chrono::seconds;
 
 constexpr Duration kBetweenProgress = milliseconds(100);
 // A bound, never reached by a mesh that can come to rest (kMaxRounds).
 constexpr int64_t kRoundsMost = 200;
 constexpr int64_t kOperationsForARound = 100;
-constexpr Duration kTimeForRounds = seconds(20);
 
 }  // namespace
 
@@ -172,8 +170,7 @@ bool Coordinator::IsLeftAlone(const WaitingSync& sync) const {
 bool Coordinator::IsOver(const WaitingSync& sync) const {
   if (rounds_ == sync.rounds) return false;
   const int64_t rounds_most = kRoundsMost + (operations_ - sync.operations) / kOperationsForARound;
-  const bool endless = rounds_ - sync.rounds >= rounds_most && mesh_.clock->Now() - sync.started > kTimeForRounds;
-  if (endless) return true;
+  if (rounds_ - sync.rounds >= rounds_most) return true;
   if (settling_ || WaitForReplica(sync.asked)) return false;
   return IsLeftAlone(sync) || (operations_of_round_ == 0 && !AnyBusy() && !RoundIsDue());
 }
