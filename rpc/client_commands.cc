@@ -204,8 +204,20 @@ int Client::Plan(bool explain) {
   if (!status.ok()) return Fail("plan", status);
   if (json_) {
     PrintJson(reply);
+    return kExitDone;
+  }
+  grpc::ClientContext another;
+  SetPatience(another);
+  v1::GetStatusRequest request;
+  request.set_omit_mailboxes(true);
+  v1::GetStatusReply now;
+  const grpc::Status known = stub_->GetStatus(&another, request, &now);
+  if (!known.ok()) return Fail("plan", known);
+  const std::string waiting = WaitingText(now);
+  if (reply.items().empty() && !waiting.empty()) {
+    out_ << "Nothing can be done now.\n" << waiting;
   } else {
-    out_ << (explain ? ExplainedPlanText(reply) : PlanText(reply));
+    out_ << (explain ? ExplainedPlanText(reply) : PlanText(reply)) << waiting;
   }
   return kExitDone;
 }

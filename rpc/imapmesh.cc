@@ -101,6 +101,7 @@ void AddWatchingCommands(CLI::App& app, Arguments& arguments, std::function<int(
   status->callback([&] {
     chosen = [&] { return WithDaemon(arguments, [&](Client& client) { return client.Status(arguments.watch); }); };
   });
+  app.add_subcommand("topology", "The topology that runs now: replicas and edges")->callback(run(&Client::Topology));
   CLI::App* plan = app.add_subcommand("plan", "What would be done; changes nothing");
   plan->add_flag("--explain", arguments.explain, "Wave by wave, edge by edge, each operation with its reason");
   plan->callback([&] {
@@ -138,6 +139,13 @@ void AddDecisions(CLI::App& resolve, v1::ResolveConflictRequest& request) {
   decision->require_option(1);
 }
 
+// "" for the number of a conflict.
+std::string CheckNumber(std::string& text) {
+  const bool digits = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+  if (digits && text.size() < 18 && text.find_first_not_of('0') != std::string::npos) return "";
+  return Printable(text) + " is not the number of a conflict; imapmesh conflicts lists them";
+}
+
 void AddConflictCommands(CLI::App& app, Arguments& arguments, std::function<int()>& chosen) {
   CLI::App* conflicts = app.add_subcommand("conflicts", "The recorded conflicts");
   conflicts->require_subcommand(0, 1);
@@ -152,7 +160,9 @@ void AddConflictCommands(CLI::App& app, Arguments& arguments, std::function<int(
   CLI::App* resolve = conflicts->add_subcommand("resolve", "Decides one; carried out on all replicas");
   for (CLI::App* command : {show, resolve}) {
     command->fallthrough();
-    command->add_option("ID", arguments.conflict, "Of the conflict")->required()->check(CLI::PositiveNumber);
+    command->add_option("ID", arguments.conflict, "Of the conflict")
+        ->required()
+        ->check(CLI::Validator(CheckNumber, ""));
   }
   AddDecisions(*resolve, arguments.resolve);
   conflicts->callback([&, show, resolve, list] {
@@ -173,7 +183,8 @@ void AddConflictCommands(CLI::App& app, Arguments& arguments, std::function<int(
 
 void AddSteeringCommands(CLI::App& app, Arguments& arguments, std::function<int()>& chosen) {
   CLI::App* sync = app.add_subcommand("sync", "Syncs now, shows progress, returns when converged");
-  sync->add_option("--replica", *arguments.scope.mutable_replica(), "Only this replica");
+  sync->add_option("--replica", *arguments.scope.mutable_replica(),
+                   "Only this replica, with those that it has edges with");
   sync->add_option("--edge", *arguments.scope.mutable_edge(), "Only this edge, A:B");
   sync->add_option("--mailbox", *arguments.scope.mutable_mailbox(), "Only this mailbox");
   sync->callback([&] {
@@ -217,6 +228,11 @@ int Main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() != 0 && app.get_subcommands().empty() && !app.remaining().empty()) {
+      std::cerr << "imapmesh: there is no command " << Printable(app.remaining().front())
+                << "; imapmesh --help lists them\n";
+      return kExitUsage;
+    }
     return app.exit(error) == 0 ? kExitDone : kExitUsage;
   }
   return chosen();

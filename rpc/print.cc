@@ -66,17 +66,19 @@ std::string ReplicasTable(const v1::GetStatusReply& status) {
   return table.Text();
 }
 
+std::string PendingText(const v1::EdgeStatus& edge) {
+  std::string text = CountText(edge.pending());
+  if (edge.pending() == 0) return text;
+  return text + absl::StrFormat(" (%d new, %d flags, %d deleted, %d mailboxes)", edge.pending_additions(),
+                                edge.pending_flags(), edge.pending_deletions(), edge.pending_mailboxes());
+}
+
 std::string EdgesTable(const v1::GetStatusReply& status) {
   Table table({"EDGE", "STATE", "PENDING", "LAG", "DONE", "LAST SYNC", "LAST ERROR"});
   for (const v1::EdgeStatus& edge : status.edges()) {
-    std::string pending = CountText(edge.pending());
-    if (edge.pending() > 0) {
-      pending += absl::StrFormat(" (%d new, %d flags, %d deleted, %d mailboxes)", edge.pending_additions(),
-                                 edge.pending_flags(), edge.pending_deletions(), edge.pending_mailboxes());
-    }
     const int64_t waits_ms = status.generated_unix_ms() - edge.oldest_pending_unix_ms();
     const bool lags = edge.oldest_pending_unix_ms() > 0 && waits_ms > 0;
-    table.Add({edge.edge(), StateName(edge.state()), pending,
+    table.Add({edge.edge(), StateName(edge.state()), PendingText(edge),
                lags ? SecondsText(static_cast<double>(waits_ms) / 1000) : "-", CountText(edge.operations()),
                TimeText(edge.last_sync_unix_ms()), edge.last_error()});
   }
@@ -223,11 +225,28 @@ std::string TimeText(int64_t unix_ms) {
   return std::string(text, length);
 }
 
+std::string WaitingText(const v1::GetStatusReply& status) {
+  std::string text;
+  for (const v1::EdgeStatus& edge : status.edges()) {
+    const bool closed = edge.state() == v1::EdgeStatus::PAUSED || edge.state() == v1::EdgeStatus::UNREACHABLE;
+    if (!closed || edge.pending() == 0) continue;
+    text +=
+        absl::StrFormat("Waits, as %s is %s: %s%s\n", Printable(edge.edge()), StateName(edge.state()),
+                        PendingText(edge), edge.last_error().empty() ? "" : "; " + Printable(edge.last_error(), 1000));
+  }
+  return text;
+}
+
 std::string StatusText(const v1::GetStatusReply& status) {
   const char* state = status.syncing() ? "syncing" : status.converged() ? "converged" : "not converged";
-  std::string text = absl::StrFormat("%s: %s at %s, %s, %s open\n\n", Printable(status.topology_name()), state,
+  std::string text = absl::StrFormat("%s: %s at %s, %s, %s open", Printable(status.topology_name()), state,
                                      TimeText(status.generated_unix_ms()), PluralText(status.rounds(), "round"),
                                      PluralText(status.conflicts_open(), "conflict"));
+  if (status.conflicts_open() > 0) text += " (imapmesh conflicts --open)";
+  const auto paused = std::count_if(status.edges().begin(), status.edges().end(),
+                                    [](const v1::EdgeStatus& edge) { return edge.state() == v1::EdgeStatus::PAUSED; });
+  if (paused > 0) text += ", " + PluralText(paused, "edge") + " paused";
+  text += "\n\n";
   text += ReplicasTable(status) + "\n" + EdgesTable(status) + MailboxesTable(status) + EscapedNamesText(status) +
           ProblemsText(status);
   return text;
@@ -239,7 +258,7 @@ std::string ReportText(const v1::SyncReport& report) {
   if (report.refused() > 0) text += ", " + PluralText(report.refused(), "refused operation");
   if (report.conflicts_resolved() > 0) text += ", " + PluralText(report.conflicts_resolved(), "conflict") + " resolved";
   if (report.conflicts_open() > 0) {
-    text += ", " + PluralText(report.conflicts_open(), "conflict") + " open (imapmesh conflicts)";
+    text += ", " + PluralText(report.conflicts_open(), "conflict") + " open (imapmesh conflicts --open)";
   }
   text += "\n";
   Table replicas({"REPLICA", "ADDED", "FLAGGED", "EXPUNGED", "FETCHED", "SENT", "RECEIVED", "ERROR"});

@@ -20,6 +20,8 @@ namespace imapmesh {
 std::string StatusText(const v1::GetStatusReply& status);
 std::string PlanText(const v1::PlanReply& plan);
 std::string ExplainedPlanText(const v1::PlanReply& plan);  // wave by wave, edge by edge, each operation with its reason
+// What no plan can hold: changes that wait on edges that are paused or have an end that is down. "" for nothing.
+std::string WaitingText(const v1::GetStatusReply& status);
 std::string ConflictsText(const v1::ListConflictsReply& conflicts);
 std::string ConflictText(const v1::Conflict& conflict);  // one, with everything known and what can be decided
 std::string TraceText(const v1::TraceMessageReply& trace);

@@ -154,8 +154,14 @@ std::string ConflictText(const v1::Conflict& conflict) {
   AddField(text, "from", conflict.sender());
   if (conflict.internal_date_unix_ms() != 0) AddField(text, "date", TimeText(conflict.internal_date_unix_ms()));
   AddField(text, "id", conflict.message_id());
-  if (!conflict.replica_a().empty()) AddField(text, "side", conflict.replica_a() + ": " + conflict.change_a());
-  if (!conflict.replica_b().empty()) AddField(text, "side", conflict.replica_b() + ": " + conflict.change_b());
+  const auto side = [&](const std::string& replica, const std::string& change, int64_t unix_ms) {
+    if (replica.empty() && change.empty()) return;
+    AddField(text, "side",
+             (replica.empty() ? "" : replica + ": ") + change +
+                 (unix_ms > 0 ? ", seen " + TimeText(unix_ms) : std::string()));
+  };
+  side(conflict.replica_a(), conflict.change_a(), conflict.change_a_unix_ms());
+  side(conflict.replica_b(), conflict.change_b(), conflict.change_b_unix_ms());
   AddField(text, "policy", conflict.policy());
   AddField(text, "outcome", conflict.outcome());
   if (conflict.held() > 0) AddField(text, "held", PluralText(conflict.held(), "message"));

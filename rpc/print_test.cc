@@ -168,6 +168,45 @@ TEST(Plan, ExplainedPutsDeletionsAfterAllElse) {
   EXPECT_LT(text.find("Wave 2\n"), text.find("Wave 1 of deletions\n")) << text;
 }
 
+TEST(Status, TellsOfPausesAndWhereConflictsAreShown) {
+  v1::GetStatusReply status;
+  status.set_converged(true);
+  status.set_conflicts_open(2);
+  status.add_edges()->set_state(v1::EdgeStatus::PAUSED);
+  EXPECT_NE(StatusText(status).find("2 conflicts open (imapmesh conflicts --open), 1 edge paused\n"), std::string::npos)
+      << StatusText(status);
+}
+
+TEST(Waiting, IsWhatEdgesThatCarryNothingNowHavePending) {
+  v1::GetStatusReply status;
+  const auto add = [&](const char* name, v1::EdgeStatus::State state, int64_t additions) {
+    v1::EdgeStatus& edge = *status.add_edges();
+    edge.set_edge(name);
+    edge.set_state(state);
+    edge.set_pending(additions);
+    edge.set_pending_additions(additions);
+  };
+  add("a:b", v1::EdgeStatus::PENDING, 3);
+  add("a:c", v1::EdgeStatus::PAUSED, 0);
+  EXPECT_EQ(WaitingText(status), "");
+  add("b:c", v1::EdgeStatus::UNREACHABLE, 2);
+  status.mutable_edges(2)->set_last_error("no route");
+  EXPECT_EQ(WaitingText(status),
+            "Waits, as b:c is UNREACHABLE: 2 (2 new, 0 flags, 0 deleted, 0 mailboxes); no route\n");
+}
+
+TEST(Conflict, TellsOfBothSidesAndWhen) {
+  v1::Conflict conflict;
+  conflict.set_replica_a("laptop");
+  conflict.set_change_a("deleted");
+  conflict.set_change_a_unix_ms(1'700'000'000'000);
+  conflict.set_change_b("another mailbox has that name elsewhere");
+  const std::string text = ConflictText(conflict);
+  EXPECT_NE(text.find("side:     laptop: deleted, seen " + TimeText(1'700'000'000'000) + "\n"), std::string::npos)
+      << text;
+  EXPECT_NE(text.find("side:     another mailbox has that name elsewhere\n"), std::string::npos) << text;
+}
+
 TEST(Report, NamesUnreachableReplicasAndOpenConflicts) {
   v1::SyncReport report;
   report.set_conflicts_open(2);

@@ -138,19 +138,18 @@ grpc::ServerUnaryReactor* CoordinatorService::ListConflicts(grpc::CallbackServer
     call->Answer(TooManyOrders(), nullptr);
     return call.get();
   }
-  const int64_t id = request->id();
+  if (request->id() != 0) {
+    control_.FindConflict(request->id(), [call, ticket](const absl::StatusOr<ConflictReport>& conflict) {
+      call->Answer(conflict.status(),
+                   [&](v1::ListConflictsReply& filled) { ToProto(*conflict, *filled.add_conflicts()); });
+    });
+    return call.get();
+  }
   control_.ListConflicts(request->open_only(),
-                         [call, ticket, id](const absl::StatusOr<std::vector<ConflictReport>>& conflicts) {
-                           absl::Status status = conflicts.status();
-                           std::vector<const ConflictReport*> chosen;
-                           for (size_t i = 0; status.ok() && i < conflicts->size(); ++i) {
-                             if (id == 0 || (*conflicts)[i].id == id) chosen.push_back(&(*conflicts)[i]);
-                           }
-                           if (status.ok() && id != 0 && chosen.empty()) {
-                             status = Error(absl::StatusCode::kNotFound, "there is no conflict %d", id);
-                           }
-                           call->Answer(status, [&](v1::ListConflictsReply& filled) {
-                             for (const ConflictReport* conflict : chosen) ToProto(*conflict, *filled.add_conflicts());
+                         [call, ticket](const absl::StatusOr<std::vector<ConflictReport>>& conflicts) {
+                           call->Answer(conflicts.status(), [&](v1::ListConflictsReply& filled) {
+                             for (const ConflictReport& conflict : *conflicts)
+                               ToProto(conflict, *filled.add_conflicts());
                            });
                          });
   return call.get();

@@ -128,6 +128,17 @@ class FakeControl : public Control {
     const std::lock_guard lock(mutex_);
     conflicts_done_ = std::move(done);  // never answered, unless the test does
   }
+  // There is 8, however many there are.
+  void FindConflict(int64_t id, std::function<void(absl::StatusOr<ConflictReport>)> done) override {
+    if (id != 8) return done(absl::NotFoundError("there is no conflict"));
+    ConflictReport report;
+    report.id = id;
+    report.sender = "mallory\x1b[2J";
+    report.choices = {Decision::kApprove, Decision::kReject};
+    report.a_unix_ms = 5;
+    report.b_unix_ms = 6;
+    done(report);
+  }
   void Resolve(int64_t conflict, Decision, std::string,
                std::function<void(absl::StatusOr<ConflictReport>)> done) override {
     ConflictReport report;

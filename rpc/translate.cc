@@ -341,7 +341,9 @@ void ToProto(const ConflictReport& conflict, v1::Conflict& message) {
   message.set_observed_unix_ms(conflict.observed_unix_ms);
   message.set_replica_a(conflict.replica_a);
   message.set_change_a(Text(conflict.change_a));
+  message.set_change_a_unix_ms(conflict.a_unix_ms);
   message.set_replica_b(conflict.replica_b);
+  message.set_change_b_unix_ms(conflict.b_unix_ms);
   message.set_change_b(Text(conflict.change_b));
   message.set_policy(conflict.policy);
   message.set_outcome(Text(conflict.outcome));

@@ -5,7 +5,7 @@ namespace {
 
 #define CONFLICT_COLUMNS                                                                                        \
   "id, key, kind, mailbox, message, message_id, subject, sender, internal_date, unix_ms, replica_a, change_a, " \
-  "replica_b, change_b, policy, outcome, stamp, open, described, resolved_unix_ms"
+  "replica_b, change_b, policy, outcome, stamp, open, described, resolved_unix_ms, a_unix_ms, b_unix_ms"
 
 ConflictRecord ReadConflict(const Statement& statement) {
   ConflictRecord conflict;
@@ -29,6 +29,8 @@ ConflictRecord ReadConflict(const Statement& statement) {
   conflict.open = statement.Int(17) != 0;
   conflict.described = statement.Int(18) != 0;
   conflict.resolved_unix_ms = statement.Int(19);
+  conflict.a_unix_ms = statement.Int(20);
+  conflict.b_unix_ms = statement.Int(21);
   return conflict;
 }
 
@@ -37,9 +39,8 @@ ConflictRecord ReadConflict(const Statement& statement) {
 std::optional<int64_t> ConflictTable::Add(const ConflictRecord& conflict) {
   Statement statement = database_.Prepare(
       "INSERT OR IGNORE INTO conflict(key, kind, mailbox, message, message_id, subject, sender, internal_date, "
-      "unix_ms, "
-      "replica_a, change_a, replica_b, change_b, policy, outcome, stamp, open, described, resolved_unix_ms) "
-      "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+      "unix_ms, replica_a, change_a, replica_b, change_b, policy, outcome, stamp, open, described, resolved_unix_ms, "
+      "a_unix_ms, b_unix_ms) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
   statement.Bind(1, conflict.key)
       .Bind(2, conflict.kind)
       .Bind(3, conflict.mailbox)
@@ -59,6 +60,8 @@ std::optional<int64_t> ConflictTable::Add(const ConflictRecord& conflict) {
       .Bind(17, conflict.open)
       .Bind(18, conflict.described || conflict.message.value == 0)
       .Bind(19, conflict.open ? 0 : conflict.unix_ms)
+      .Bind(20, conflict.a_unix_ms != 0 ? conflict.a_unix_ms : conflict.unix_ms)
+      .Bind(21, conflict.b_unix_ms)
       .Run();
   if (database_.changes() == 0) return std::nullopt;
   return database_.last_insert_id();

@@ -28,6 +28,7 @@ struct ConflictRecord {
   int64_t internal_date = 0;    // seconds since 1970 UTC
   int64_t unix_ms = 0;          // when it was observed
   std::string replica_a, change_a, replica_b, change_b;
+  int64_t a_unix_ms = 0, b_unix_ms = 0;  // when each side's change was seen; 0: not known
   std::string policy, outcome;
   Stamp stamp;  // of the change of side a
   bool open = false;

@@ -48,6 +48,14 @@ std::optional<HistoryStep> HistoryTable::LastPresence(MessageId message, Mailbox
   return std::nullopt;
 }
 
+int64_t HistoryTable::LastTime(MessageId message, MailboxCopyId copy, StepKind kind, int64_t steps) {
+  Statement statement = database_.Prepare(
+      "SELECT coalesce(max(unix_ms), 0) FROM history WHERE id > (SELECT coalesce(max(id), 0) FROM history) - ? AND "
+      "message = ? AND mailbox_copy = ? AND kind = ?");
+  statement.Bind(1, steps).Bind(2, message.value).Bind(3, copy.value).Bind(4, static_cast<int64_t>(kind)).Step();
+  return statement.Int(0);
+}
+
 void HistoryTable::Prune(int64_t unix_ms, int64_t steps) {
   // Ids rise with time, so the oldest stand first and one range goes.
   database_

@@ -55,6 +55,8 @@ class HistoryTable {
   std::vector<HistoryStep> Of(MessageId message, size_t limit);
   // The last step that brought the copy or took it away, if it is among the newest `steps` of all.
   std::optional<HistoryStep> LastPresence(MessageId message, MailboxCopyId copy, int64_t steps);
+  // When somebody did something of this kind to the copy last, if it is among the newest steps of all; 0: not known.
+  int64_t LastTime(MessageId message, MailboxCopyId copy, StepKind kind, int64_t steps);
   // Forgets what is older than `unix_ms`, and all but the newest `steps`.
   void Prune(int64_t unix_ms, int64_t steps);
 

@@ -74,10 +74,15 @@ std::optional<MailboxCopyRecord> MailboxTable::FindCopy(ReplicaId replica, Mailb
   return ReadRecord(statement);
 }
 
+std::optional<MailboxCopyRecord> MailboxTable::FindCopy(MailboxCopyId copy) {
+  Statement statement = database_.Prepare("SELECT " MAILBOX_COPY_COLUMNS "WHERE c.id = ?");
+  if (!statement.Bind(1, copy.value).Step()) return std::nullopt;
+  return ReadRecord(statement);
+}
+
 UidValidity MailboxTable::UidValidityOf(MailboxCopyId copy) {
-  Statement statement = database_.Prepare("SELECT uid_validity FROM mailbox_copy WHERE id = ?");
-  if (!statement.Bind(1, copy.value).Step()) return UidValidity();
-  return UidValidity(static_cast<uint32_t>(statement.Int(0)));
+  const auto record = FindCopy(copy);
+  return record ? record->uid_validity : UidValidity();
 }
 
 void MailboxTable::Save(MailboxCopyRecord& record) {

@@ -58,6 +58,7 @@ class MailboxTable {
 
   std::vector<MailboxCopyRecord> Copies();
   std::optional<MailboxCopyRecord> FindCopy(ReplicaId replica, MailboxId mailbox);
+  std::optional<MailboxCopyRecord> FindCopy(MailboxCopyId copy);
   // 0 where there is no such copy, or none is known.
   UidValidity UidValidityOf(MailboxCopyId copy);
   // Inserts (id 0) or updates.

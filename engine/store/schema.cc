@@ -103,6 +103,10 @@ CREATE TABLE metadata(
   mailbox_copy INTEGER NOT NULL, entry TEXT NOT NULL, value BLOB NOT NULL, stamp INTEGER NOT NULL,
   PRIMARY KEY(mailbox_copy, entry)) WITHOUT ROWID;
 )sql",
+    R"sql(
+ALTER TABLE conflict ADD COLUMN a_unix_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE conflict ADD COLUMN b_unix_ms INTEGER NOT NULL DEFAULT 0;
+)sql",
 };
 
 int64_t ReadPragma(Database& database, const char* sql) {

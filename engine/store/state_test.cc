@@ -48,6 +48,10 @@ TEST_F(StateTest, RemembersWhatItWasTold) {
   }
   State state(path_);
   const auto record = state.MailboxCopies().at(0);
+  EXPECT_EQ(state.mailboxes().FindCopy(record.id)->uid_validity, record.uid_validity);
+  EXPECT_EQ(state.mailboxes().UidValidityOf(record.id), record.uid_validity);
+  EXPECT_FALSE(state.mailboxes().FindCopy(MailboxCopyId(record.id.value + 1)));
+  EXPECT_EQ(state.mailboxes().UidValidityOf(MailboxCopyId(record.id.value + 1)), UidValidity());
   EXPECT_EQ(record.mailbox_name, "Entwürfe");
   EXPECT_EQ(record.highest_modseq, ModSeq(0x7FFFFFFFFFFFFFFF));
   const auto message = state.LoadByUid(record.id, Uid(4294967295));

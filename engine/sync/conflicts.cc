@@ -110,9 +110,9 @@ std::string DecideHeld(State& state, const ConflictRecord& conflict, Decision de
       state.MarkUnsettled(message);
     }
   }
-  const std::string count = std::to_string(held.size()) + " messages";
-  return decision == Decision::kApprove ? "approved: " + count + " are deleted"
-                                        : "rejected: " + count + " are put back";
+  const std::string count = std::to_string(held.size()) + (held.size() == 1 ? " message" : " messages");
+  const std::string what = conflict.kind == kMailboxGone ? "the mailbox with " + count : count;
+  return (decision == Decision::kApprove ? "approved, deleted everywhere: " : "rejected, put back: ") + what;
 }
 
 // ---- a second copy
@@ -160,10 +160,9 @@ bool IsElsewhere(State& state, const MeshView& view, const MessageRegisters& mes
 
 // Whether all that is in a mailbox copy is known.
 bool IsObserved(State& state, const MeshView& view, MailboxCopyId copy) {
-  const std::vector<MailboxCopyRecord> records = state.MailboxCopies();
-  const auto record = std::find_if(records.begin(), records.end(), [&](const auto& each) { return each.id == copy; });
-  const bool there = record != records.end() && record->exists;
-  return !there || (record->uid_validity.value != 0 && !view.incomplete.contains(copy));
+  const auto record = state.mailboxes().FindCopy(copy);
+  if (!record || !record->exists) return true;
+  return record->uid_validity.value != 0 && !view.incomplete.contains(copy);
 }
 
 bool ReviewBrake(State& state, const MeshView& view, const ConflictRecord& conflict, int64_t now) {
@@ -259,8 +258,10 @@ ConflictReport ToReport(const ConflictRecord& conflict, int64_t held) {
   report.observed_unix_ms = conflict.unix_ms;
   report.replica_a = conflict.replica_a;
   report.change_a = Printable(conflict.change_a);
+  report.a_unix_ms = conflict.a_unix_ms;
   report.replica_b = conflict.replica_b;
   report.change_b = Printable(conflict.change_b);
+  report.b_unix_ms = conflict.b_unix_ms;
   report.policy = conflict.policy;
   report.outcome = Printable(conflict.outcome);
   report.open = conflict.open;
@@ -268,6 +269,13 @@ ConflictReport ToReport(const ConflictRecord& conflict, int64_t held) {
   report.held = held;
   report.resolved_unix_ms = conflict.resolved_unix_ms;
   return report;
+}
+
+std::set<MessageId> MessagesOf(State& state, int64_t conflict) {
+  std::set<MessageId> messages;
+  if (const auto record = state.conflicts().Find(conflict)) messages.insert(record->message);
+  for (const auto& [message, copy] : state.conflicts().Held(conflict)) messages.insert(message);
+  return messages;
 }
 
 absl::StatusOr<ConflictRecord> Decide(State& state, const MeshView& view, int64_t id, Decision decision,

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,9 @@ std::vector<Decision> Choices(const ConflictRecord& conflict);
 
 // As people see it, made printable.
 ConflictReport ToReport(const ConflictRecord& conflict, int64_t held);
+
+// Those that a decision about the conflict changes.
+std::set<MessageId> MessagesOf(State& state, int64_t conflict);
 
 // Carries out a decision. `replica` names the side to keep, for Decision::kKeep. kNotFound: no such conflict;
 // kFailedPrecondition: it is not open; kInvalidArgument: the decision does not fit. The conflict as it is then.

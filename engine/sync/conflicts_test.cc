@@ -135,28 +135,34 @@ TEST_F(ConflictsTest, DecidedForTheChangeTheMessageComesBack) {
 }
 
 TEST_F(ConflictsTest, WhatIsHeldGoesOnOnceApproved) {
-  const MessageRegisters message = Insert("INBOX", 1);
-  Put(message, "INBOX", 0, Presence::kHeld, Stamp(1));
-  Put(message, "INBOX", 1, Presence::kPresent, Stamp(1));
-  const int64_t conflict = AddConflict(kBrake, MessageRegisters(), Stamp(2));
-  state_.conflicts().HoldAll(conflict, mailboxes_["INBOX"].copies[0]);
-  EXPECT_EQ(state_.conflicts().CountHeld(conflict), 1);
-  ASSERT_TRUE(Decide(state_, view_, conflict, Decision::kApprove, "", kNow).ok());
-  ASSERT_EQ(Plan(message.id).copies.size(), 1u);
-  EXPECT_EQ(Plan(message.id).copies[0].action, Action::kExpunge);
-  EXPECT_EQ(state_.conflicts().CountHeld(conflict), 0);
+  int64_t stamp = 1;
+  for (const auto& [decision, replica] : {std::pair(Decision::kApprove, ""), std::pair(Decision::kKeep, "a")}) {
+    const MessageRegisters message = Insert("INBOX", 1);
+    Put(message, "INBOX", 0, Presence::kHeld, Stamp(1));
+    Put(message, "INBOX", 1, Presence::kPresent, Stamp(1));
+    const int64_t conflict = AddConflict(kBrake, MessageRegisters(), Stamp(++stamp));
+    state_.conflicts().HoldAll(conflict, mailboxes_["INBOX"].copies[0]);
+    EXPECT_EQ(state_.conflicts().CountHeld(conflict), 1);
+    ASSERT_TRUE(Decide(state_, view_, conflict, decision, replica, kNow).ok());
+    ASSERT_EQ(Plan(message.id).copies.size(), 1u);
+    EXPECT_EQ(Plan(message.id).copies[0].action, Action::kExpunge);
+    EXPECT_EQ(state_.conflicts().CountHeld(conflict), 0);
+  }
 }
 
 TEST_F(ConflictsTest, WhatIsHeldIsPutBackOnceRejected) {
-  const MessageRegisters message = Insert("INBOX", 1);
-  Put(message, "INBOX", 0, Presence::kHeld, Stamp(1));
-  Put(message, "INBOX", 1, Presence::kPresent, Stamp(1));
-  const int64_t conflict = AddConflict(kBrake, MessageRegisters(), Stamp(2));
-  state_.conflicts().HoldAll(conflict, mailboxes_["INBOX"].copies[0]);
-  ASSERT_TRUE(Decide(state_, view_, conflict, Decision::kReject, "", kNow).ok());
-  ASSERT_EQ(Plan(message.id).copies.size(), 1u);
-  EXPECT_EQ(Plan(message.id).copies[0].action, Action::kAdd);
-  EXPECT_EQ(Plan(message.id).copies[0].target, ReplicaIndex(0));
+  int64_t stamp = 1;
+  for (const auto& [decision, replica] : {std::pair(Decision::kReject, ""), std::pair(Decision::kKeep, "b")}) {
+    const MessageRegisters message = Insert("INBOX", 1);
+    Put(message, "INBOX", 0, Presence::kHeld, Stamp(1));
+    Put(message, "INBOX", 1, Presence::kPresent, Stamp(1));
+    const int64_t conflict = AddConflict(kBrake, MessageRegisters(), Stamp(++stamp));
+    state_.conflicts().HoldAll(conflict, mailboxes_["INBOX"].copies[0]);
+    ASSERT_TRUE(Decide(state_, view_, conflict, decision, replica, kNow).ok());
+    ASSERT_EQ(Plan(message.id).copies.size(), 1u);
+    EXPECT_EQ(Plan(message.id).copies[0].action, Action::kAdd);
+    EXPECT_EQ(Plan(message.id).copies[0].target, ReplicaIndex(0));
+  }
 }
 
 TEST_F(ConflictsTest, AConflictHoldsOnlyItsOwn) {

@@ -106,10 +106,12 @@ struct ConflictReport {
   std::string sender;
   int64_t internal_date_unix_s = 0;  // of the message; 0 for a mailbox
   int64_t observed_unix_ms = 0;
-  std::string replica_a;  // the two sides and what each did
+  std::string replica_a;  // the two sides, what each did, and when that was seen (0: not known)
   std::string change_a;
+  int64_t a_unix_ms = 0;
   std::string replica_b;
   std::string change_b;
+  int64_t b_unix_ms = 0;
   std::string policy;
   std::string outcome;
   bool open = false;              // waits for a decision
@@ -239,7 +241,9 @@ struct Event {
   std::string text;  // one printable line
 };
 
-struct SyncScope {  // empty: everything
+// What a sync is asked for; empty: everything. A replica stands for its edges, an edge for its two ends. What is
+// outside is not looked at for its sake, nor tried again, nor waited for.
+struct SyncScope {
   std::string replica;
   std::string edge;
   std::string mailbox;
@@ -265,8 +269,9 @@ class Control {
   // event that is yet to come is one of an earlier run of the daemon: then with the oldest kept.
   virtual std::shared_ptr<EventReader> ReadEvents(int64_t after, std::function<void()> wake) = 0;
 
-  // Rounds until converged. `progress` at most ten times a second. `done` once: kInvalidArgument or kNotFound for a bad
-  // scope, else the report. The returned function cancels the wait (the sync itself goes on; `done` gets kCancelled).
+  // Looks, and waits until nothing is left to do in the scope, or nothing can be done; the report lists the replicas
+  // and edges of the scope. `progress` at most ten times a second. `done` once: kNotFound for a bad scope, else the
+  // report. The returned function cancels the wait (the sync itself goes on; `done` gets kCancelled).
   virtual std::function<void()> Sync(SyncScope scope, std::function<void(Progress)> progress,
                                      std::function<void(absl::StatusOr<RunReport>)> done) = 0;
 
@@ -274,7 +279,10 @@ class Control {
   // cancels it: no further mailbox is looked into, and `done` gets kCancelled.
   virtual std::function<void()> Plan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done) = 0;
 
+  // Newest first, at most 10,000.
   virtual void ListConflicts(bool open_only, std::function<void(absl::StatusOr<std::vector<ConflictReport>>)> done) = 0;
+  // kNotFound: there is none.
+  virtual void FindConflict(int64_t id, std::function<void(absl::StatusOr<ConflictReport>)> done) = 0;
   // Decides an open conflict and lets a round carry it out. `replica` is for kKeep. kNotFound: no such conflict or
   // replica; kFailedPrecondition: it is not open; kInvalidArgument: a decision that does not fit its kind.
   virtual void Resolve(int64_t conflict, Decision decision, std::string replica,

@@ -1,6 +1,7 @@
 #include "engine/sync/coordinator.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <set>
 #include <utility>
 
@@ -20,8 +21,6 @@ constexpr int64_t kMaxRounds = 200;
 constexpr int64_t kOperationsForARound = 100;
 // RFC 5788's registry says of $Junk and $NotJunk that a message has one at most; Thunderbird's pair likewise.
 constexpr std::pair<const char*, const char*> kExclusivePairs[] = {{"$Junk", "$NotJunk"}, {"Junk", "NonJunk"}};
-constexpr int64_t kHistoryMillis = int64_t{90} * 24 * 3600 * 1000;
-constexpr int64_t kHistorySteps = 500'000;
 
 // What changes the meaning of the recorded registers: then every message is planned anew.
 std::string GraphFingerprint(const Graph& graph) {
@@ -101,6 +100,8 @@ absl::Status Coordinator::BuildReplicas(std::shared_ptr<const Graph> graph) {
   next_poll_.assign(mesh_.replicas.size(), Duration(0));
   watched_.assign(mesh_.replicas.size(), false);
   pending_.clear();
+  uncounted_.clear();
+  pending_in_.clear();
   pending_since_unix_ms_.clear();
   const std::lock_guard lock(published_mutex_);
   published_graph_ = graph;
@@ -112,9 +113,11 @@ asio::awaitable<absl::Status> Coordinator::LoadState() {
     std::vector<ReplicaId> replicas;
     std::vector<MailboxCopyRecord> copies;
     std::vector<std::optional<std::string>> paused;
+    std::map<int32_t, int64_t> waiting;
     FlagId deleted;
     std::vector<std::pair<FlagId, FlagId>> exclusive;
     KeptBackReport kept_back;
+    int64_t conflicts_open = 0, conflicts_resolved = 0;
   };
   const Graph& graph = *mesh_.graph;
   const int64_t now = mesh_.clock->UnixMillis();
@@ -129,7 +132,12 @@ asio::awaitable<absl::Status> Coordinator::LoadState() {
       state.MarkAllUnsettled();
       state.SetMeta(names, fingerprint);
     }
-    for (const GraphEdge& edge : graph.edges()) loaded.paused.push_back(state.Meta("paused:" + edge.name));
+    for (size_t e = 0; e < graph.edges().size(); ++e) {
+      const GraphEdge& edge = graph.edges()[e];
+      loaded.paused.push_back(state.Meta("paused:" + edge.name));
+      const int64_t since = std::atoll(state.Meta(PendingKey(edge)).value_or("0").c_str());
+      if (since > 0) loaded.waiting[static_cast<int32_t>(e)] = since;
+    }
     loaded.copies = state.MailboxCopies();
     loaded.deleted = state.InternFlag("\\Deleted");
     for (const auto& [one, other] : kExclusivePairs) {
@@ -137,7 +145,8 @@ asio::awaitable<absl::Status> Coordinator::LoadState() {
     }
     state.kept_back().UnsettleMessages();
     loaded.kept_back = LoadKeptBack(state);
-    state.history().Prune(now - kHistoryMillis, kHistorySteps);
+    loaded.conflicts_open = state.conflicts().Count(true);
+    loaded.conflicts_resolved = state.conflicts().Count(false);
     state.TouchIntents(now);  // whatever connection carried them is gone since now at the latest
     const std::string fingerprint = GraphFingerprint(graph);
     if (state.Meta("graph") != fingerprint) {
@@ -153,9 +162,12 @@ asio::awaitable<absl::Status> Coordinator::LoadState() {
     if (loaded->paused[e]) mesh_.edge_paused[e] = *loaded->paused[e] == "1";
   }
   mesh_.TakeMailboxes(std::move(loaded->copies));
+  pending_since_unix_ms_ = saved_waiting_ = std::move(loaded->waiting);
   mesh_.deleted_flag = loaded->deleted;
   mesh_.exclusive_keywords = loaded->exclusive;
   mesh_.kept_back = std::move(loaded->kept_back);
+  conflicts_open_ = loaded->conflicts_open;
+  conflicts_resolved_ = loaded->conflicts_resolved;
   CO_RETURN_IF_ERROR(co_await LoadOthers(mesh_));
   CO_RETURN_IF_ERROR(co_await LoadRefusals(mesh_));
   co_return co_await LoadMemories(mesh_);
@@ -163,12 +175,13 @@ asio::awaitable<absl::Status> Coordinator::LoadState() {
 
 // ---- rounds until nothing more can be done
 
-std::optional<Duration> Coordinator::WaitForReplica() const {
+std::optional<Duration> Coordinator::WaitForReplica(const std::vector<bool>& asked) const {
   constexpr int kAttempts = 4;
   std::optional<Duration> wait;
-  for (const ReplicaSlot& slot : mesh_.replicas) {
+  for (size_t r = 0; r < mesh_.replicas.size(); ++r) {
+    const ReplicaSlot& slot = mesh_.replicas[r];
     const bool worthwhile =
-        slot.state == ReplicaState::kDown && slot.was_up && !slot.hopeless && slot.failures < kAttempts;
+        asked[r] && slot.state == ReplicaState::kDown && slot.was_up && !slot.hopeless && slot.failures < kAttempts;
     if (!worthwhile) continue;
     const Duration until = std::max<Duration>(slot.next_attempt - mesh_.clock->Now(), milliseconds(1));
     if (!wait || until < *wait) wait = until;
@@ -184,6 +197,7 @@ bool Coordinator::RoundIsDue() const {
 
 asio::awaitable<absl::Status> Coordinator::Converge() {
   const int64_t operations_before = operations_;
+  const std::vector<bool> all(mesh_.replicas.size(), true);
   for (int64_t round = 0; !stopping_; ++round) {
     if (round >= kMaxRounds + (operations_ - operations_before) / kOperationsForARound) break;
     const auto outcome = co_await Round();
@@ -197,30 +211,11 @@ asio::awaitable<absl::Status> Coordinator::Converge() {
     while (AnyBusy() && !RoundIsDue() && !stopping_) co_await wake_.WaitFor(*mesh_.clock, seconds(1));
     if (!pass_complete_ && !AnyBusy()) co_await Sleep(*mesh_.clock, mesh_.executor, milliseconds(100));
     if (RoundIsDue()) continue;
-    const auto wait = WaitForReplica();
+    const auto wait = WaitForReplica(all);
     if (!wait) break;
     co_await Sleep(*mesh_.clock, mesh_.executor, *wait);
   }
   co_return absl::OkStatus();
-}
-
-void Coordinator::RenewHope() {
-  std::erase_if(mesh_.refusals, [](const auto& refusal) { return !refusal.second.for_good; });
-  mesh_.mailbox_refusals.clear();
-  mesh_.forbidden.clear();
-  mesh_.no_copy.clear();
-  mesh_.unfetchable.clear();
-  mesh_.metadata.refused.clear();
-  mesh_.edge_opens.assign(mesh_.edge_opens.size(), Duration(0));  // who asks does not wait for an interval
-  for (ReplicaSlot& slot : mesh_.replicas) {
-    slot.look_due = true;
-    slot.compare_due = true;
-    slot.limits_due = true;
-    slot.metadata_due = true;
-    slot.hopeless = false;
-    slot.failures = 0;
-    slot.next_attempt = Duration(0);
-  }
 }
 
 asio::awaitable<absl::StatusOr<RunReport>> Coordinator::RunOnce(std::function<void(Progress)> progress) {
@@ -234,6 +229,7 @@ asio::awaitable<absl::StatusOr<RunReport>> Coordinator::RunOnce(std::function<vo
   }
   const std::vector<ReplicaCounters> before(mesh_.replicas.size());
   const std::vector<int64_t> operations_before(mesh_.edge_operations.size(), 0);
+  const int64_t resolved_before = conflicts_resolved_;
   const absl::Status status = co_await Converge();
   if (status.ok()) {
     TaskGroup goodbyes(mesh_.executor);
@@ -247,7 +243,7 @@ asio::awaitable<absl::StatusOr<RunReport>> Coordinator::RunOnce(std::function<vo
   co_await lanes_.Join();
   if (!status.ok()) co_return status;
   CO_RETURN_IF_ERROR(co_await Publish(false));
-  co_return MakeReport(before, operations_before, 0, started);
+  co_return MakeReport(before, operations_before, 0, resolved_before, started);
 }
 
 }  // namespace imapmesh

@@ -2,7 +2,8 @@
 //
 // The daemon owns one; rpc/ steers it through Control. A round is: look, observe (with identify and merge), create
 // mailboxes, plan and apply additions and flags, then deletions. Rounds and orders never overlap: one coroutine runs
-// them in turn; what a slow replica is left behind with goes on in its lane (lane.h). Engine thread, except for the
+// them in turn; what a slow replica is left behind with goes on in its lane (lane.h), and who asked for a sync is
+// answered after the round that left nothing to do. Engine thread, except for the
 // Control methods, which may be called from any. Invariants: no server is changed before the intent is committed;
 // deletions come after every addition of the round.
 #ifndef IMAPMESH_ENGINE_SYNC_COORDINATOR_H_
@@ -11,6 +12,7 @@
 #include <atomic>
 #include <deque>
 #include <functional>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -63,6 +65,7 @@ class Coordinator : public Control {
                              std::function<void(absl::StatusOr<RunReport>)> done) override;
   std::function<void()> Plan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done) override;
   void ListConflicts(bool open_only, std::function<void(absl::StatusOr<std::vector<ConflictReport>>)> done) override;
+  void FindConflict(int64_t id, std::function<void(absl::StatusOr<ConflictReport>)> done) override;
   void Resolve(int64_t conflict, Decision decision, std::string replica,
                std::function<void(absl::StatusOr<ConflictReport>)> done) override;
   void Trace(std::string message_id, std::function<void(absl::StatusOr<std::vector<TracedMessage>>)> done) override;
@@ -83,6 +86,26 @@ class Coordinator : public Control {
     std::function<void(Progress)> progress;
     std::function<void(absl::StatusOr<RunReport>)> done;
     std::shared_ptr<std::atomic<bool>> cancelled;
+  };
+  // A sync that somebody waits for. Rounds and orders go on as ever; it is answered once nothing is left to do in its
+  // scope.
+  struct WaitingSync {
+    SyncOrder order;
+    std::vector<bool> asked;      // by replica: tried again whatever was refused, and waited for
+    std::vector<bool> concerned;  // looked at; the asked ones among them
+    std::vector<bool> edges;
+    Duration started{0};
+    Duration last_shown{0};
+    // When it began:
+    std::vector<ReplicaCounters> counters;
+    std::vector<int64_t> edge_operations;
+    int64_t rounds = 0;
+    int64_t operations = 0;
+    int64_t conflicts_resolved = 0;
+
+    bool IsOfEverything() const {
+      return order.scope.replica.empty() && order.scope.edge.empty() && order.scope.mailbox.empty();
+    }
   };
   using Order = std::function<asio::awaitable<absl::Status>()>;
   using Cancelled = std::shared_ptr<std::atomic<bool>>;
@@ -122,8 +145,8 @@ class Coordinator : public Control {
   bool ObservationIsDue() const;
   bool MovesAreDue() const;
   bool AnyBusy() const;
-  // Until no lane has anything under way.
-  asio::awaitable<void> Quiet();
+  // Until no lane works on any of the messages.
+  asio::awaitable<void> AwaitWorkOn(std::set<MessageId> messages);
   asio::awaitable<absl::StatusOr<std::vector<UnsettledMailbox>>> UnsettledMailboxes();
   asio::awaitable<absl::Status> EstimateProgress(const std::vector<UnsettledMailbox>& mailboxes);
   PlanExceptions Exceptions() const;
@@ -133,14 +156,26 @@ class Coordinator : public Control {
   asio::awaitable<absl::Status> Converge();
   bool LookIsDue(const ReplicaSlot& slot) const;
   bool RoundIsDue() const;
-  std::optional<Duration> WaitForReplica() const;
-  void RenewHope();
+  std::optional<Duration> WaitForReplica(const std::vector<bool>& asked) const;
 
+  // Syncs that somebody asked for.
   asio::awaitable<absl::Status> RunSync(SyncOrder order);
+  absl::Status CheckScope(const SyncScope& scope) const;
+  WaitingSync NewSync(SyncOrder order) const;
+  void RenewHope(const WaitingSync& sync);
+  void ShowProgress();
+  bool IsOver(const WaitingSync& sync) const;
+  bool IsLeftAlone(const WaitingSync& sync) const;
+  bool HasPending(const WaitingSync& sync, bool among_up) const;
+  RunReport ReportOn(const WaitingSync& sync) const;
+  void AnswerSyncs();
+  void EndSyncs(const absl::Status& why);
+
   asio::awaitable<absl::Status> RunPlan(std::function<void(absl::StatusOr<std::vector<PlanItem>>)> done,
                                         Cancelled cancelled);
   asio::awaitable<absl::Status> RunListConflicts(bool open_only,
                                                  std::function<void(absl::StatusOr<std::vector<ConflictReport>>)> done);
+  asio::awaitable<absl::Status> RunFindConflict(int64_t id, std::function<void(absl::StatusOr<ConflictReport>)> done);
   asio::awaitable<absl::Status> RunResolve(int64_t conflict, Decision decision, std::string replica,
                                            std::function<void(absl::StatusOr<ConflictReport>)> done);
   asio::awaitable<absl::Status> RunTrace(std::string message_id,
@@ -160,23 +195,27 @@ class Coordinator : public Control {
 
   asio::awaitable<absl::Status> Publish(bool syncing);
   RunReport MakeReport(const std::vector<ReplicaCounters>& before, const std::vector<int64_t>& operations_before,
-                       int64_t rounds_before, Duration started) const;
+                       int64_t rounds_before, int64_t resolved_before, Duration started) const;
   std::vector<ReplicaCounters> CountersNow() const;
   bool Converged() const;
   EdgeReport DescribeEdge(size_t e, bool syncing) const;
   ReplicaReport DescribeReplica(size_t r, int64_t now_unix_ms) const;
   MailboxReport DescribeMailbox(const MailboxEntry& entry) const;
   void NotePending(int64_t now_unix_ms);
+  std::map<int32_t, int64_t> LongPending(int64_t now_unix_ms) const;
+  static std::string PendingKey(const GraphEdge& edge) { return "pending_since:" + edge.name; }
 
   CoordinatorOptions options_;
   Mesh mesh_;
   std::shared_ptr<EventLog> events_;
   Signal wake_;
   TaskGroup lanes_;
+  std::vector<std::weak_ptr<const Work>> under_way_;  // what lanes were given; gone when they are done with it
   Permits names_;  // of the mailboxes: a plan has it until its lanes are begun, who records renames meanwhile
   absl::Status lane_failure_;  // of the store
   TaskGroup watchers_;
   std::deque<Order> orders_;
+  std::list<WaitingSync> syncs_;
   bool stopping_ = false;
   bool watching_ = false;
   bool settling_ = false;
@@ -188,11 +227,16 @@ class Coordinator : public Control {
   Duration last_pass_{0};
   Duration plan_again_{0};  // engine time from which on a pass that is not complete is made again
   int64_t operations_ = 0;
+  int64_t operations_of_round_ = 0;  // of the last one
   int64_t rounds_ = 0;
+  int64_t prune_again_unix_ms_ = 0;  // the history
   int64_t conflicts_open_ = 0;
   int64_t conflicts_resolved_ = 0;
   PendingByEdge pending_;
+  std::set<std::string> uncounted_;                      // mailboxes that the last pass did not come to the end of
+  std::map<std::string, std::set<int32_t>> pending_in_;  // by mailbox: the edges on which something is pending
   std::map<int32_t, int64_t> pending_since_unix_ms_;
+  std::map<int32_t, int64_t> saved_waiting_;  // LongPending as the state has it
   std::vector<Duration> next_poll_;
   std::vector<bool> watched_;
 

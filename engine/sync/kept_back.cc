@@ -94,12 +94,14 @@ std::vector<ProblemReport> DescribeKeptBack(const Mesh& mesh) {
   return problems;
 }
 
-int64_t CountRefused(const Mesh& mesh) {
+int64_t CountRefused(const Mesh& mesh, const Within& within) {
   int64_t refused = 0;
   for (const auto& [name, entry] : mesh.mailboxes) {
-    for (const MailboxCopyRecord& record : entry.copies) {
+    for (size_t r = 0; r < entry.copies.size(); ++r) {
+      const MailboxCopyRecord& record = entry.copies[r];
       const auto kept = mesh.kept_back.copies.find(record.id);
       if (kept == mesh.kept_back.copies.end() || !record.exists) continue;
+      if (!within(ReplicaIndex(static_cast<int32_t>(r)), name)) continue;
       refused += (kept->second.additions > 0 ? 1 : 0) + (kept->second.deletions > 0 ? 1 : 0);
     }
   }

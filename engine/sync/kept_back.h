@@ -23,7 +23,7 @@ std::vector<ProblemReport> DescribeKeptBack(const Mesh& mesh);
 
 // Mailbox copies that lack a message, or have one too many, for want of rights. Flags do not count: nothing fails
 // there.
-int64_t CountRefused(const Mesh& mesh);
+int64_t CountRefused(const Mesh& mesh, const Within& within = Anywhere);
 
 // "+$Work -\\Seen"
 std::string DescribeChanges(const std::vector<FlagRegister>& changes,

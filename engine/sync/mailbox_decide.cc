@@ -20,13 +20,6 @@ MailboxCopyId IdBehind(std::string_view prefix, const std::string& key) {
   return MailboxCopyId(id);
 }
 
-std::optional<MailboxCopyRecord> Load(State& state, MailboxCopyId copy) {
-  for (MailboxCopyRecord& record : state.MailboxCopies()) {
-    if (record.id == copy) return std::move(record);
-  }
-  return std::nullopt;
-}
-
 std::string KeyOf(const MailboxCopyRecord& gone) {
   return kGoneKey + std::to_string(gone.id.value) + ":" + std::to_string(gone.exists_stamp.value);
 }
@@ -55,7 +48,7 @@ void RecordMailWon(State& state, const MailboxCopyRecord& kept_copy, Stamp stamp
 }
 
 void ApproveMailboxDeletion(State& state, MailboxCopyId copy) {
-  auto record = Load(state, copy);
+  auto record = state.mailboxes().FindCopy(copy);
   if (!record || record->exists) return;
   const Stamp stamp = state.NextStamp();
   state.mailboxes().DeleteHeld(copy, stamp);
@@ -66,7 +59,7 @@ void ApproveMailboxDeletion(State& state, MailboxCopyId copy) {
 }
 
 void RejectMailboxDeletion(State& state, MailboxCopyId copy) {
-  auto record = Load(state, copy);
+  auto record = state.mailboxes().FindCopy(copy);
   if (!record || record->exists) return;
   state.mailboxes().ForgetHeld(copy);
   record->gone = MailboxGone::kNo;

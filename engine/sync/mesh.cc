@@ -1,6 +1,7 @@
 #include "engine/sync/mesh.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "engine/sync/backoff.h"
 
@@ -13,10 +14,13 @@ MailboxCopyRecord* Mesh::FindCopy(ReplicaIndex r, const std::string& mailbox) {
   return record.id.value == 0 ? nullptr : &record;
 }
 
-int64_t Mesh::CountRefused() const {
-  const auto left =
-      std::count_if(refusals.begin(), refusals.end(), [](const auto& refusal) { return refusal.second.left_out; });
-  return static_cast<int64_t>(refusals.size() + mailbox_refusals.size()) - left;
+int64_t Mesh::CountRefused(const Within& within) const {
+  int64_t refused = 0;
+  for (const auto& [key, refusal] : refusals) {
+    refused += !refusal.left_out && within(refusal.replica, refusal.report.mailbox) ? 1 : 0;
+  }
+  for (const auto& [copy, refusal] : mailbox_refusals) refused += within(refusal.replica, copy.second) ? 1 : 0;
+  return refused;
 }
 
 MailboxEntry& Mesh::Entry(const std::string& mailbox) {
@@ -66,6 +70,14 @@ void Mesh::TakeMailboxes(std::vector<MailboxCopyRecord> records, const std::set<
     if (id != known.end() && names.contains(id->second)) still_due.emplace(replica, names[id->second]);
   }
   due = std::move(still_due);
+}
+
+void Mesh::TakeCopy(const MailboxCopyRecord& record) {
+  for (auto& [name, entry] : mailboxes) {
+    for (MailboxCopyRecord& copy : entry.copies) {
+      if (copy.id == record.id) copy = record;
+    }
+  }
 }
 
 std::shared_ptr<const MeshView> Mesh::View(bool ignore_downtime) const {
@@ -154,17 +166,15 @@ void Mesh::End(ReplicaIndex r) {
 
 void Mesh::MarkDown(ReplicaIndex r, const absl::Status& status) {
   ReplicaSlot& down = slot(r);
-  const bool news = down.state != ReplicaState::kDown || down.last_error != Message(status);
+  const bool news = !down.tells_of_downtime || down.last_error != Message(status);
   down.last_error = Message(status);
   down.look_due = true;
   down.compare_due = true;
   down.metadata_due = true;
   down.hopeless = absl::IsUnauthenticated(status) || absl::IsUnimplemented(status) || absl::IsInvalidArgument(status);
   down.next_attempt = clock->Now() + PauseAfter(down.failures, [this](Duration longest) { return Draw(longest); });
-  if (down.state != ReplicaState::kDown) {
-    down.state = ReplicaState::kDown;
-    down.state_since_unix_ms = clock->UnixMillis();
-  }
+  down.state = ReplicaState::kDown;
+  if (!std::exchange(down.tells_of_downtime, true)) down.state_since_unix_ms = clock->UnixMillis();
   ++down.failures;
   down.replica->Close();
   if (!news) return;
@@ -177,6 +187,7 @@ void Mesh::MarkUp(ReplicaIndex r) {
   if (up.state == ReplicaState::kUp) return;
   up.state = ReplicaState::kUp;
   up.was_up = true;
+  up.tells_of_downtime = false;
   up.hopeless = false;
   up.last_error.clear();
   up.state_since_unix_ms = clock->UnixMillis();

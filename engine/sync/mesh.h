@@ -46,10 +46,11 @@ struct ReplicaSlot {
   std::string memory;  // Replica::memory() as the state has it
   ReplicaState state = ReplicaState::kUnknown;
   std::string last_error;
-  bool was_up = false;       // since the start
-  bool hopeless = false;     // a login refused or a server that lacks what is needed: only an order tries again
-  int failures = 0;          // with nothing done in between: a look that succeeds is not enough
-  Duration next_attempt{0};  // engine time, while down
+  bool tells_of_downtime = false;  // down since `state_since_unix_ms`, however often it was tried meanwhile
+  bool was_up = false;             // since the start
+  bool hopeless = false;           // a login refused or a server that lacks what is needed: only an order tries again
+  int failures = 0;                // with nothing done in between: a look that succeeds is not enough
+  Duration next_attempt{0};        // engine time, while down
   bool look_due = true;
   // Messages went since the last look: where IDLE told of it, which is of one mailbox, only a look shows where to.
   bool gone_since_look = false;
@@ -62,6 +63,7 @@ struct ReplicaSlot {
   bool metadata_due = true;                             // likewise for annotations, of whose changes nothing tells
   std::map<std::string, uint64_t> unseen;               // by mailbox, of the last look, there
   std::map<MailboxCopyId, UidValidity> other_validity;  // seen by SELECT, for which a look was asked
+  bool looking = false;          // its lane looks and observes: what has happened there is not known yet
   int tasks = 0;                 // under way in its lane (lane.h); while there are any nothing else is begun here
   std::shared_ptr<Batch> batch;  // of them; null while there are none
   Duration last_progress{0};     // engine time
@@ -118,6 +120,12 @@ struct MetadataLooks {
     if (!fresh.contains(copy)) seen.erase(copy);
   }
 };
+
+// A part of the mesh: which mailboxes of which replicas.
+using Within = std::function<bool(ReplicaIndex, const std::string& mailbox)>;
+inline bool Anywhere(ReplicaIndex, const std::string&) {
+  return true;
+}
 
 class Mesh {
  public:
@@ -179,12 +187,14 @@ class Mesh {
 
   MailboxCopyRecord* FindCopy(ReplicaIndex r, const std::string& mailbox);
   // Operations that are refused and that nobody has decided to leave so.
-  int64_t CountRefused() const;
+  int64_t CountRefused(const Within& within = Anywhere) const;
   // The entry for a mailbox, made when necessary (its id is set by the transaction that interns it).
   MailboxEntry& Entry(const std::string& mailbox);
   // Replaces the table by what is recorded, as far as it belongs to the mesh; due mailboxes follow their new names. Of
   // replicas that are not in `changed` (empty: of none) only the mailboxes' names are taken: they may be at work.
   void TakeMailboxes(std::vector<MailboxCopyRecord> records, const std::set<ReplicaId>& changed = {});
+  // What is recorded of one copy now, of which nothing is under way.
+  void TakeCopy(const MailboxCopyRecord& record);
   std::shared_ptr<const MeshView> View(bool ignore_downtime) const;
 
   // Takes a replica out after a failed call; what is unknown then stays in the intents. Only for outcome-unknown

@@ -5,6 +5,7 @@
 #include "engine/sync/conflicts.h"
 #include "engine/sync/coordinator.h"
 #include "engine/sync/explain.h"
+#include "engine/sync/mailbox_decide.h"
 #include "engine/sync/refusals.h"
 #include "engine/sync/trace.h"
 
@@ -37,70 +38,6 @@ std::shared_ptr<const StatusSnapshot> Coordinator::GetStatus() const {
 
 std::shared_ptr<EventReader> Coordinator::ReadEvents(int64_t after, std::function<void()> wake) {
   return events_->Read(after, std::move(wake));
-}
-
-// ---- sync
-
-std::function<void()> Coordinator::Sync(SyncScope scope, std::function<void(Progress)> progress,
-                                        std::function<void(absl::StatusOr<RunReport>)> done) {
-  auto cancelled = std::make_shared<std::atomic<bool>>(false);
-  SyncOrder order{std::move(scope), std::move(progress), std::move(done), cancelled};
-  Post([this, order] { return RunSync(order); });
-  return [cancelled] { *cancelled = true; };
-}
-
-asio::awaitable<absl::Status> Coordinator::RunSync(SyncOrder order) {
-  if (*order.cancelled || stopping_) {
-    order.done(absl::CancelledError("the sync was cancelled before it began"));
-    co_return absl::OkStatus();
-  }
-  const Graph& graph = *mesh_.graph;
-  if (!order.scope.replica.empty() && !graph.FindReplica(order.scope.replica)) {
-    order.done(Error(absl::StatusCode::kNotFound, "there is no replica %s", Printable(order.scope.replica)));
-    co_return absl::OkStatus();
-  }
-  if (!order.scope.edge.empty() && !graph.FindEdge(order.scope.edge)) {
-    order.done(Error(absl::StatusCode::kNotFound, "there is no edge %s; name it as A:B", Printable(order.scope.edge)));
-    co_return absl::OkStatus();
-  }
-  if (!order.scope.mailbox.empty() && !mesh_.mailboxes.contains(order.scope.mailbox)) {
-    order.done(Error(absl::StatusCode::kNotFound, "there is no mailbox %s", Printable(order.scope.mailbox)));
-    co_return absl::OkStatus();
-  }
-  RenewHope();
-  const auto unsettle = [](State& state) {
-    state.kept_back().UnsettleMessages();
-    return true;
-  };
-  const auto unsettled = co_await mesh_.store->Run(unsettle);
-  if (!unsettled.ok()) {
-    order.done(unsettled.status());
-    co_return unsettled.status();
-  }
-  const Duration started = mesh_.clock->Now();
-  Duration last_shown(0);
-  const auto before = CountersNow();
-  const auto operations_before = mesh_.edge_operations;
-  const int64_t rounds_before = rounds_;
-  mesh_.on_progress = [this, &order, started, &last_shown] {
-    const Duration now = mesh_.clock->Now();
-    if (*order.cancelled || now - last_shown < std::chrono::milliseconds(100)) return;
-    last_shown = now;
-    mesh_.progress.elapsed_s = std::chrono::duration<double>(now - started).count();
-    order.progress(mesh_.progress);
-  };
-  const absl::Status status = co_await Converge();
-  mesh_.on_progress = nullptr;
-  if (status.ok()) StartWatchers();
-  const absl::Status published = co_await Publish(false);
-  if (*order.cancelled) {
-    order.done(absl::CancelledError("the wait was cancelled; the sync went on"));
-  } else if (!status.ok()) {
-    order.done(status);
-  } else {
-    order.done(MakeReport(before, operations_before, rounds_before, started));
-  }
-  co_return status.ok() ? published : status;
 }
 
 // ---- plan
@@ -182,6 +119,26 @@ asio::awaitable<absl::Status> Coordinator::RunListConflicts(
   co_return conflicts.status();
 }
 
+void Coordinator::FindConflict(int64_t id, std::function<void(absl::StatusOr<ConflictReport>)> done) {
+  Post([this, id, done = std::move(done)] { return RunFindConflict(id, done); });
+}
+
+asio::awaitable<absl::Status> Coordinator::RunFindConflict(int64_t id,
+                                                           std::function<void(absl::StatusOr<ConflictReport>)> done) {
+  const auto find = [&](State& state) -> absl::StatusOr<ConflictReport> {
+    const auto conflict = state.conflicts().Find(id);
+    if (!conflict) return Error(absl::StatusCode::kNotFound, "there is no conflict %d", id);
+    return ToReport(*conflict, conflict->open ? state.conflicts().CountHeld(id) : 0);
+  };
+  const auto found = co_await mesh_.store->Run(find);
+  if (!found.ok()) {
+    done(found.status());
+  } else {
+    done(*found);
+  }
+  co_return found.status();
+}
+
 void Coordinator::Resolve(int64_t conflict, Decision decision, std::string replica,
                           std::function<void(absl::StatusOr<ConflictReport>)> done) {
   Post([this, conflict, decision, replica = std::move(replica), done = std::move(done)] {
@@ -191,13 +148,19 @@ void Coordinator::Resolve(int64_t conflict, Decision decision, std::string repli
 
 asio::awaitable<absl::Status> Coordinator::RunResolve(int64_t conflict, Decision decision, std::string replica,
                                                       std::function<void(absl::StatusOr<ConflictReport>)> done) {
-  co_await Quiet();  // what is under way writes registers as they were planned
+  const auto find = [&](State& state) { return MessagesOf(state, conflict); };
+  const auto messages = co_await mesh_.store->Run(find);
+  if (!messages.ok()) {
+    done(messages.status());
+    co_return messages.status();
+  }
+  co_await AwaitWorkOn(*messages);  // what is under way writes registers as they were planned
   const auto view = mesh_.View(false);
   const int64_t now = mesh_.clock->UnixMillis();
-  std::vector<MailboxCopyRecord> copies;
+  std::optional<MailboxCopyRecord> gone;
   const auto decide = [&](State& state) {
     auto decided_now = Decide(state, *view, conflict, decision, replica, now);
-    copies = state.MailboxCopies();
+    if (decided_now.ok()) gone = state.mailboxes().FindCopy(MailboxCopyOf(*decided_now));
     return decided_now;
   };
   const auto decided = co_await mesh_.store->Run(decide);
@@ -209,7 +172,7 @@ asio::awaitable<absl::Status> Coordinator::RunResolve(int64_t conflict, Decision
     done(decided->status());
     co_return absl::OkStatus();
   }
-  mesh_.TakeMailboxes(std::move(copies));  // one of them may be made again, or deleted
+  if (gone) mesh_.TakeCopy(*gone);  // it is made again, or deleted everywhere
   const absl::Status reloaded = co_await LoadRefusals(mesh_);
   if (!reloaded.ok()) {
     done(reloaded);
@@ -294,6 +257,11 @@ asio::awaitable<absl::Status> Coordinator::RunReload(std::shared_ptr<const Graph
     done(built);
     co_return absl::OkStatus();
   }
+  for (WaitingSync& sync : syncs_) {  // they begin anew, on what runs now
+    orders_.push_back([this, order = std::move(sync.order)] { return RunSync(order); });
+  }
+  syncs_.clear();
+  mesh_.on_progress = nullptr;
   const absl::Status loaded = co_await LoadState();
   if (loaded.ok()) {
     mesh_.Emit(

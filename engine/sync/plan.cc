@@ -107,7 +107,8 @@ class Planner {
   void DecideConflicts(MessagePlan& plan) const {
     for (CopyPlan& copy : plan.copies) {
       if (copy.action != Action::kExpunge) continue;
-      copy.conflict = ChangedUnseen(static_cast<size_t>(copy.target.value), copy.because.origin);
+      copy.unseen = ChangedUnseen(static_cast<size_t>(copy.target.value), copy.because.origin);
+      copy.conflict = !copy.unseen.empty();
       const v1::Policy::DeleteVsChange policy = graph_.DeleteVsChange(copy.because.edge);
       if (!copy.conflict || policy == v1::Policy::DELETE_WINS) continue;
       for (CopyPlan& same : plan.copies) {
@@ -118,18 +119,18 @@ class Planner {
     }
   }
 
-  // Whether the copy at `r` carries a change that could have reached the replica where the message was deleted, but
-  // had not.
-  bool ChangedUnseen(size_t r, ReplicaIndex deleter) const {
-    if (!admissions_.FlagsReach(ReplicaIndex(static_cast<int32_t>(r)), deleter)) return false;
+  // The changes of the copy at `r` that could have reached the replica where the message was deleted, but had not.
+  std::vector<FlagRegister> ChangedUnseen(size_t r, ReplicaIndex deleter) const {
+    std::vector<FlagRegister> unseen;
+    if (!admissions_.FlagsReach(ReplicaIndex(static_cast<int32_t>(r)), deleter)) return unseen;
     const CopyRegisters* deleted = here_[static_cast<size_t>(deleter.value)];
     for (const FlagRegister& entry : here_[r]->flags.entries()) {
       if (entry.flag == context_.deleted_flag) continue;
       if (!CanChange(FlagLimitsAt(static_cast<size_t>(deleter.value)), entry.flag)) continue;  // it can never be seen
       const Stamp seen = deleted == nullptr ? Stamp(0) : deleted->flags.Get(entry.flag).stamp;
-      if (entry.stamp > seen) return true;
+      if (entry.stamp > seen) unseen.push_back(entry);
     }
-    return false;
+    return unseen;
   }
 
   FlagLimits FlagLimitsAt(size_t r) const {

@@ -87,7 +87,8 @@ struct CopyPlan {
   std::vector<FlagRegister> kept_back;     // changes that the mailbox copy cannot hold: not in `flags`
   Because because;
   std::vector<ReplicaIndex> holders;  // kAdd: whose content policy lets arrive here, cheapest first
-  bool conflict = false;              // against a change at this copy that the deleter had not seen
+  bool conflict = false;              // against changes at this copy that the deleter had not seen: these
+  std::vector<FlagRegister> unseen;
 };
 
 // Two keywords that exclude one another were set by people who did not know of each other: the newer one stays.

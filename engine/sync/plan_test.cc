@@ -169,6 +169,7 @@ TEST(Plan, ADeletionAgainstAnUnseenChangeIsAConflict) {
     const MessagePlan plan = mesh.Plan(message);
     ASSERT_EQ(plan.copies.size(), 1u);
     EXPECT_TRUE(plan.copies[0].conflict);
+    EXPECT_EQ(plan.copies[0].unseen, (std::vector<FlagRegister>{{kSeen, true, Stamp(19)}}));
     const bool restore = std::string(policy).find("CHANGE_WINS") != std::string::npos;
     EXPECT_EQ(plan.copies[0].action, restore ? Action::kRestore : Action::kExpunge);
   }

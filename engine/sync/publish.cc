@@ -8,6 +8,8 @@
 namespace imapmesh {
 namespace {
 
+constexpr int64_t kLongMillis = 5000;
+
 ReplicaCounters Minus(const ReplicaCounters& now, const ReplicaCounters& before) {
   ReplicaCounters difference;
   difference.commands = now.commands - before.commands;
@@ -57,6 +59,13 @@ EdgeReport Coordinator::DescribeEdge(size_t e, bool syncing) const {
     const ReplicaSlot& slot = mesh_.replicas[static_cast<size_t>(end.value)];
     if (report.last_error.empty() && slot.state == ReplicaState::kDown) report.last_error = slot.last_error;
   }
+  if (report.last_error.empty() && report.pending.total() > 0) {
+    const auto refused = std::find_if(mesh_.refusals.begin(), mesh_.refusals.end(), [&](const auto& refusal) {
+      const ReplicaIndex r = refusal.second.replica;
+      return !refusal.second.left_out && (r == edge.a || r == edge.b);
+    });
+    if (refused != mesh_.refusals.end()) report.last_error = refused->second.report.answer;
+  }
   const bool up = mesh_.IsUp(edge.a) && mesh_.IsUp(edge.b);
   if (mesh_.edge_paused[e]) {
     report.state = EdgeState::kPaused;
@@ -72,17 +81,26 @@ EdgeReport Coordinator::DescribeEdge(size_t e, bool syncing) const {
   return report;
 }
 
-// Since when something has been pending on each edge.
+// Since when something has been pending on each edge. A pass that did not come to the end knows of no edge without.
 void Coordinator::NotePending(int64_t now) {
   for (size_t e = 0; e < mesh_.graph->edges().size(); ++e) {
     const auto key = static_cast<int32_t>(e);
     const auto pending = pending_.find(key);
     if (pending == pending_.end() || pending->second.total() == 0) {
-      pending_since_unix_ms_.erase(key);
+      if (uncounted_.empty()) pending_since_unix_ms_.erase(key);
     } else {
       pending_since_unix_ms_.try_emplace(key, now);
     }
   }
+}
+
+// What has waited for long enough to be told of after a restart too: by edge, since when.
+std::map<int32_t, int64_t> Coordinator::LongPending(int64_t now) const {
+  std::map<int32_t, int64_t> pending;
+  for (const auto& [edge, since] : pending_since_unix_ms_) {
+    if (now - since >= kLongMillis) pending[edge] = since;
+  }
+  return pending;
 }
 
 ReplicaReport Coordinator::DescribeReplica(size_t r, int64_t now) const {
@@ -122,7 +140,6 @@ MailboxReport Coordinator::DescribeMailbox(const MailboxEntry& entry) const {
 
 asio::awaitable<absl::Status> Coordinator::Publish(bool syncing) {
   const int64_t now = mesh_.clock->UnixMillis();
-  NotePending(now);
   auto snapshot = std::make_shared<StatusSnapshot>();
   snapshot->topology_name = mesh_.graph->name();
   snapshot->generated_unix_ms = now;
@@ -133,7 +150,10 @@ asio::awaitable<absl::Status> Coordinator::Publish(bool syncing) {
   snapshot->conflicts_resolved = conflicts_resolved_;
   for (size_t r = 0; r < mesh_.replicas.size(); ++r) snapshot->replicas.push_back(DescribeReplica(r, now));
   for (size_t e = 0; e < mesh_.graph->edges().size(); ++e) snapshot->edges.push_back(DescribeEdge(e, syncing));
-  for (const auto& [name, entry] : mesh_.mailboxes) snapshot->mailboxes.push_back(DescribeMailbox(entry));
+  for (const auto& [name, entry] : mesh_.mailboxes) {
+    MailboxReport mailbox = DescribeMailbox(entry);
+    if (!mailbox.copies.empty()) snapshot->mailboxes.push_back(std::move(mailbox));  // else it is deleted everywhere
+  }
   for (const auto& [key, refusal] : mesh_.refusals) {
     if (!refusal.left_out) snapshot->problems.push_back(refusal.report);
   }
@@ -146,7 +166,7 @@ asio::awaitable<absl::Status> Coordinator::Publish(bool syncing) {
 
 RunReport Coordinator::MakeReport(const std::vector<ReplicaCounters>& before,
                                   const std::vector<int64_t>& operations_before, int64_t rounds_before,
-                                  Duration started) const {
+                                  int64_t resolved_before, Duration started) const {
   const auto snapshot = GetStatus();
   RunReport report;
   report.converged = snapshot->converged;
@@ -159,7 +179,7 @@ RunReport Coordinator::MakeReport(const std::vector<ReplicaCounters>& before,
   report.edges = snapshot->edges;
   for (size_t e = 0; e < report.edges.size(); ++e) report.edges[e].operations -= operations_before[e];
   report.conflicts_open = snapshot->conflicts_open;
-  report.conflicts_resolved = snapshot->conflicts_resolved;
+  report.conflicts_resolved = snapshot->conflicts_resolved - resolved_before;
   report.refused = mesh_.CountRefused() + CountRefused(mesh_);
   return report;
 }

@@ -27,6 +27,9 @@ constexpr Duration kPassLimit = seconds(10);      // after it what is due is loo
 constexpr Duration kPlanAgain = seconds(5);       // while a pass that is not complete waits for busy replicas
 constexpr int64_t kSkippedMost = 20'000;          // messages of busy replicas planned in vain in one pass
 constexpr int64_t kProgressWorthwhile = 200;      // unsettled messages from which on totals are counted first
+constexpr int64_t kHistoryMillis = int64_t{90} * 24 * 3600 * 1000;
+constexpr int64_t kHistorySteps = 500'000;
+constexpr int64_t kBetweenPrunes = int64_t{3600} * 1000;
 
 }  // namespace
 
@@ -72,8 +75,13 @@ bool Coordinator::AnyBusy() const {
                      [](const ReplicaSlot& slot) { return slot.tasks > 0; });
 }
 
-asio::awaitable<void> Coordinator::Quiet() {
-  while (AnyBusy()) co_await wake_.WaitFor(*mesh_.clock, seconds(1));
+asio::awaitable<void> Coordinator::AwaitWorkOn(std::set<MessageId> messages) {
+  const auto concerns = [&](const std::weak_ptr<const Work>& begun) {
+    const auto work = begun.lock();
+    return work != nullptr && std::any_of(work->messages.begin(), work->messages.end(),
+                                          [&](const auto& planned) { return messages.contains(planned.message.id); });
+  };
+  while (std::any_of(under_way_.begin(), under_way_.end(), concerns)) co_await wake_.WaitFor(*mesh_.clock, seconds(1));
 }
 
 // ---- look and observe
@@ -95,6 +103,7 @@ asio::awaitable<void> Coordinator::ObserveTask(ReplicaIndex r, std::vector<std::
 }
 
 asio::awaitable<void> Coordinator::LookLane(ReplicaIndex r, std::shared_ptr<const Lane> lane, bool look) {
+  mesh_.slot(r).looking = true;
   if (look) {
     co_await LookAt(mesh_, r);
     const absl::Status status = co_await RecordLook(r);
@@ -103,6 +112,7 @@ asio::awaitable<void> Coordinator::LookLane(ReplicaIndex r, std::shared_ptr<cons
   if (mesh_.IsUp(r) && lane_failure_.ok()) co_await ObserveDue(r);
   ReplicaSlot& slot = mesh_.slot(r);
   if (!look && slot.gone_since_look && !slot.replica->info().can_push) slot.look_due = true;
+  slot.looking = false;
   lane.reset();
 }
 
@@ -290,6 +300,9 @@ asio::awaitable<absl::Status> Coordinator::PlanAndApply() {
   CO_RETURN_IF_ERROR(co_await RunMailboxes(MailboxPhase::kAdditions));
   CO_ASSIGN_OR_RETURN(const std::vector<UnsettledMailbox> mailboxes, co_await UnsettledMailboxes());
   if (mesh_.on_progress && pass_complete_) CO_RETURN_IF_ERROR(co_await EstimateProgress(mailboxes));
+  pending_in_.clear();
+  uncounted_.clear();
+  for (const UnsettledMailbox& mailbox : mailboxes) uncounted_.insert(mailbox.name);
   plan_due_ = false;
   last_pass_ = mesh_.clock->Now();
   plan_again_ = last_pass_ + kPlanAgain;
@@ -313,6 +326,7 @@ asio::awaitable<absl::Status> Coordinator::PlanAndApply() {
   }
   for (const auto& [edge, count] : mesh_.pending_mailboxes) pending[edge].mailboxes += count;
   pending_ = std::move(pending);
+  NotePending(mesh_.clock->UnixMillis());
   if (pass_complete_ && !AnyBusy()) plan_due_ = false;  // what its operations call for, the looks tell
   co_return lane_failure_;
 }
@@ -331,6 +345,7 @@ asio::awaitable<absl::StatusOr<Coordinator::BegunBatch>> Coordinator::BeginBatch
   const auto work = std::make_shared<Work>(*planned);
   work->view = view;
   for (const auto& [edge, counts] : batch.pending) pending[edge].Add(counts);
+  for (auto& [mailbox, edges] : batch.pending_in) pending_in_[view->mailboxes.at(mailbox).name].merge(edges);
   CO_RETURN_IF_ERROR(co_await TellConflicts(*work));
   BegunBatch begun;
   begun.work = work;
@@ -341,6 +356,8 @@ asio::awaitable<absl::StatusOr<Coordinator::BegunBatch>> Coordinator::BeginBatch
       bulk ? mesh_.NewBatch(kPatienceWithBulk, kMarginWithBulk) : mesh_.NewBatch(kPatience, kPatience);
   Lanes lanes;
   for (const ReplicaIndex r : begun.targets) lanes[r] = std::make_shared<const Lane>(mesh_, r, lanes_batch);
+  std::erase_if(under_way_, [](const auto& done) { return done.expired(); });
+  under_way_.push_back(work);
   lanes_.Start(Apply(work, std::move(lanes), deletions));
   co_return begun;
 }
@@ -354,6 +371,7 @@ asio::awaitable<absl::StatusOr<bool>> Coordinator::Pass(const std::vector<Unsett
   PlanPosition next;
   for (bool more = true; more;) {
     CO_ASSIGN_OR_RETURN(BegunBatch begun, co_await BeginBatch(mailboxes, *ideal, next, deletions, pending));
+    for (size_t i = next.mailbox; i < begun.work->next.mailbox; ++i) uncounted_.erase(mailboxes[i].name);
     next = begun.work->next;
     more = begun.work->more;
     skipped += begun.work->skipped;
@@ -414,19 +432,29 @@ asio::awaitable<absl::StatusOr<Coordinator::RoundOutcome>> Coordinator::Round() 
   CO_RETURN_IF_ERROR(co_await ReviewRefusals(mesh_));
   CO_ASSIGN_OR_RETURN(const int64_t annotated, co_await SyncMetadata(mesh_));
   operations_ += annotated;
-  outcome.operations = operations_ - operations_before;
+  outcome.operations = operations_of_round_ = operations_ - operations_before;
   for (size_t i = 0; i < mesh_.replicas.size(); ++i) {
     const ReplicaIndex r(static_cast<int32_t>(i));
     const auto due = mesh_.due.lower_bound({r.value, ""});
     const bool any_due = due != mesh_.due.end() && due->first == r.value;
     if (mesh_.IsUp(r) && !mesh_.IsBusy(r) && !any_due) mesh_.Achieved(r);
   }
-  const auto count = [](State& state) {
+  const int64_t now = mesh_.clock->UnixMillis();
+  const bool prune = now >= prune_again_unix_ms_;
+  if (prune) prune_again_unix_ms_ = now + kBetweenPrunes;
+  const std::map<int32_t, int64_t> waiting = LongPending(now);
+  const auto count = [&](State& state) {
+    for (size_t e = 0; waiting != saved_waiting_ && e < mesh_.graph->edges().size(); ++e) {
+      const auto since = waiting.find(static_cast<int32_t>(e));
+      state.SetMeta(PendingKey(mesh_.graph->edges()[e]), std::to_string(since == waiting.end() ? 0 : since->second));
+    }
+    if (prune) state.history().Prune(now - kHistoryMillis, kHistorySteps);
     return std::make_tuple(state.CopiesWithIntents(), state.conflicts().Count(true), state.conflicts().Count(false),
                            state.conflicts().HasUndescribed(), LoadKeptBack(state));
   };
   const auto counted = co_await mesh_.store->Run(count);
   if (!counted.ok()) co_return counted.status();
+  saved_waiting_ = waiting;
   conflicts_open_ = std::get<1>(*counted);
   conflicts_resolved_ = std::get<2>(*counted);
   mesh_.kept_back = std::get<4>(*counted);

@@ -123,7 +123,7 @@ class RecordMetadata {
     record.key = "metadata:" + mailbox + ":" + conflict.entry + ":" + std::to_string(now_) + ":" + loser;
     record.kind = "METADATA";
     record.mailbox = mailbox;
-    record.unix_ms = record.resolved_unix_ms = now_;
+    record.unix_ms = record.resolved_unix_ms = record.b_unix_ms = now_;
     record.replica_a = winner;
     record.change_a = "annotation " + Printable(conflict.entry, 200) + " is " + Shown(conflict.winning);
     record.replica_b = loser;

@@ -265,17 +265,39 @@ std::string Tracer::WhyNever(const MessageRegisters& message, ReplicaIndex r) co
   const std::string& mailbox = view_->mailboxes.at(message.mailbox).name;
   const std::string& name = view_->graph->replica(r).name();
   if (!view_->graph->Selects(r, mailbox)) return "no edge of " + name + " selects the mailbox";
-  bool held_anywhere = false;
+  std::vector<bool> reached(static_cast<size_t>(view_->graph->replica_count()));
   for (const CopyRegisters& copy : message.copies) {
     const auto where = view_->copies.find(copy.mailbox_copy);
-    held_anywhere |= copy.present() && where != view_->copies.end();
     if (!copy.present() || where == view_->copies.end()) continue;
-    if (view_->graph->Reaches(where->second.first, r, mailbox, ChangeKind::kAddition)) {
-      return "nothing is pending: a later deletion reached the edges that would bring it";
+    const ReplicaIndex holder = where->second.first;
+    for (int32_t there = 0; there < view_->graph->replica_count(); ++there) {
+      const ReplicaIndex to(there);
+      const bool arrives = to == holder || view_->graph->Reaches(holder, to, mailbox, ChangeKind::kAddition);
+      if (arrives) reached[static_cast<size_t>(there)] = true;
     }
   }
-  if (!held_anywhere) return "no replica holds it any more";
-  return "no edge carries additions from where it is to " + name + " (direction)";
+  if (std::none_of(reached.begin(), reached.end(), [](bool there) { return there; })) {
+    return "no replica holds it any more";
+  }
+  if (reached[static_cast<size_t>(r.value)]) {
+    return "nothing is pending: a later deletion reached the edges that would bring it";
+  }
+  return "no edge carries it from where it is to " + name + WhatStopsIt(reached);
+}
+
+// The edges at which it ends, and why; `reached`: the replicas that it comes to.
+std::string Tracer::WhatStopsIt(const std::vector<bool>& reached) const {
+  std::string text;
+  for (size_t e = 0; e < view_->graph->edges().size(); ++e) {
+    const GraphEdge& edge = view_->graph->edges()[e];
+    const bool at_a = reached[static_cast<size_t>(edge.a.value)], at_b = reached[static_cast<size_t>(edge.b.value)];
+    if (at_a == at_b) continue;
+    const v1::Edge::Direction against = at_a ? v1::Edge::B_TO_A : v1::Edge::A_TO_B;
+    const bool one_way = view_->graph->topology().edge(static_cast<int>(e)).direction() == against;
+    text += (text.empty() ? ": " : "; ") + edge.name +
+            (one_way ? " goes the other way only (direction)" : " does not select the mailbox");
+  }
+  return text;
 }
 
 }  // namespace imapmesh

@@ -39,6 +39,7 @@ class Tracer {
   void ExplainSecondCopy(State& state, TracedMessage& traced) const;
   void ExplainConflicts(State& state, TracedMessage& traced) const;
   std::string WhatBlocks(ReplicaIndex r, const CopyPlan& ideal) const;
+  std::string WhatStopsIt(const std::vector<bool>& reached) const;
   std::string WhyNever(const MessageRegisters& message, ReplicaIndex r) const;
 
   std::string message_id_;

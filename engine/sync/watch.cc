@@ -11,6 +11,8 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr Duration kPauseInVain = milliseconds(20);
+constexpr Duration kPauseToSettle = milliseconds(500);
+constexpr Duration kPauseForOthers = milliseconds(100);
 
 }  // namespace
 
@@ -144,9 +146,16 @@ asio::awaitable<absl::Status> Coordinator::RunForever() {
     status = outcome.status();
     if (!status.ok() || stopping_) break;
     in_vain_ = outcome->operations == 0 && (AnyBusy() || !pass_complete_);
-    CloseEdges();
+    if (syncs_.empty()) CloseEdges();
     StartWatchers();
     status = co_await Publish(false);
+    AnswerSyncs();
+    // Who waits for a sync makes rounds follow one another: not without a pause for what needs time to come to rest.
+    if (!syncs_.empty() && settling_) {
+      co_await Sleep(*mesh_.clock, mesh_.executor, kPauseToSettle);
+    } else if (!syncs_.empty() && outcome->operations == 0 && !pass_complete_ && !AnyBusy()) {
+      co_await Sleep(*mesh_.clock, mesh_.executor, kPauseForOthers);
+    }
     const bool converged = Converged();
     if (converged && !was_converged) mesh_.Emit("CONVERGED", ReplicaIndex(-1), EdgeIndex(-1), "", "nothing is pending");
     was_converged = converged;
@@ -158,6 +167,7 @@ asio::awaitable<absl::Status> Coordinator::RunForever() {
     const absl::Status ignored = co_await order();
     (void)ignored;
   }
+  EndSyncs(status.ok() ? absl::UnavailableError("the daemon is stopping") : status);
   co_await StopWatchers();
   co_return status;
 }

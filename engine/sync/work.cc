@@ -4,10 +4,13 @@
 
 #include "base/printable.h"
 #include "engine/sync/conflicts.h"
+#include "engine/sync/kept_back.h"
 #include "engine/sync/mesh.h"
 
 namespace imapmesh {
 namespace {
+
+constexpr int64_t kRecentSteps = 20'000;  // of the history: what happened earlier met its other side long ago
 
 // Whether two messages of the mesh certainly hold the same bytes. The server's own identity counts within one replica
 // only (DESIGN.md section 7, X-GUID).
@@ -54,6 +57,7 @@ std::set<ReplicaIndex> Work::Targets(bool deletions) const {
 
 Work PlanBatch::operator()(State& state) {
   pending.clear();
+  pending_in.clear();
   bytes_ = 0;
   planned_.clear();
   leaving_.clear();
@@ -154,7 +158,12 @@ bool PlanBatch::PlanDuplicate(State& state, const MessageRegisters& message, con
   if (!spreads && copies != 1 && !duplicates_->IsKnown(message.id)) return false;
   const Duplicates::Standing standing = duplicates_->Judge(message, planned_, leaving_);
   if (standing == Duplicates::Standing::kOrdinary) return false;
-  if (standing == Duplicates::Standing::kLater) ++work.skipped;
+  if (standing == Duplicates::Standing::kLater) {
+    for (const CopyPlan& copy : ideal.copies) {
+      if (copy.because.edge.value >= 0) pending_in[message.mailbox].insert(copy.because.edge.value);
+    }
+    ++work.skipped;
+  }
   PlannedMessage planned;
   for (CopyPlan& removal : duplicates_->Removals(message)) {
     if (Wanted(state, message, removal)) planned.plan.copies.push_back(std::move(removal));
@@ -219,14 +228,29 @@ ConflictRecord PlanBatch::NewConflict(const MessageRegisters& message) const {
 
 void PlanBatch::RecordConflict(State& state, const MessageRegisters& message, const CopyPlan& plan, Work& work) {
   ConflictRecord conflict = NewConflict(message);
-  // One for each deletion, wherever the change is seen.
+  // One for each deletion, wherever the change is seen. A change that only showed after somebody had decided is asked
+  // about anew: else it would stay between the two sides with nobody knowing.
   conflict.key = "delete-change:" + std::to_string(message.id.value) + ":" + std::to_string(plan.because.stamp.value);
+  if (plan.action == Action::kAsk) {
+    const std::vector<ConflictRecord> open = state.conflicts().OpenAbout(message.id);
+    const bool asked = std::any_of(open.begin(), open.end(), [&](const ConflictRecord& other) {
+      return other.kind == kDeleteVsChange && other.stamp == plan.because.stamp;
+    });
+    if (asked) return;
+    const auto newest = std::max_element(plan.unseen.begin(), plan.unseen.end(),
+                                         [](const auto& one, const auto& other) { return one.stamp < other.stamp; });
+    if (state.conflicts().FindByKey(conflict.key)) conflict.key += ":" + std::to_string(newest->stamp.value);
+  }
   conflict.kind = kDeleteVsChange;
   conflict.stamp = plan.because.stamp;
   conflict.replica_a = view_.graph->replica(plan.because.origin).name();
   conflict.change_a = "deleted";
   conflict.replica_b = view_.graph->replica(plan.target).name();
-  conflict.change_b = "flags changed";
+  conflict.change_b = "flags changed: " + DescribeChanges(plan.unseen, [&](FlagId f) { return state.FlagName(f); });
+  const MailboxView& mailbox = view_.mailboxes.at(message.mailbox);
+  const MailboxCopyId deleted = mailbox.copies[static_cast<size_t>(plan.because.origin.value)];
+  conflict.a_unix_ms = state.history().LastTime(message.id, deleted, StepKind::kGone, kRecentSteps);
+  conflict.b_unix_ms = state.history().LastTime(message.id, plan.mailbox_copy, StepKind::kFlagsChanged, kRecentSteps);
   if (plan.action == Action::kAsk) {
     conflict.policy = "ASK";
     conflict.outcome = "waits for a decision: the message is left as it is on both sides";
@@ -253,6 +277,13 @@ void PlanBatch::RecordKeywordConflict(State& state, const MessageRegisters& mess
   conflict.change_a = "+" + state.FlagName(keywords.kept);
   conflict.replica_b = view_.graph->replica(keywords.dropped_from).name();
   conflict.change_b = "+" + state.FlagName(keywords.dropped);
+  const MailboxView& mailbox = view_.mailboxes.at(message.mailbox);
+  const auto changed = [&](ReplicaIndex r) {
+    const MailboxCopyId copy = mailbox.copies[static_cast<size_t>(r.value)];
+    return state.history().LastTime(message.id, copy, StepKind::kFlagsChanged, kRecentSteps);
+  };
+  conflict.a_unix_ms = changed(keywords.kept_from);
+  conflict.b_unix_ms = changed(keywords.dropped_from);
   conflict.policy = "NEWEST_WINS";
   conflict.outcome = state.FlagName(keywords.kept) + " stays";
   if (!state.conflicts().Add(conflict)) return;
@@ -346,6 +377,8 @@ void PlanBatch::Count(State& state, const MessageRegisters& message, const Messa
     if (copy.action == Action::kAdd) ++counts.additions;
     if (copy.action == Action::kFlags) ++counts.flags;
     if (copy.action == Action::kExpunge) ++counts.deletions;
+    const bool at_rest = copy.action == Action::kLevel || copy.action == Action::kAsk;
+    if (!at_rest) pending_in[message.mailbox].insert(copy.because.edge.value);
   }
 }
 

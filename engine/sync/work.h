@@ -88,6 +88,8 @@ class PlanBatch {
   Work operator()(State& state);
 
   PendingByEdge pending;
+  // By mailbox: the edges on which something is pending, or will be once this batch is carried out.
+  std::map<MailboxId, std::set<int32_t>> pending_in;
 
  private:
   Work PlanFrom(State& state);

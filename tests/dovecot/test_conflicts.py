@@ -74,6 +74,9 @@ class DeletionAgainstChange(ConflictTest):
         self.assertIn("Message 3", conflict["subject"])
         self.assertTrue(conflict["sender"])
         self.assertTrue(conflict["message_id"])
+        self.assertEqual((conflict["change_a"], conflict["change_b"]), ("deleted", "flags changed: +\\Flagged"))
+        self.assertGreater(conflict["change_a_unix_ms"], 0)
+        self.assertGreater(conflict["change_b_unix_ms"], 0)
 
     def test_trace_names_the_conflict_that_holds_it(self):
         self.conflict()
@@ -108,6 +111,28 @@ class DeletionAgainstChange(ConflictTest):
         self.decide("--keep", "desktop")
         self.check()
         self.assertEqual(self.counts(), [12, 12, 12])
+
+    def test_a_change_that_only_shows_after_the_decision_is_asked_about_anew(self):
+        self.conflict()
+        daemon = self.daemon()
+        self.servers["server"].kill()
+        self.wait_for(lambda: self.client("--json", "status")["replicas"][2]["state"] == "DOWN", "the server's end")
+        self.client("conflicts", "resolve", str(self.open_conflicts()[0]["id"]), "--delete")
+        self.wait_for(lambda: not self.uid(self.desktop, 3), "the deletion where it can be carried out")
+        daemon.stop()
+        self.servers["server"].start()
+        server = self.account("server")
+        server.store("INBOX", self.uid(server, 3), "+FLAGS", "\\Answered")
+        run = self.run_once(expect=CONFLICTS)
+        self.assertEqual(run.report["conflicts_open"], 1, run)
+        self.assertEqual(self.counts(), [11, 11, 12])
+        self.run_once(expect=CONFLICTS)  # once recorded, it is not recorded again
+        self.daemon()
+        again, = self.open_conflicts()
+        self.assertEqual((again["replica_a"], again["replica_b"]), ("laptop", "server"))
+        self.decide("--delete")
+        self.check(deleted=[("INBOX", self.digests[3])])
+        self.assertEqual(self.counts(), [11, 11, 11])
 
     def test_change_wins(self):
         self.policy("policy { delete_vs_change: CHANGE_WINS }\n")

@@ -14,7 +14,7 @@ import grpc
 
 import dovecot
 import mail
-from mesh import BINARIES, REPOSITORY, MeshTest
+from mesh import BAD_USAGE, BINARIES, REPOSITORY, MeshTest
 
 PUSH_LIMIT_S = 2.0
 
@@ -231,6 +231,13 @@ class Client(DaemonTest):
         self.wait_for(lambda: all(edge.state != paused for edge in self.reply("GetStatusReply", "status").edges),
                       "resumed", 10)
         self.assertNotEqual(self.client("pause", "laptop:nowhere", expect=None).code, 0)
+
+    def test_the_topology_that_runs_and_a_command_that_is_none(self):
+        self.started()
+        output = self.client("topology").output
+        self.assertIn("laptop:server", output)
+        self.assertNotIn("password", output)
+        self.assertIn("there is no command statuss", self.client("statuss", expect=BAD_USAGE).output)
 
     def test_conflicts_are_listed(self):
         self.started()

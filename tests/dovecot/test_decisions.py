@@ -48,6 +48,9 @@ class Brake(DecisionsTest):
         self.client("conflicts", "resolve", number, "--approve", "--reject", expect=BAD_USAGE)
         self.client("conflicts", "resolve", number, expect=BAD_USAGE)
         self.client("conflicts", "resolve", "999", "--approve", expect=BAD_USAGE)
+        self.client("conflicts", "show", "999", expect=BAD_USAGE)
+        run = self.client("conflicts", "resolve", "first", "--approve", expect=BAD_USAGE)
+        self.assertIn("first is not the number of a conflict", run.output)
         self.assertEqual(len(self.server_.uids("INBOX")), 60)
         # When they are rejected, then the mail is put back
         resolved = self.client("--json", "conflicts", "resolve", number, "--reject")

@@ -134,6 +134,9 @@ class OverQuota(MeshTest):
         problem, = self.client("--json", "status", expect=None)["problems"]
         self.assertEqual((problem["replica"], problem["mailbox"], problem["operation"]), ("server", "INBOX", "APPEND"))
         self.assertIn("[OVERQUOTA]", problem["answer"])
+        edge, = self.client("--json", "status")["edges"]
+        self.assertEqual(edge["pending_additions"], 1)
+        self.assertIn("[OVERQUOTA]", edge["last_error"])
         daemon.stop()
         server.stop()
         server.settings = QUOTA % 4000

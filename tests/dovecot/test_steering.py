@@ -31,6 +31,9 @@ class SteeringTest(MeshTest):
     def counts(self):
         return [len(account.uids("INBOX")) for account in (self.laptop, self.desktop, self.server_)]
 
+    def replica(self, name):
+        return next(replica for replica in self.status()["replicas"] if replica["name"] == name)
+
     def because(self, number, replica):
         traced = self.client("--json", "trace", f"<{number}.0@generated.example>")["messages"][0]
         return next(copy for copy in traced["copies"] if copy["replica"] == replica)["because"]
@@ -86,6 +89,16 @@ class Sync(SteeringTest):
             report = self.client("--json", "sync", *scope)
             self.assertTrue(report["converged"], report)
             self.assertEqual(len(set(self.counts())), 1)
+        # Of the other way round: nothing else is waited for, or asked again.
+        self.servers["server"].kill()
+        self.wait_for(lambda: self.replica("server")["state"] == "DOWN", "the server's end")
+        self.laptop.append("INBOX", mail.ordinary(110), "", DATE)
+        report = self.client("--json", "sync", "--edge", "desktop:laptop")
+        self.assertEqual(([replica["name"] for replica in report["replicas"]], report["converged"]),
+                         (["laptop", "desktop"], True), report)
+        self.assertEqual([len(account.uids("INBOX")) for account in (self.laptop, self.desktop)], [9, 9])
+        report = self.client("--json", "sync", "--replica", "laptop", expect=PARTIAL)
+        self.assertFalse(report["converged"], report)
         for scope in (["--replica", "nobody"], ["--edge", "laptop:nobody"], ["--mailbox", "Nothing"]):
             self.assertIn("there is no", self.client("sync", *scope, expect=None).output)
 
@@ -114,9 +127,10 @@ class Sync(SteeringTest):
 
 class Down(SteeringTest):
     def test_lag_pending_and_since_when(self):
-        self.started()
+        daemon = self.started()
         self.servers["server"].stop()
         self.wait_for(lambda: self.replica("server")["state"] == "DOWN", "the server's end")
+        since = self.replica("server")["state_since_unix_ms"]
         self.laptop.append("INBOX", mail.ordinary(100), "", DATE)
         self.wait_for(lambda: self.edge()["pending_additions"] == 1, "the addition that waits")
         self.laptop.store("INBOX", self.laptop.uids("INBOX")[0], "+FLAGS", "\\Flagged")
@@ -132,12 +146,19 @@ class Down(SteeringTest):
         self.wait_for(lambda: self.replica("server")["lag_s"] > 0, "the lag")
         self.assertRegex(self.because(100, "server"), r"replica server is down since \d{4}-\d\d-\d\dT")
         self.assertEqual(self.counts_of_those_up(), [5, 5])
+        self.wait_for(lambda: self.replica("server")["lag_s"] > 8, "the lag", 60)
+        self.assertEqual(self.replica("server")["state_since_unix_ms"], since, "it is down all the time")
+        self.assertLessEqual(daemon.log().count("replica server:"), 4, daemon.log())  # not once for each attempt
+        plan = self.client("plan").output
+        self.assertRegex(plan, r"^Nothing can be done now.\nWaits, as \S+ is UNREACHABLE: 4 ")
+        # A restart does not make what has waited for long look new.
+        daemon.stop()
+        self.daemon()
+        self.wait_for(lambda: self.edge()["pending"] == 4, "what waits")
+        self.assertGreater(self.replica("server")["lag_s"], 8)
         self.servers["server"].start()
         self.client("sync")
         self.assertEqual((self.edge()["state"], self.edge()["pending"]), ("IN_SYNC", 0))
-
-    def replica(self, name):
-        return next(replica for replica in self.status()["replicas"] if replica["name"] == name)
 
     def edge(self):
         """What goes to the server comes by this one."""
@@ -160,6 +181,8 @@ class Down(SteeringTest):
         self.wait_for(lambda: self.status()["generated_unix_ms"], "a status")
         self.assertLessEqual(attempts, 2)  # its best mechanism and no other, once
         self.assertEqual(self.attempts(), attempts)
+        self.client("sync", "--edge", "laptop:desktop", expect=CONVERGED)
+        self.assertEqual(self.attempts(), attempts, "another part of the mesh")
         self.client("sync", expect=PARTIAL)
         self.assertGreater(self.attempts(), attempts)
         self.write_text(good)
@@ -181,3 +204,14 @@ class Absence(SteeringTest):
         self.started()
         self.assertIn("selects the mailbox", self.because(100, "server"))
         self.assertIn("(direction)", self.because(101, "laptop"))
+
+    def test_what_stands_at_the_end_of_each_way_there(self):
+        """The server takes part in the mailbox, by its edge with the desktop, along which nothing comes to it."""
+        self.write_topology([("laptop", "desktop"), ("laptop", "server", 'mailboxes { exclude: "Private" }'),
+                             ("server", "desktop", "direction: A_TO_B")])
+        self.laptop.create("Private")
+        self.laptop.append("Private", mail.ordinary(100), "", DATE)
+        self.started()
+        self.assertEqual(self.because(100, "server"),
+                         "no edge carries it from where it is to server: laptop:server does not select the mailbox; "
+                         "server:desktop goes the other way only (direction)")

@@ -371,6 +371,153 @@ TEST(Sync, AnswersConvergedThoughTheEnginesOwnChangesAreToldBackToIt) {
   }
 }
 
+// Begins a sync; its report once it is answered.
+std::shared_ptr<std::optional<RunReport>> Sync(TestMesh& mesh, SyncScope scope = {}) {
+  auto answer = std::make_shared<std::optional<RunReport>>();
+  const auto take = [answer](absl::StatusOr<RunReport> report) {
+    EXPECT_TRUE(report.ok()) << report.status();
+    *answer = report.ok() ? *report : RunReport();
+  };
+  mesh.coordinator().Sync(
+      std::move(scope), [](const Progress&) {}, take);
+  return answer;
+}
+
+TEST(Sync, WhileItWaitsForAReplicaThatNeverAnswersOrdersAreCarriedOut) {
+  TestMesh mesh(3, RingWithChords(3));
+  mesh.Start();
+  ASSERT_TRUE(mesh.RunUntil([&] { return mesh.Converged(); }, seconds(10)));
+  mesh[2].SetStuck(true);
+  const auto synced = Sync(mesh);
+  mesh.RunUntil([] { return false; }, seconds(1));
+  int answers = 0;
+  mesh.coordinator().ListConflicts(false, [&](const auto&) { ++answers; });
+  mesh.coordinator().Trace("<nobody@example>", [&](const auto&) { ++answers; });
+  mesh.coordinator().PauseEdge("r0:r1", true, [&](const auto&) { ++answers; });
+  EXPECT_TRUE(mesh.RunUntil([&] { return answers == 3; }, seconds(3)));
+  EXPECT_FALSE(*synced);
+  mesh[2].SetStuck(false);
+  ASSERT_TRUE(mesh.RunUntil([&] { return synced->has_value(); }, seconds(60)));
+  EXPECT_TRUE((*synced)->converged);
+}
+
+TEST(Conflicts, ADecisionWaitsForNoBulkThatIsUnderWay) {
+  TestMesh mesh(4, Star(4));
+  for (int i = 0; i < 60; ++i) {
+    for (const int holder : {0, 1, 2, 3}) mesh[holder].Put("Work", Mail(20'000 + i));
+  }
+  for (int i = 0; i < 3000; ++i) {
+    for (const int holder : {0, 1, 2}) mesh[holder].Put("Archive", Mail(i));
+  }
+  mesh[3].per_byte = std::chrono::microseconds(100);
+  mesh.Start();
+  ASSERT_TRUE(mesh.RunUntil([&] { return mesh.Count(3, "Archive") > 0; }, seconds(60)));
+  mesh[1].Remove("Work");
+  mesh.coordinator().Plan([](const auto&) {});  // looks
+  ASSERT_TRUE(mesh.RunUntil([&] { return mesh.coordinator().GetStatus()->conflicts_open == 1; }, seconds(60)));
+  std::optional<absl::StatusOr<ConflictReport>> resolved;
+  mesh.coordinator().Resolve(1, Decision::kReject, "", [&](auto decided) { resolved = std::move(decided); });
+  ASSERT_TRUE(mesh.RunUntil([&] { return resolved.has_value(); }, seconds(5)));
+  ASSERT_TRUE(resolved->ok()) << resolved->status();
+  ASSERT_TRUE(mesh.RunUntil([&] { return mesh[1].Has("Work") && mesh.Count(1, "Work") == 60u; }, seconds(60)));
+  EXPECT_LT(mesh.Count(3, "Archive"), 3000u) << "the bulk is still on its way";
+}
+
+TEST(History, IsPrunedWhileTheDaemonRuns) {
+  TestMesh mesh(2, Star(2));
+  mesh.Start();
+  ASSERT_TRUE(mesh.RunUntil([&] { return mesh.Converged(); }, seconds(10)));
+  mesh[0].Put("INBOX", Mail(1));
+  ASSERT_TRUE(mesh.RunUntil([&] { return mesh.Count(1) == 1; }, seconds(10)));
+  const auto steps = [&] {
+    std::optional<size_t> found;
+    mesh.coordinator().Trace("<mail1>",
+                             [&](const auto& traced) { found = traced.ok() ? traced->at(0).history.size() : 0; });
+    EXPECT_TRUE(mesh.RunUntil([&] { return found.has_value(); }, seconds(10)));
+    return found.value_or(0);
+  };
+  EXPECT_GT(steps(), 0u);
+  mesh.RunUntil([] { return false; }, std::chrono::hours(24 * 91));
+  EXPECT_EQ(steps(), 0u);
+}
+
+TEST(Sync, OfOneReplicaWaitsForNoOther) {
+  TestMesh mesh(4, {{0, 1}, {1, 2}, {2, 3}});
+  mesh.Start();
+  ASSERT_TRUE(mesh.RunUntil([&] { return mesh.Converged(); }, seconds(10)));
+  mesh[3].SetStuck(true);
+  const auto of_all = Sync(mesh);
+  mesh[0].Put("INBOX", Mail(1));
+  const Duration begun = mesh.clock.Now();
+  const auto of_one = Sync(mesh, {"r0", "", ""});
+  ASSERT_TRUE(mesh.RunUntil([&] { return of_one->has_value(); }, seconds(10)));
+  EXPECT_LT(mesh.clock.Now() - begun, seconds(5));
+  EXPECT_TRUE((*of_one)->converged);
+  EXPECT_EQ((*of_one)->ExitCode(), 0);
+  ASSERT_EQ((*of_one)->replicas.size(), 2u);  // itself, and the one that it has an edge with
+  ASSERT_EQ((*of_one)->edges.size(), 1u);
+  EXPECT_EQ((*of_one)->edges[0].b, "r1");
+  EXPECT_EQ(mesh.Count(1), 1u);
+  EXPECT_FALSE(*of_all);
+  ASSERT_TRUE(mesh.RunUntil([&] { return of_all->has_value(); }, std::chrono::minutes(10)));
+  EXPECT_FALSE((*of_all)->converged);
+}
+
+TEST(Sync, OfOneEdgeLooksAtItsEndsOnly) {
+  TestMesh mesh(4, {{0, 1}, {1, 2}, {2, 3}});
+  mesh.Start();
+  ASSERT_TRUE(mesh.RunUntil([&] { return mesh.Converged(); }, seconds(10)));
+  std::vector<uint64_t> before;
+  for (int r = 0; r < 4; ++r) before.push_back(mesh[r].counters().commands);
+  const auto synced = Sync(mesh, {"", "r2:r1", ""});
+  ASSERT_TRUE(mesh.RunUntil([&] { return synced->has_value(); }, seconds(10)));
+  EXPECT_TRUE((*synced)->converged);
+  for (int r = 0; r < 4; ++r) EXPECT_EQ(mesh[r].counters().commands - before[static_cast<size_t>(r)], r == 1 || r == 2);
+}
+
+TEST(Sync, OfOneMailboxIsAnsweredThoughBulkIsUnderWayInAnother) {
+  TestMesh mesh(2, Star(2));
+  for (int i = 0; i < 5000; ++i) mesh[0].Put("Archive", Mail(i));
+  mesh[1].per_byte = std::chrono::microseconds(100);
+  mesh.Start();
+  ASSERT_TRUE(mesh.RunUntil([&] { return mesh.Count(1, "Archive") > 0; }, seconds(60)));
+  mesh[0].Put("INBOX", Mail(10'000));
+  const auto synced = Sync(mesh, {"", "", "INBOX"});
+  ASSERT_TRUE(mesh.RunUntil([&] { return synced->has_value(); }, std::chrono::hours(1)));
+  EXPECT_TRUE((*synced)->converged);
+  EXPECT_EQ(mesh.Count(1), 1u);
+  EXPECT_LT(mesh.Count(1, "Archive"), 5000u);
+}
+
+TEST(Sync, BeginsAnewOnATopologyThatIsReloadedMeanwhile) {
+  TestMesh mesh(3, Star(3));
+  mesh.Start();
+  ASSERT_TRUE(mesh.RunUntil([&] { return mesh.Converged(); }, seconds(10)));
+  mesh[2].SetStuck(true);
+  const auto synced = Sync(mesh);
+  mesh.RunUntil([] { return false; }, seconds(1));
+  bool reloaded = false;
+  mesh.coordinator().Reload(mesh.coordinator().GetGraph(), [&](const absl::Status& status) { reloaded = status.ok(); });
+  ASSERT_TRUE(mesh.RunUntil([&] { return reloaded && synced->has_value(); }, seconds(60)));
+  EXPECT_TRUE((*synced)->converged) << "the new replicas are not stuck";
+}
+
+TEST(Sync, CountsTheConflictsThatItResolvedAndNoOthers) {
+  TestMesh mesh(2, Star(2));
+  const Uid uid = mesh[0].Put("INBOX", Mail(0));
+  mesh.Start();
+  ASSERT_TRUE(mesh.RunUntil([&] { return mesh.Converged(); }, seconds(10)));
+  for (const int64_t expected : {1, 0}) {
+    if (expected == 1) {
+      mesh[0].SetFlag("INBOX", uid, "$Junk");
+      mesh[1].SetFlag("INBOX", uid, "$NotJunk");
+    }
+    const auto synced = Sync(mesh);
+    ASSERT_TRUE(mesh.RunUntil([&] { return synced->has_value(); }, seconds(10)));
+    EXPECT_EQ((*synced)->conflicts_resolved, expected);
+  }
+}
+
 TEST(Starvation, BulkToASlowReplicaHoldsBackNoSmallChangeOfOthers) {
   TestMesh mesh(4, Star(4));
   for (int i = 0; i < 3000; ++i) {
