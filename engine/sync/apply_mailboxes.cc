@@ -284,7 +284,8 @@ asio::awaitable<absl::Status> MailboxApplier::Create(MailboxOperation operation)
   const absl::Status created =
       co_await mesh_.slot(operation.target).replica->CreateMailbox(operation.name, operation.subscribe);
   if (!created.ok()) {
-    Refuse(operation, created, "create it by hand, or exclude it on the edges to this replica");
+    Refuse(operation, created,
+           "give it another name there by name_map, create it by hand, or exclude it on the edges to this replica");
     co_return absl::OkStatus();
   }
   CO_RETURN_IF_ERROR(co_await Record(operation));
@@ -296,7 +297,7 @@ asio::awaitable<absl::Status> MailboxApplier::Subscribe(MailboxOperation operati
   const absl::Status status =
       co_await mesh_.slot(operation.target).replica->Subscribe(operation.name, operation.after.subscribed);
   if (!status.ok()) {
-    Refuse(operation, status, "the rest goes on; it is tried again with the next sync that is asked for");
+    Refuse(operation, status, kTriedAgain);
     co_return absl::OkStatus();
   }
   // Only this register: the same plan may have renamed the copy.

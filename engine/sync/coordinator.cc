@@ -205,17 +205,13 @@ asio::awaitable<absl::Status> Coordinator::Converge() {
 }
 
 void Coordinator::RenewHope() {
-  std::erase_if(mesh_.refusals, [](const auto& refusal) { return !refusal.second.for_good; });
-  mesh_.mailbox_refusals.clear();
-  mesh_.forbidden.clear();
   mesh_.no_copy.clear();
   mesh_.unfetchable.clear();
-  mesh_.metadata.refused.clear();
   mesh_.edge_opens.assign(mesh_.edge_opens.size(), Duration(0));  // who asks does not wait for an interval
-  for (ReplicaSlot& slot : mesh_.replicas) {
-    slot.look_due = true;
+  for (size_t r = 0; r < mesh_.replicas.size(); ++r) {
+    mesh_.RenewHope(ReplicaIndex(static_cast<int32_t>(r)));
+    ReplicaSlot& slot = mesh_.replicas[r];
     slot.compare_due = true;
-    slot.limits_due = true;
     slot.metadata_due = true;
     slot.hopeless = false;
     slot.failures = 0;

@@ -155,6 +155,7 @@ class Coordinator : public Control {
   asio::awaitable<void> StopWatchers();
   asio::awaitable<void> WatchTask(ReplicaIndex r);
   Duration UntilNextDue();
+  Duration UntilRetry(ReplicaIndex r);
   Duration UntilEdgesOpen();
   void CloseEdges();
 

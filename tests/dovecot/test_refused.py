@@ -1,5 +1,7 @@
 """Messages that a server refuses, for good or for a while: listed with its answer, and not sent again and again."""
 
+import time
+
 import courier
 import cyrus
 import liar
@@ -142,6 +144,30 @@ class OverQuota(MeshTest):
         self.run_once()
         self.check()
         self.assert_quiet()
+
+
+    def test_a_daemon_tries_again_by_and_by(self):
+        """Room is made where the mesh does not look: nothing tells of it."""
+        self.server("laptop")
+        server = self.server("server", settings=QUOTA % 100)
+        self.write_topology([("laptop", "server", 'mailboxes { exclude: "Own" }')],
+                            extra="policy { poll_interval_s: 1 }\n")
+        with self.account("server") as account:
+            account.create("Own")
+            account.append("Own", mail.ordinary(1, size=60_000))
+        with self.account("laptop") as account:
+            account.append("INBOX", mail.ordinary(50, size=60_000), "", 1_700_000_050)
+        daemon = self.daemon()
+        self.wait_for(lambda: self.client("--json", "status", expect=None).get("problems"), "the problem")
+        time.sleep(8)  # tried again after 1, 2 and 4 seconds
+        attempts = daemon.log().count("[OVERQUOTA]")
+        self.assertGreaterEqual(attempts, 2)
+        self.assertLessEqual(attempts, 6, "no tight loop")
+        with self.account("server") as account:
+            account.expunge("Own", account.uids("Own"))
+        self.wait_for(lambda: len(mail.snapshot(server)["INBOX"]) == 1, "the message", limit_s=40)
+        self.wait_for(lambda: self.client("--json", "status").get("converged"), "convergence")
+        self.assertFalse(self.client("--json", "status").get("problems"))
 
 
 class BareLineFeeds(MeshTest):
