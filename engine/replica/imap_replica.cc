@@ -12,6 +12,8 @@ namespace imapmesh {
 namespace {
 
 constexpr size_t kQuirksShown = 100;
+// What Cyrus has in no name: "NO Invalid mailbox name" (mboxname.c, GOODCHARS).
+constexpr char kForbiddenByCyrus[] = "!\"%;<>\\^`{|}";
 constexpr Duration kIdleRefresh = std::chrono::minutes(5);
 
 std::string DescribeIgnored(const imap::Capabilities& ignored) {
@@ -41,6 +43,40 @@ absl::Status ImapReplica::Explain(const absl::Status& status, std::string_view m
   std::string prefix = "replica " + options_.name + ": ";
   if (!mailbox.empty()) prefix += "mailbox " + Printable(mailbox) + ": ";
   return Annotate(status, prefix + std::string(what));
+}
+
+// ---- memory
+
+namespace {
+
+constexpr std::string_view kLogin = "login ";
+
+// What must be as it was for an earlier login to tell which mechanisms the server has.
+std::string LoginFingerprint(const ImapReplicaOptions& options) {
+  const imap::LoginOptions& login = options.open.login;
+  return Printable(login.mechanism + (login.token ? " by token" : "") + " at " + Describe(options.endpoint));
+}
+
+}  // namespace
+
+// A line about the last login, where there was one, and what is remembered of the server.
+std::string ImapReplica::memory() const {
+  const auto& login = options_.open.login.memory;
+  const std::string server = imap::Encode(*options_.open.memory);
+  if (login == nullptr || login->mechanism.empty()) return server;
+  return std::string(kLogin) + login->mechanism + " " + LoginFingerprint(options_) + "\n" + server;
+}
+
+void ImapReplica::Remember(std::string memory) {
+  if (memory.starts_with(kLogin)) {
+    const size_t line_end = std::min(memory.find('\n'), memory.size());
+    const std::string line = memory.substr(kLogin.size(), line_end - kLogin.size());
+    const size_t space = std::min(line.find(' '), line.size());
+    const bool same = line.substr(space) == " " + LoginFingerprint(options_);
+    if (same && options_.open.login.memory != nullptr) options_.open.login.memory->mechanism = line.substr(0, space);
+    memory.erase(0, line_end + 1);
+  }
+  *options_.open.memory = imap::DecodeServerMemory(memory);
 }
 
 // ---- connections
@@ -97,7 +133,8 @@ asio::awaitable<absl::Status> ImapReplica::LearnServer(imap::Session& session,
   if (!delimiter) {
     CO_ASSIGN_OR_RETURN(delimiter, co_await imap::HierarchyDelimiter(session));
   }
-  names_ = MailboxNames(*delimiter, prefix, foreign);
+  const bool cyrus = info_.software.starts_with("Cyrus");
+  names_ = MailboxNames(*delimiter, prefix, foreign, cyrus ? kForbiddenByCyrus : "");
   names_.Declare(options_.namespace_prefix, options_.name_map);
   names_.SetAliases(aliases_);
   knows_names_ = true;

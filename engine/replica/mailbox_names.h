@@ -26,7 +26,9 @@ class MailboxNames {
  public:
   MailboxNames() = default;
   // `delimiter`: one character, or "" for a flat server. `foreign_prefixes`: namespaces that are not this account's.
-  MailboxNames(std::string delimiter, std::string prefix, std::vector<std::string> foreign_prefixes);
+  // `forbidden`: characters that this server has in no name, beside the delimiter; "=" cannot be one.
+  MailboxNames(std::string delimiter, std::string prefix, std::vector<std::string> foreign_prefixes,
+               std::string_view forbidden = "");
 
   // What the topology declares: the mesh's mailboxes, INBOX included, live under `namespace_prefix` ("" for none), and
   // some have other names here. Names of foreign namespaces take part only where one of the two names them.
@@ -56,6 +58,7 @@ class MailboxNames {
   std::string delimiter_ = "/";
   std::string prefix_;  // raw, with the delimiter at its end
   std::vector<std::string> foreign_prefixes_;
+  std::string escaped_ = "/";     // the delimiter and what is forbidden besides
   std::string namespace_prefix_;  // with "/" at its end, unless empty
   std::vector<NameMapping> mappings_;
   std::map<std::string, std::string, std::less<>> mesh_to_local_;

@@ -131,7 +131,7 @@ class Passwords(ConnectionTest):
         """Given a daemon that logged in by SCRAM, when the server offers PLAIN alone, then it is told no password."""
         far = self.start(settings=self.ALL)
         self.mesh(self.plaintext())
-        self.daemon()
+        daemon = self.daemon()
 
         def state():
             return next(replica for replica in self.client("--json", "status")["replicas"] if replica["name"] == "far")
@@ -141,7 +141,13 @@ class Passwords(ConnectionTest):
         far.config.write_text(far.config.read_text().replace(self.ALL, "auth_mechanisms = plain\n"))
         far.start()
         self.wait_for(lambda: "offered SCRAM-SHA-256 before" in json.dumps(state()), "the refusal")
+        daemon.stop()
+        run = self.run_once(expect=PARTIAL)  # a restart forgets nothing
+        self.assertIn("offered SCRAM-SHA-256 before", run.replica("far")["last_error"])
         self.assertEqual(set(self.logins()), {"SCRAM-SHA-256"})
+        self.mesh(self.plaintext(AUTH.replace(" }", ' mechanism: "PLAIN" }')))  # as the error says
+        self.run_once()
+        self.assertEqual(set(self.logins()), {"SCRAM-SHA-256", "PLAIN"})
 
 
 class ChannelBinding(ConnectionTest):
