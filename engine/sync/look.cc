@@ -28,6 +28,7 @@ std::vector<MailboxCopyRecord> CopiesAt(const Mesh& mesh, ReplicaIndex r) {
 asio::awaitable<void> TakeSamples(Mesh& mesh, Listing& listing) {
   const ListingMatch match = MatchListing(CopiesAt(mesh, listing.replica), listing.lines);
   for (const auto& [gone, line] : match.suspicions) {
+    if (listing.samples.contains(line)) continue;
     const std::string mailbox = listing.lines[line].mailbox;
     MailboxCursor nothing;
     auto sample = co_await mesh.slot(listing.replica).replica->Observe(mailbox, nothing, kSampleMessages);
