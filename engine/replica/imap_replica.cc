@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/ascii.h"
+
 #include "base/printable.h"
 #include "engine/imap/commands.h"
 #include "engine/replica/imap_change.h"
@@ -20,6 +22,18 @@ std::string DescribeIgnored(const imap::Capabilities& ignored) {
   std::string names;
   for (const std::string& name : ignored) names += (names.empty() ? "" : ", ") + Printable(name);
   return "not used, as the topology says (ignore_capabilities): " + names;
+}
+
+// Of the personal namespaces the one that the mesh's mailboxes are in: INBOX's, whatever order the server has; null for
+// none.
+const imap::NamespaceEntry* FirstNamespace(const std::vector<imap::NamespaceEntry>& personal) {
+  for (const imap::NamespaceEntry& entry : personal) {
+    if (entry.prefix.empty()) return &entry;
+  }
+  for (const imap::NamespaceEntry& entry : personal) {
+    if (absl::AsciiStrToUpper(entry.prefix).starts_with("INBOX")) return &entry;
+  }
+  return personal.empty() ? nullptr : &personal.front();
 }
 
 ImapReplicaOptions WithMemory(ImapReplicaOptions options) {
@@ -121,11 +135,14 @@ asio::awaitable<absl::Status> ImapReplica::LearnServer(imap::Session& session,
   if (knows_names_) co_return absl::OkStatus();
   std::optional<std::string> delimiter;
   std::string prefix;
-  std::vector<std::string> foreign;
+  std::vector<std::string> foreign, further;
   if (namespaces) {
-    if (!namespaces->personal.empty()) {
-      delimiter = namespaces->personal.front().delimiter;
-      prefix = namespaces->personal.front().prefix;
+    if (const imap::NamespaceEntry* first = FirstNamespace(namespaces->personal)) {
+      delimiter = first->delimiter;
+      prefix = first->prefix;
+      for (const auto& other : namespaces->personal) {
+        if (other.prefix != prefix) further.push_back(other.prefix);
+      }
     }
     for (const auto& other : namespaces->other_users) foreign.push_back(other.prefix);
     for (const auto& other : namespaces->shared) foreign.push_back(other.prefix);
@@ -134,7 +151,7 @@ asio::awaitable<absl::Status> ImapReplica::LearnServer(imap::Session& session,
     CO_ASSIGN_OR_RETURN(delimiter, co_await imap::HierarchyDelimiter(session));
   }
   const bool cyrus = info_.software.starts_with("Cyrus");
-  names_ = MailboxNames(*delimiter, prefix, foreign, cyrus ? kForbiddenByCyrus : "");
+  names_ = MailboxNames(*delimiter, prefix, foreign, cyrus ? kForbiddenByCyrus : "", further);
   names_.Declare(options_.namespace_prefix, options_.name_map);
   names_.SetAliases(aliases_);
   knows_names_ = true;

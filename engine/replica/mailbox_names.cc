@@ -133,6 +133,11 @@ std::string Translate(const std::vector<NameMapping>& mappings, std::string name
   return name;
 }
 
+bool BeginsWithAny(std::string_view raw, const std::vector<std::string>& prefixes) {
+  return std::any_of(prefixes.begin(), prefixes.end(),
+                     [&](const std::string& prefix) { return !prefix.empty() && raw.starts_with(prefix); });
+}
+
 }  // namespace
 
 bool IsWithin(std::string_view name, std::string_view parent) {
@@ -140,10 +145,11 @@ bool IsWithin(std::string_view name, std::string_view parent) {
 }
 
 MailboxNames::MailboxNames(std::string delimiter, std::string prefix, std::vector<std::string> foreign_prefixes,
-                           std::string_view forbidden)
+                           std::string_view forbidden, std::vector<std::string> further_prefixes)
     : delimiter_(std::move(delimiter)),
       prefix_(std::move(prefix)),
       foreign_prefixes_(std::move(foreign_prefixes)),
+      further_prefixes_(std::move(further_prefixes)),
       escaped_(delimiter_ + std::string(forbidden)) {
   std::erase(escaped_, '=');
 }
@@ -163,8 +169,12 @@ void MailboxNames::SetAliases(std::map<std::string, std::string> mesh_to_local) 
 }
 
 bool MailboxNames::IsForeign(std::string_view raw) const {
-  return std::any_of(foreign_prefixes_.begin(), foreign_prefixes_.end(),
-                     [&](const std::string& foreign) { return !foreign.empty() && raw.starts_with(foreign); });
+  return BeginsWithAny(raw, foreign_prefixes_);
+}
+
+// Not below the account's first namespace.
+bool MailboxNames::IsWhole(std::string_view raw) const {
+  return BeginsWithAny(raw, foreign_prefixes_) || BeginsWithAny(raw, further_prefixes_);
 }
 
 std::optional<std::string> MailboxNames::OwnName(std::string_view raw) const {
@@ -173,7 +183,7 @@ std::optional<std::string> MailboxNames::OwnName(std::string_view raw) const {
   const bool below_inbox = raw.size() > 5 && !delimiter_.empty() && raw[5] == delimiter_[0] && InboxLevel(raw);
   if (below_inbox) canonical.replace(0, 5, "INBOX");
   std::string_view rest = canonical;
-  if (!prefix_.empty() && !IsForeign(rest)) {
+  if (!prefix_.empty() && !IsWhole(rest)) {
     if (!rest.starts_with(prefix_)) return std::nullopt;
     rest.remove_prefix(prefix_.size());
   }
@@ -203,7 +213,7 @@ std::string MailboxNames::OwnToServer(std::string_view own) const {
     first = false;
     raw += imap::EncodeModifiedUtf7(level).value_or(level);
   }
-  return IsForeign(raw) ? raw : prefix_ + raw;
+  return IsWhole(raw) ? raw : prefix_ + raw;
 }
 
 // From the own name to the one in the mesh.

@@ -85,6 +85,15 @@ TEST(MailboxNames, CharactersThatOneServerForbidsAreEscapedThereAndBack) {
   EXPECT_EQ(strict.ToMesh("v1=2E2"), "v1=2E2");  // no escape there
 }
 
+TEST(MailboxNames, FurtherPersonalNamespacesTakePart) {
+  const MailboxNames names("/", "INBOX/", {"Public/"}, "", {"Archive/"});
+  EXPECT_EQ(names.ToMesh("INBOX/Work"), "Work");
+  EXPECT_EQ(names.ToMesh("Archive/2020"), "Archive/2020");
+  EXPECT_EQ(names.ToServer("Archive/2020"), "Archive/2020");
+  EXPECT_EQ(names.ToMesh("INBOX/Archive/2020"), std::nullopt);  // its name is the other's
+  EXPECT_EQ(names.ToMesh("Public/Team"), std::nullopt);
+}
+
 TEST(MailboxNames, WhatCannotBeSpelledBackIsNotTaken) {
   const MailboxNames dots(".", "INBOX.", {});
   EXPECT_EQ(dots.ToMesh("elsewhere"), std::nullopt);    // outside the personal namespace

@@ -42,6 +42,9 @@ struct CoordinatorOptions {
   Mesh::Log log;  // may be empty; engine thread
 };
 
+// Between two rounds that do nothing because somebody is busy.
+inline constexpr Duration kPauseInVain = std::chrono::milliseconds(20);
+
 class Coordinator : public Control {
  public:
   // Opens the state. Errors of StoreThread::Open, or of the factory.

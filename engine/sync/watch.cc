@@ -10,7 +10,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr Duration kPauseInVain = milliseconds(20);
 constexpr Duration kLongestRetry = std::chrono::hours(1);
 
 }  // namespace
