@@ -109,6 +109,24 @@ class Names(MeshTest):
         self.assertEqual((len(a["Sent"]), a["Sent"]), (2, b["Sent Items"]))
         self.assert_quiet_run()
 
+    def test_a_name_map_is_stronger_than_special_uses(self):
+        roles = "namespace inbox {\n  mailbox %s {\n    special_use = \\Sent\n  }\n}\n"
+        for name, sent in (("a", "Sent"), ("b", "Sent Items")):
+            self.server(name, settings=roles % f'"{sent}"')
+            with self.account(name) as account:
+                account.create(sent)
+                account.append(sent, mail.ordinary(1, name), "", 1_700_000_000)
+        self.write_topology([("a", "b")])
+        marker = 'replica {\n  name: "b"\n'
+        self.write_text(self.topology_path.read_text().replace(
+            marker, marker + '  name_map { mesh: "Old/Sent" here: "Sent Items" }\n'))
+
+        self.run_once()
+
+        counts = [{name: len(found) for name, found in mail.snapshot(self.servers[server]).items()} for server in "ab"]
+        self.assertEqual(counts, [{"INBOX": 0, "Sent": 1, "Old/Sent": 1}, {"INBOX": 0, "Sent": 1, "Sent Items": 1}])
+        self.assert_quiet_run()
+
     def assert_quiet_run(self):
         run = self.run_once()
         for replica in run.report["replicas"]:
