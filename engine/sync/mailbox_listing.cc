@@ -168,6 +168,10 @@ void ListingRecorder::Update(State& state, const MailboxStatus& line, MailboxCop
   const bool another = line.local_name == "INBOX" && record.exists && record.uid_validity.value != 0 &&
                        line.status_known && line.uid_validity != record.uid_validity;
   const std::string& server_id = another ? record.server_id : line.server_id;
+  // Made anew under its name, by a server that used the UIDVALIDITY a second time: the UIDs are others.
+  const bool made_anew = record.exists && !another && line.status_known && !record.server_id.empty() &&
+                         !line.server_id.empty() && record.server_id != line.server_id &&
+                         record.uid_validity == line.uid_validity;
   bool differs = !record.exists || record.name_here != line.name_here || record.subscribed != line.subscribed ||
                  record.server_id != server_id || record.special_use != line.special_use;
   if (!record.exists) {
@@ -194,7 +198,7 @@ void ListingRecorder::Update(State& state, const MailboxStatus& line, MailboxCop
   if (!another) record.server_id = line.server_id;
   record.special_use = line.special_use;
   if (renamed) Rename(state, line.local_name, record);
-  const bool restored = line.status_known && WentBack(record, line);
+  const bool restored = made_anew || (line.status_known && WentBack(record, line));
   if (restored) StartRebinding(state, record);
   differs |= renamed || restored;
   if (differs) {

@@ -145,6 +145,24 @@ class OneUidvalidity(LiesTest):
         self.assert_carried()
 
 
+class OneUidvalidityWithIdentity(LiesTest):
+    def test_a_mailbox_made_anew_is_not_taken_for_the_old_one(self):
+        self.start(OneUidvalidity.answer, extra='  ignore_capabilities: "QRESYNC"\n')
+        with self.account("honest") as account:
+            account.create("Home")
+            account.append_many("Home", [(mail.ordinary(number), "", 1_700_000_000) for number in range(6)])
+        self.run_once()
+        self.check()
+        with self.account("liar") as account:
+            account.delete("Home")
+            account.create("Home")
+            account.append_many("Home", [(mail.ordinary(number, "new"), "", 1_700_000_000) for number in range(6)])
+        self.run_once()
+        found = {message.digest for message in self.check()["Home"]}
+        self.assertTrue({mail.digest(mail.ordinary(number, "new")) for number in range(6)} <= found)
+        self.assert_quiet()
+
+
 class IgnoredCapabilities(LiesTest):
     def test_what_is_ignored_is_not_used_and_status_says_so(self):
         sent = []
