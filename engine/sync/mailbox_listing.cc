@@ -323,7 +323,8 @@ bool ListingRecorder::FlowsAnywhere(const std::string& name) const {
 void ListingRecorder::Add(State& state, const MailboxStatus& line) {
   const ReplicaId replica = replicas_[static_cast<size_t>(here_.value)];
   const auto role = ByRole(line);
-  const MailboxId mailbox = role ? *role : MailboxOf(state, line);
+  const auto spelled = role ? std::nullopt : BySpelling(line);
+  const MailboxId mailbox = role ? *role : spelled ? *spelled : MailboxOf(state, line);
   MailboxCopyRecord record;
   if (auto known = state.mailboxes().FindCopy(replica, mailbox)) record = *std::move(known);
   const auto [name, name_stamp] = state.mailboxes().NameOf(mailbox);
@@ -333,7 +334,8 @@ void ListingRecorder::Add(State& state, const MailboxStatus& line) {
   record.mailbox_name_stamp = name_stamp;
   record.name_here = line.name_here;
   record.local_name = line.local_name;
-  record.name_stamp = role ? name_stamp : Stamp(0);  // joined by its role: the name here is as good as the one there
+  // Joined by its role, or by what a server made of its name: the name here is as good as the one there.
+  record.name_stamp = role || spelled ? name_stamp : Stamp(0);
   record.server_id = line.server_id;
   record.special_use = line.special_use;
   record.exists = true;
@@ -415,6 +417,28 @@ std::optional<MailboxId> ListingRecorder::ByRole(const MailboxStatus& line) cons
     });
     if (here || named || (found && *found != other.mailbox)) return std::nullopt;
     found = other.mailbox;
+  }
+  return found;
+}
+
+// Where a server would not have its name it was made in another spelling (PlainSpelling), which a state that was lost
+// does not know.
+std::optional<MailboxId> ListingRecorder::BySpelling(const MailboxStatus& line) const {
+  const auto unusual = UnusualSpelling(line.local_name);
+  const std::string plain = PlainSpelling(line.local_name);
+  std::optional<MailboxId> found;
+  for (const MailboxCopyRecord& other : copies_) {
+    if (other.mailbox_name == line.local_name) return std::nullopt;
+    const bool same = other.mailbox_name == unusual || (plain != line.local_name && other.mailbox_name == plain);
+    if (!other.exists || !same) continue;
+    const ReplicaId replica = replicas_[static_cast<size_t>(here_.value)];
+    const bool here = std::any_of(copies_.begin(), copies_.end(), [&](const MailboxCopyRecord& copy) {
+      return copy.mailbox == other.mailbox && copy.replica == replica;
+    });
+    const bool named = std::any_of(listing_.lines.begin(), listing_.lines.end(), [&](const MailboxStatus& status) {
+      return status.selectable && status.local_name == other.mailbox_name;
+    });
+    if (!here && !named) found = other.mailbox;
   }
   return found;
 }

@@ -68,6 +68,7 @@ class ListingRecorder {
   void Observe(const MailboxStatus& line, const MailboxCopyRecord& record);
   MailboxId MailboxOf(State& state, const MailboxStatus& line);
   std::optional<MailboxId> ByRole(const MailboxStatus& line) const;
+  std::optional<MailboxId> BySpelling(const MailboxStatus& line) const;
   void NoteSpelling(State& state, const MailboxCopyRecord& record);
   std::string FreeName(State& state, const std::string& name);
   void SetAside(State& state, MailboxId mailbox, const std::string& name);

@@ -2,6 +2,7 @@
 
 import shutil
 
+import courier
 import cyrus
 import mail
 from mesh import CONFLICTS, MeshTest
@@ -492,6 +493,65 @@ class AtCyrus(MeshTest):
         self.wait_for(lambda: self.client("--json", "status", expect=None).get("converged"), "convergence")
         self.assertIn("mailbox Read! is called Read=21 there", self.client("status").output)
         daemon.stop()
+
+
+class AtCourier(MeshTest):
+    """Courier has no name beyond the Basic Multilingual Plane, and tells it by refusing alone."""
+
+    NAME, THERE = "smile \U0001F600", "smile =F0=9F=98=80"
+
+    def setUp(self):
+        super().setUp()
+        if not courier.available():
+            self.skipTest("Courier is not unpacked (tools/install_packages)")
+        self.server("dovecot", separator="/")
+        server = courier.Courier("courier", self.scratch / "courier")
+        self.addCleanup(server.stop)
+        self.servers["courier"] = server
+        self.write_topology([("dovecot", "courier")])
+        with self.account("dovecot") as account:
+            for mailbox in (self.NAME, self.NAME + "/in"):
+                account.create(mailbox)
+                account.append(mailbox, mail.ordinary(1, mailbox), "", 1_700_000_000)
+        self.run_once()
+
+    def here(self):
+        return mail.snapshot(self.servers["dovecot"])
+
+    def there(self):
+        return {name.replace(self.THERE, self.NAME): found
+                for name, found in mail.snapshot(self.servers["courier"]).items()}
+
+    def test_a_name_that_is_refused_is_spelled_otherwise(self):
+        self.assertEqual(self.there(), self.here())
+        with self.account("courier") as account:
+            self.assertIn(self.THERE + "/in", account.mailboxes())
+            account.append(self.THERE, mail.ordinary(2), "\\Flagged", 1_700_000_000)
+        self.run_once()
+        self.assertEqual((len(self.here()[self.NAME]), self.there()), (2, self.here()))
+        self.assertEqual(self.run_once().replica("dovecot")["mailboxes_selected"], 0)
+        daemon = self.daemon()
+        self.wait_for(lambda: self.client("--json", "status", expect=None).get("converged"), "convergence")
+        self.assertIn(f"mailbox {self.NAME} is called INBOX.{self.THERE} there", self.client("status").output)
+        daemon.stop()
+
+    def test_a_lost_state_finds_it_again(self):
+        before = self.here()
+        for order in (("dovecot", "courier"), ("courier", "dovecot")):
+            self.state_path.unlink()
+            self.write_topology([("dovecot", "courier")], replicas=order)
+            run = self.run_once()
+            self.assertEqual([replica["messages_appended"] for replica in run.report["replicas"]], [0, 0], run)
+            self.assertEqual((self.here(), self.there()), (before, before))
+
+    def test_it_is_renamed_and_deleted(self):
+        with self.account("dovecot") as account:
+            account.rename(self.NAME, "laugh \U0001F604")
+            account.delete("laugh \U0001F604/in")
+        self.run_once()
+        with self.account("courier") as account:
+            self.assertEqual(account.mailboxes(), ["INBOX", "laugh =F0=9F=98=84"])
+        self.assertEqual(self.run_once().replica("dovecot")["mailboxes_selected"], 0)
 
 
 class WithoutIdentity(MeshTest):
