@@ -74,8 +74,10 @@ TEST(MatchListing, WithoutIdentityAUidvalidityRaisesASuspicion) {
 }
 
 TEST(MatchListing, NoSuspicionFallsOnWhatCannotBeTheSame) {
-  // An empty mailbox proves nothing, and an older one is another.
-  EXPECT_TRUE(MatchListing({Known("a", "", 1, 0)}, {Line("c", "", 1)}).suspicions.empty());
+  // A mailbox that never held anything proves nothing, and an older one is another.
+  MailboxCopyRecord empty = Known("a", "", 1, 0);
+  empty.uid_next = Uid(1);
+  EXPECT_TRUE(MatchListing({empty}, {Line("c", "", 1)}).suspicions.empty());
   EXPECT_TRUE(MatchListing({Known("a", "", 1)}, {Line("c", "", 1, 5)}).suspicions.empty());
 }
 
