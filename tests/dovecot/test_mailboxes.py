@@ -547,6 +547,10 @@ class AtCourier(MeshTest):
     def test_it_is_renamed_and_deleted(self):
         with self.account("dovecot") as account:
             account.rename(self.NAME, "laugh \U0001F604")
+        self.run_once()
+        with self.account("courier") as account:
+            self.assertEqual(account.mailboxes(), ["INBOX", "laugh =F0=9F=98=84", "laugh =F0=9F=98=84/in"])
+        with self.account("dovecot") as account:
             account.delete("laugh \U0001F604/in")
         self.run_once()
         with self.account("courier") as account:
