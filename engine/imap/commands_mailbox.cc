@@ -13,6 +13,8 @@ namespace {
 constexpr size_t kChangesMax = 2'000'000;
 constexpr size_t kFlagBytesMax = 256 << 20;    // of the flags told by one SELECT, together
 constexpr size_t kListingBytesMax = 64 << 20;  // of the names and attributes told by one LIST, together
+constexpr size_t kIdentityBytesMax = 200;
+constexpr char kCyrusUniqueId[] = "/shared/vendor/cmu/cyrus-imapd/uniqueid";
 
 // LIST and STATUS responses joined by name.
 class Listing {
@@ -22,10 +24,19 @@ class Listing {
     if (auto* status = std::get_if<MailboxStatusResponse>(&response)) {
       const auto found = places_.find(Key(status->mailbox));
       if (found != places_.end()) mailboxes_[found->second].status = std::move(*status);
+    } else if (const auto* metadata = std::get_if<MetadataResponse>(&response)) {
+      TakeIdentity(*metadata);
     }
     return absl::OkStatus();
   }
   std::vector<ListedMailbox>& mailboxes() { return mailboxes_; }
+  // The last call.
+  std::vector<ListedMailbox> Finish() {
+    for (auto& [place, identity] : identities_) {
+      if (mailboxes_[place].status) mailboxes_[place].status->mailbox_id = std::move(identity);
+    }
+    return std::move(mailboxes_);
+  }
 
  private:
   // INBOX alone is the same in any case.
@@ -55,10 +66,31 @@ class Listing {
     return absl::OkStatus();
   }
 
+  void TakeIdentity(const MetadataResponse& metadata) {
+    const auto found = places_.find(Key(metadata.mailbox));
+    for (const auto& [entry, value] : metadata.entries) {
+      const bool tells = entry == kCyrusUniqueId && value && value->size() <= kIdentityBytesMax;
+      if (tells && found != places_.end()) identities_[found->second] = *value;
+    }
+  }
+
   std::vector<ListedMailbox> mailboxes_;
   std::unordered_map<std::string, size_t> places_;
+  std::unordered_map<size_t, std::string> identities_;  // by place, told as annotations
   size_t bytes_ = 0;
 };
+
+bool IsCyrus(const Session& session) {
+  const auto name = session.server_id().find("name");
+  return name != session.server_id().end() && name->second.starts_with("Cyrus");
+}
+
+// It keeps a mailbox's UIDVALIDITY when it is renamed, and gives one to all that are made within a second: without
+// their identity a mailbox that was renamed to another's name would be taken for that one.
+std::string IdentityOption(const Session& session, const ListItems& wanted) {
+  const bool tells = wanted.identity && IsCyrus(session) && session.HasCapability("LIST-METADATA");
+  return tells ? std::string(" METADATA (\"") + kCyrusUniqueId + "\")" : "";
+}
 
 std::string StatusItems(const Session& session, ListItems wanted) {
   std::string items = HasModSeq(session) ? "UIDVALIDITY UIDNEXT HIGHESTMODSEQ" : "UNSEEN UIDVALIDITY UIDNEXT";
@@ -193,9 +225,8 @@ asio::awaitable<absl::Status> RunOnMailbox(Session& session, std::string name, s
 }  // namespace
 
 std::string MailboxIdentityItem(const Session& session) {
-  // Cyrus 3.6 answers MAILBOXID within LIST with bytes that are none, and no IMAP.
-  const auto name = session.server_id().find("name");
-  if (name != session.server_id().end() && name->second.starts_with("Cyrus")) return "";
+  // Cyrus 3.6 answers MAILBOXID with bytes that are none, and no IMAP; IdentityOption asks it for the same otherwise.
+  if (IsCyrus(session)) return "";
   if (session.HasCapability("OBJECTID")) return "MAILBOXID";
   return IdentityItem(session) == "X-GUID" ? "X-GUID" : "";
 }
@@ -238,7 +269,8 @@ asio::awaitable<absl::StatusOr<std::vector<ListedMailbox>>> ListStatus(Session& 
   const bool one_exchange = session.HasCapability("LIST-STATUS");
   const std::string roles = session.HasCapability("SPECIAL-USE") ? "SPECIAL-USE " : "";
   if (one_exchange)
-    list.Text(" RETURN (SUBSCRIBED ").Text(roles).Text("STATUS ").Text(StatusItems(session, items)).Text(")");
+    list.Text(" RETURN (SUBSCRIBED " + roles + "STATUS " + StatusItems(session, items) +
+              IdentityOption(session, items) + ")");
   const absl::StatusOr<StatusResponse> listed = co_await session.Run(std::move(list), handler);
   if (!listed.ok()) co_return listed.status();
   if (!one_exchange) {
@@ -250,7 +282,7 @@ asio::awaitable<absl::StatusOr<std::vector<ListedMailbox>>> ListStatus(Session& 
   // Also where LIST gave none: with its index of mailboxes Dovecot's Maildir++ lists a parent as a mailbox that was
   // deleted and has children.
   CO_RETURN_IF_ERROR(co_await AskMissingStatus(session, items, listing));
-  co_return std::move(listing.mailboxes());
+  co_return listing.Finish();
 }
 
 std::string SpecialUse(const ListResponse& list) {

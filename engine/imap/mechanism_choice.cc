@@ -72,7 +72,7 @@ absl::StatusOr<MechanismChoice> ChooseMechanism(const Capabilities& capabilities
     if (!policy.strongest_before.empty() && Rank(mechanism) > Rank(policy.strongest_before)) {
       return Error(absl::StatusCode::kUnauthenticated,
                    "the server offered %s before and now nothing better than %s (its mechanisms: %s); somebody may be "
-                   "in between. If the server was changed on purpose, restart imapmeshd, or set auth.mechanism: \"%s\"",
+                   "in between. If the server was changed on purpose, set auth.mechanism: \"%s\"",
                    policy.strongest_before, mechanism, OfferText(capabilities), mechanism);
     }
     MechanismChoice choice;

@@ -312,7 +312,7 @@ TEST(Choice, NeverFallsBackFromWhatWasOfferedBefore) {
   EXPECT_EQ(
       Choose({"AUTH=PLAIN", "AUTH=LOGIN"}, policy),
       "refused: the server offered SCRAM-SHA-256 before and now nothing better than PLAIN (its mechanisms: LOGIN, "
-      "PLAIN); somebody may be in between. If the server was changed on purpose, restart imapmeshd, or set "
+      "PLAIN); somebody may be in between. If the server was changed on purpose, set "
       "auth.mechanism: \"PLAIN\"");
   EXPECT_TRUE(Choose({}, policy).starts_with("refused: the server offered SCRAM-SHA-256 before"));
   policy.strongest_before = "PLAIN";

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/ascii.h"
+
 #include "base/printable.h"
 #include "engine/imap/commands.h"
 #include "engine/replica/imap_change.h"
@@ -12,12 +14,26 @@ namespace imapmesh {
 namespace {
 
 constexpr size_t kQuirksShown = 100;
+// What Cyrus has in no name: "NO Invalid mailbox name" (mboxname.c, GOODCHARS).
+constexpr char kForbiddenByCyrus[] = "!\"%;<>\\^`{|}";
 constexpr Duration kIdleRefresh = std::chrono::minutes(5);
 
 std::string DescribeIgnored(const imap::Capabilities& ignored) {
   std::string names;
   for (const std::string& name : ignored) names += (names.empty() ? "" : ", ") + Printable(name);
   return "not used, as the topology says (ignore_capabilities): " + names;
+}
+
+// Of the personal namespaces the one that the mesh's mailboxes are in: INBOX's, whatever order the server has; null for
+// none.
+const imap::NamespaceEntry* FirstNamespace(const std::vector<imap::NamespaceEntry>& personal) {
+  for (const imap::NamespaceEntry& entry : personal) {
+    if (entry.prefix.empty()) return &entry;
+  }
+  for (const imap::NamespaceEntry& entry : personal) {
+    if (absl::AsciiStrToUpper(entry.prefix).starts_with("INBOX")) return &entry;
+  }
+  return personal.empty() ? nullptr : &personal.front();
 }
 
 ImapReplicaOptions WithMemory(ImapReplicaOptions options) {
@@ -41,6 +57,40 @@ absl::Status ImapReplica::Explain(const absl::Status& status, std::string_view m
   std::string prefix = "replica " + options_.name + ": ";
   if (!mailbox.empty()) prefix += "mailbox " + Printable(mailbox) + ": ";
   return Annotate(status, prefix + std::string(what));
+}
+
+// ---- memory
+
+namespace {
+
+constexpr std::string_view kLogin = "login ";
+
+// What must be as it was for an earlier login to tell which mechanisms the server has.
+std::string LoginFingerprint(const ImapReplicaOptions& options) {
+  const imap::LoginOptions& login = options.open.login;
+  return Printable(login.mechanism + (login.token ? " by token" : "") + " at " + Describe(options.endpoint));
+}
+
+}  // namespace
+
+// A line about the last login, where there was one, and what is remembered of the server.
+std::string ImapReplica::memory() const {
+  const auto& login = options_.open.login.memory;
+  const std::string server = imap::Encode(*options_.open.memory);
+  if (login == nullptr || login->mechanism.empty()) return server;
+  return std::string(kLogin) + login->mechanism + " " + LoginFingerprint(options_) + "\n" + server;
+}
+
+void ImapReplica::Remember(std::string memory) {
+  if (memory.starts_with(kLogin)) {
+    const size_t line_end = std::min(memory.find('\n'), memory.size());
+    const std::string line = memory.substr(kLogin.size(), line_end - kLogin.size());
+    const size_t space = std::min(line.find(' '), line.size());
+    const bool same = line.substr(space) == " " + LoginFingerprint(options_);
+    if (same && options_.open.login.memory != nullptr) options_.open.login.memory->mechanism = line.substr(0, space);
+    memory.erase(0, line_end + 1);
+  }
+  *options_.open.memory = imap::DecodeServerMemory(memory);
 }
 
 // ---- connections
@@ -85,11 +135,14 @@ asio::awaitable<absl::Status> ImapReplica::LearnServer(imap::Session& session,
   if (knows_names_) co_return absl::OkStatus();
   std::optional<std::string> delimiter;
   std::string prefix;
-  std::vector<std::string> foreign;
+  std::vector<std::string> foreign, further;
   if (namespaces) {
-    if (!namespaces->personal.empty()) {
-      delimiter = namespaces->personal.front().delimiter;
-      prefix = namespaces->personal.front().prefix;
+    if (const imap::NamespaceEntry* first = FirstNamespace(namespaces->personal)) {
+      delimiter = first->delimiter;
+      prefix = first->prefix;
+      for (const auto& other : namespaces->personal) {
+        if (other.prefix != prefix) further.push_back(other.prefix);
+      }
     }
     for (const auto& other : namespaces->other_users) foreign.push_back(other.prefix);
     for (const auto& other : namespaces->shared) foreign.push_back(other.prefix);
@@ -97,7 +150,8 @@ asio::awaitable<absl::Status> ImapReplica::LearnServer(imap::Session& session,
   if (!delimiter) {
     CO_ASSIGN_OR_RETURN(delimiter, co_await imap::HierarchyDelimiter(session));
   }
-  names_ = MailboxNames(*delimiter, prefix, foreign);
+  const bool cyrus = info_.software.starts_with("Cyrus");
+  names_ = MailboxNames(*delimiter, prefix, foreign, cyrus ? kForbiddenByCyrus : "", further);
   names_.Declare(options_.namespace_prefix, options_.name_map);
   names_.SetAliases(aliases_);
   knows_names_ = true;

@@ -93,8 +93,8 @@ class ImapReplica : public Replica {
   ReplicaCounters counters() const override;
   const ServerInfo& info() const override;
   void DistrustResync(std::string why) override;
-  std::string memory() const override { return imap::Encode(*options_.open.memory); }
-  void Remember(std::string memory) override { *options_.open.memory = imap::DecodeServerMemory(memory); }
+  std::string memory() const override;
+  void Remember(std::string memory) override;
 
  private:
   using Lease = ConnectionPool::Lease;

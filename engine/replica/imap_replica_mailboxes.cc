@@ -14,8 +14,9 @@ asio::awaitable<absl::Status> ImapReplica::CreateMailbox(std::string mailbox, bo
   absl::Status created = co_await imap::Create(**lease, raw);
   if (!created.ok() && !OutcomeUnknown(created)) {
     const auto exists = co_await imap::Exists(**lease, raw);
-    if (!exists.ok()) co_return Explain(exists.status(), mailbox, "looking for it");
-    if (*exists) created = absl::OkStatus();
+    // What refuses to make a name may refuse to look for it too: the first answer tells why.
+    if (OutcomeUnknown(exists.status())) co_return Explain(exists.status(), mailbox, "looking for it");
+    if (exists.ok() && *exists) created = absl::OkStatus();
   }
   if (!created.ok()) co_return Explain(created, mailbox, "creating it");
   mailboxes_listed_.insert(mailbox);

@@ -29,49 +29,51 @@ std::vector<std::string> Split(std::string_view text, std::string_view delimiter
   return levels;
 }
 
-// Where an escape of `character` begins at `at`, with any number of guards before its code ("=2F", "=3D2F",
-// "=3D3D2F"…): how many guards; nullopt where none begins.
-std::optional<size_t> GuardsAt(std::string_view level, size_t at, const std::string& code) {
-  if (level[at] != '=') return std::nullopt;
-  size_t guards = 0;
-  for (at += 1; level.substr(at, 2) == "3D" && level.substr(at, 2) != code; at += 2) ++guards;
-  if (level.substr(at, 2) != code) return std::nullopt;
-  return guards;
-}
-
 std::string CodeOf(char character) {
   const auto byte = static_cast<unsigned char>(character);
   return {kHex[byte >> 4], kHex[byte & 15]};
 }
 
-// Writes a level where `character` cannot be part of one: "=XX" for it; what already looks like such an escape gets one
-// guard more. Everything else stays, so that ordinary names are the same everywhere. Unescape is its exact inverse.
-std::string Escape(std::string_view level, char character) {
-  const std::string code = CodeOf(character);
+// An escape: any number of guards before its code ("=2F", "=3D2F", "=3D3D2F"…).
+struct EscapeFound {
+  char character = 0;  // that it stands for
+  size_t guards = 0;
+};
+
+// The escape of one of `characters`, which "=" is none of, that begins at `at`; nullopt where none does.
+std::optional<EscapeFound> EscapeAt(std::string_view level, size_t at, std::string_view characters) {
+  if (level[at] != '=') return std::nullopt;
+  EscapeFound found;
+  for (at += 1; level.substr(at, 2) == "3D"; at += 2) ++found.guards;
+  for (const char character : characters) {
+    if (level.substr(at, 2) != CodeOf(character)) continue;
+    found.character = character;
+    return found;
+  }
+  return std::nullopt;
+}
+
+// Writes a level where `characters` cannot be part of one: "=XX" for each; what already looks like such an escape gets
+// one guard more. Everything else stays, so that ordinary names are the same everywhere. Unescape is its exact inverse.
+std::string Escape(std::string_view level, std::string_view characters) {
   std::string out;
   for (size_t i = 0; i < level.size(); ++i) {
-    if (level[i] == character) {
-      out += "=" + code;
+    if (characters.find(level[i]) != std::string_view::npos) {
+      out += "=" + CodeOf(level[i]);
     } else {
       out += level[i];
-      if (GuardsAt(level, i, code)) out += "3D";
+      if (EscapeAt(level, i, characters)) out += "3D";
     }
   }
   return out;
 }
 
-std::string Unescape(std::string_view level, char character) {
-  const std::string code = CodeOf(character);
+std::string Unescape(std::string_view level, std::string_view characters) {
   std::string out;
   for (size_t i = 0; i < level.size(); ++i) {
-    const auto guards = GuardsAt(level, i, code);
-    if (guards == 0u) {
-      out += character;
-      i += 2;
-    } else {
-      out += level[i];
-      if (guards) i += 2;
-    }
+    const auto found = EscapeAt(level, i, characters);
+    out += found && found->guards == 0 ? found->character : level[i];
+    if (found) i += 2;
   }
   return out;
 }
@@ -131,14 +133,26 @@ std::string Translate(const std::vector<NameMapping>& mappings, std::string name
   return name;
 }
 
+bool BeginsWithAny(std::string_view raw, const std::vector<std::string>& prefixes) {
+  return std::any_of(prefixes.begin(), prefixes.end(),
+                     [&](const std::string& prefix) { return !prefix.empty() && raw.starts_with(prefix); });
+}
+
 }  // namespace
 
 bool IsWithin(std::string_view name, std::string_view parent) {
   return name.starts_with(parent) && (name.size() == parent.size() || name[parent.size()] == '/');
 }
 
-MailboxNames::MailboxNames(std::string delimiter, std::string prefix, std::vector<std::string> foreign_prefixes)
-    : delimiter_(std::move(delimiter)), prefix_(std::move(prefix)), foreign_prefixes_(std::move(foreign_prefixes)) {}
+MailboxNames::MailboxNames(std::string delimiter, std::string prefix, std::vector<std::string> foreign_prefixes,
+                           std::string_view forbidden, std::vector<std::string> further_prefixes)
+    : delimiter_(std::move(delimiter)),
+      prefix_(std::move(prefix)),
+      foreign_prefixes_(std::move(foreign_prefixes)),
+      further_prefixes_(std::move(further_prefixes)),
+      escaped_(delimiter_ + std::string(forbidden)) {
+  std::erase(escaped_, '=');
+}
 
 void MailboxNames::Declare(std::string namespace_prefix, std::vector<NameMapping> mappings) {
   namespace_prefix_ = namespace_prefix.empty() ? "" : namespace_prefix + "/";
@@ -155,8 +169,12 @@ void MailboxNames::SetAliases(std::map<std::string, std::string> mesh_to_local) 
 }
 
 bool MailboxNames::IsForeign(std::string_view raw) const {
-  return std::any_of(foreign_prefixes_.begin(), foreign_prefixes_.end(),
-                     [&](const std::string& foreign) { return !foreign.empty() && raw.starts_with(foreign); });
+  return BeginsWithAny(raw, foreign_prefixes_);
+}
+
+// Not below the account's first namespace.
+bool MailboxNames::IsWhole(std::string_view raw) const {
+  return BeginsWithAny(raw, foreign_prefixes_) || BeginsWithAny(raw, further_prefixes_);
 }
 
 std::optional<std::string> MailboxNames::OwnName(std::string_view raw) const {
@@ -165,7 +183,7 @@ std::optional<std::string> MailboxNames::OwnName(std::string_view raw) const {
   const bool below_inbox = raw.size() > 5 && !delimiter_.empty() && raw[5] == delimiter_[0] && InboxLevel(raw);
   if (below_inbox) canonical.replace(0, 5, "INBOX");
   std::string_view rest = canonical;
-  if (!prefix_.empty() && !IsForeign(rest)) {
+  if (!prefix_.empty() && !IsWhole(rest)) {
     if (!rest.starts_with(prefix_)) return std::nullopt;
     rest.remove_prefix(prefix_.size());
   }
@@ -175,10 +193,10 @@ std::optional<std::string> MailboxNames::OwnName(std::string_view raw) const {
   for (const std::string& level_raw : Split(rest, delimiter_)) {
     auto level = imap::DecodeModifiedUtf7(level_raw);
     if (!level) return std::nullopt;  // it could not be spelled as the server does
-    if (!delimiter_.empty()) level = Unescape(*level, delimiter_[0]);
+    level = Unescape(*level, escaped_);
     if (!first) own += '/';
     first = false;
-    own += Escape(*level, '/');
+    own += Escape(*level, "/");
   }
   if (InboxLevel(own) && (own.size() == 5 || own[5] == '/')) own.replace(0, 5, "INBOX");
   if (OwnToServer(own) != canonical) return std::nullopt;
@@ -190,13 +208,12 @@ std::string MailboxNames::OwnToServer(std::string_view own) const {
   std::string raw;
   bool first = true;
   for (const std::string& level_mesh : Split(own, "/")) {
-    std::string level = Unescape(level_mesh, '/');
-    if (!delimiter_.empty()) level = Escape(level, delimiter_[0]);
+    const std::string level = Escape(Unescape(level_mesh, "/"), escaped_);
     if (!first) raw += delimiter_;
     first = false;
     raw += imap::EncodeModifiedUtf7(level).value_or(level);
   }
-  return IsForeign(raw) ? raw : prefix_ + raw;
+  return IsWhole(raw) ? raw : prefix_ + raw;
 }
 
 // From the own name to the one in the mesh.

@@ -26,7 +26,10 @@ class MailboxNames {
  public:
   MailboxNames() = default;
   // `delimiter`: one character, or "" for a flat server. `foreign_prefixes`: namespaces that are not this account's.
-  MailboxNames(std::string delimiter, std::string prefix, std::vector<std::string> foreign_prefixes);
+  // `further_prefixes`: personal namespaces beside the one of `prefix`; their names stay whole.
+  // `forbidden`: characters that this server has in no name, beside the delimiter; "=" cannot be one.
+  MailboxNames(std::string delimiter, std::string prefix, std::vector<std::string> foreign_prefixes,
+               std::string_view forbidden = "", std::vector<std::string> further_prefixes = {});
 
   // What the topology declares: the mesh's mailboxes, INBOX included, live under `namespace_prefix` ("" for none), and
   // some have other names here. Names of foreign namespaces take part only where one of the two names them.
@@ -50,12 +53,14 @@ class MailboxNames {
   std::optional<std::string> OwnName(std::string_view raw) const;
   std::string OwnToServer(std::string_view own) const;
   bool IsForeign(std::string_view raw) const;
+  bool IsWhole(std::string_view raw) const;
   std::optional<std::string> Place(std::string own, bool foreign) const;
   std::string Unplace(std::string name) const;
 
   std::string delimiter_ = "/";
   std::string prefix_;  // raw, with the delimiter at its end
-  std::vector<std::string> foreign_prefixes_;
+  std::vector<std::string> foreign_prefixes_, further_prefixes_;
+  std::string escaped_ = "/";     // the delimiter and what is forbidden besides
   std::string namespace_prefix_;  // with "/" at its end, unless empty
   std::vector<NameMapping> mappings_;
   std::map<std::string, std::string, std::less<>> mesh_to_local_;

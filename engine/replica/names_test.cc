@@ -76,6 +76,24 @@ TEST(MailboxNames, WhatOneServerCannotSpellIsEscapedThereAndBack) {
   EXPECT_EQ(dots.ToServer("a=2Fb"), "a/b");
 }
 
+TEST(MailboxNames, CharactersThatOneServerForbidsAreEscapedThereAndBack) {
+  const MailboxNames strict("/", "", {}, "!%;"), dots(".", "", {}, "!%;");
+  EXPECT_EQ(strict.ToServer("Read!/100%"), "Read=21/100=25");
+  EXPECT_EQ(strict.ToMesh("Read=21/100=25"), "Read!/100%");
+  EXPECT_EQ(strict.ToServer("a=21b"), "a=3D21b");
+  EXPECT_EQ(dots.ToServer("v1.2!/x"), "v1=2E2=21.x");
+  EXPECT_EQ(strict.ToMesh("v1=2E2"), "v1=2E2");  // no escape there
+}
+
+TEST(MailboxNames, FurtherPersonalNamespacesTakePart) {
+  const MailboxNames names("/", "INBOX/", {"Public/"}, "", {"Archive/"});
+  EXPECT_EQ(names.ToMesh("INBOX/Work"), "Work");
+  EXPECT_EQ(names.ToMesh("Archive/2020"), "Archive/2020");
+  EXPECT_EQ(names.ToServer("Archive/2020"), "Archive/2020");
+  EXPECT_EQ(names.ToMesh("INBOX/Archive/2020"), std::nullopt);  // its name is the other's
+  EXPECT_EQ(names.ToMesh("Public/Team"), std::nullopt);
+}
+
 TEST(MailboxNames, WhatCannotBeSpelledBackIsNotTaken) {
   const MailboxNames dots(".", "INBOX.", {});
   EXPECT_EQ(dots.ToMesh("elsewhere"), std::nullopt);    // outside the personal namespace
@@ -137,8 +155,8 @@ TEST(MailboxNames, AliasesRenameSingleMailboxes) {
 
 TEST(MailboxNames, EveryNameSurvivesTheWayThereAndBack) {
   std::mt19937_64 random(7);
-  const std::vector<std::string> pieces = {"a",     "b",     ".", "=", "=2E",  "=2F",    "3D",
-                                           "INBOX", "inbox", "ü", "&", "Sent", " Items", "台"};
+  const std::vector<std::string> pieces = {"a",     "b", ".", "=",    "=2E",    "=2F", "3D", "INBOX",
+                                           "inbox", "ü", "&", "Sent", " Items", "台",  "!",  "=21"};
   const auto word = [&](bool levels) {
     std::string text;
     const size_t length = 1 + random() % 4;
@@ -149,7 +167,8 @@ TEST(MailboxNames, EveryNameSurvivesTheWayThereAndBack) {
     return text;
   };
   for (int round = 0; round < 20'000; ++round) {
-    MailboxNames names(random() % 2 == 0 ? "." : "/", random() % 3 == 0 ? "INBOX." : "", {});
+    const std::string forbidden = random() % 2 == 0 ? "!" : "";
+    MailboxNames names(random() % 2 == 0 ? "." : "/", random() % 3 == 0 ? "INBOX." : "", {}, forbidden);
     names.Declare(random() % 3 == 0 ? "p/q" : "", random() % 2 == 0
                                                       ? std::vector<NameMapping>{{"Sent", "a"}, {"b", "b=/Sent"}}
                                                       : std::vector<NameMapping>{{"a", "Sent"}, {"Sent", "a"}});

@@ -7,6 +7,7 @@
 
 #include "base/printable.h"
 #include "engine/sync/mailbox_decide.h"
+#include "engine/sync/mailbox_spelling.h"
 
 namespace imapmesh {
 namespace {
@@ -57,6 +58,11 @@ const MailboxCopyRecord* FindLocal(const Mesh& mesh, ReplicaIndex r, const std::
   return nullptr;
 }
 
+// Whether it is the name, as it is or as a server that would not have it so.
+bool IsSpelled(const std::string& name_here, const std::string& name) {
+  return name_here == name || name_here == PlainSpelling(name);
+}
+
 // One replica's operations, or, for Settle, everybody's.
 class MailboxApplier {
  public:
@@ -76,6 +82,7 @@ class MailboxApplier {
   asio::awaitable<absl::Status> RecordRename(ReplicaIndex target, MailboxRename rename, bool subscriptions);
   asio::awaitable<absl::Status> TakeBackName(MailboxOperation operation);
   asio::awaitable<absl::Status> Create(MailboxOperation operation);
+  asio::awaitable<absl::Status> RecordSpelling(MailboxOperation operation, std::string name_here);
   asio::awaitable<absl::Status> Subscribe(MailboxOperation operation);
   asio::awaitable<absl::Status> Delete(MailboxOperation operation);
   asio::awaitable<absl::Status> Record(MailboxOperation operation);
@@ -83,6 +90,7 @@ class MailboxApplier {
   const MailboxCopyRecord* FindLocal(ReplicaIndex r, const std::string& local_name) const {
     return imapmesh::FindLocal(mesh_, r, local_name);
   }
+  std::string SpelledOtherwise(ReplicaIndex target, const std::string& name, const absl::Status& refusal) const;
   void Refuse(const MailboxOperation& operation, const absl::Status& status, std::string remedy);
   void Done(const MailboxOperation& operation, const std::string& text);
   MailboxCopyRecord RecordOf(const MailboxOperation& operation) const;
@@ -197,6 +205,16 @@ void MailboxApplier::Done(const MailboxOperation& operation, const std::string& 
 
 // ---- commands
 
+// What to try where a server would not have a name; "" for nothing.
+std::string MailboxApplier::SpelledOtherwise(ReplicaIndex target, const std::string& name,
+                                             const absl::Status& refusal) const {
+  const bool of_name = !refusal.ok() && !OutcomeUnknown(refusal) && !absl::IsPermissionDenied(refusal) &&
+                       !absl::IsResourceExhausted(refusal) && !absl::IsAlreadyExists(refusal);
+  const std::string plain = of_name ? PlainSpelling(name) : name;
+  const bool free = plain != name && !mesh_.mailboxes.contains(plain) && FindLocal(target, plain) == nullptr;
+  return free ? plain : "";
+}
+
 asio::awaitable<absl::Status> MailboxApplier::RenameAt(ReplicaIndex target,
                                                        std::map<std::string, MailboxOperation> operations) {
   std::set<std::string> names;
@@ -214,18 +232,30 @@ asio::awaitable<absl::Status> MailboxApplier::RenameAt(ReplicaIndex target,
       const bool carried = record.exists && AfterRename(record.local_name, rename) != record.local_name;
       if (carried && record.subscribed) subscribed.push_back(record.local_name);
     }
-    const auto renamed = co_await mesh_.slot(target).replica->RenameMailbox(rename.from, rename.to, subscribed);
-    if (!renamed.ok()) {
-      const auto refused = operations.find(rename.from);
-      Refuse(refused == operations.end() ? operations.begin()->second : refused->second, renamed.status(),
-             "rename it by hand; until then its mail is synced under the old name");
-      break;
+    Replica& replica = *mesh_.slot(target).replica;
+    const auto renamed = co_await replica.RenameMailbox(rename.from, rename.to, subscribed);
+    if (renamed.ok()) {
+      CO_RETURN_IF_ERROR(co_await RecordRename(target, rename, *renamed));
+      continue;
     }
-    CO_RETURN_IF_ERROR(co_await RecordRename(target, rename, *renamed));
+    const std::string plain = SpelledOtherwise(target, rename.to, renamed.status());
+    if (!plain.empty()) {
+      const MailboxRename otherwise = {rename.from, plain};
+      const auto spelled = co_await replica.RenameMailbox(rename.from, plain, subscribed);
+      if (spelled.ok()) {
+        CO_RETURN_IF_ERROR(co_await RecordRename(target, otherwise, *spelled));
+        break;  // the others are planned anew
+      }
+    }
+    const auto refused = operations.find(rename.from);
+    Refuse(refused == operations.end() ? operations.begin()->second : refused->second, renamed.status(),
+           "rename it by hand; until then its mail is synced under the old name");
+    break;
   }
   for (const auto& [from, operation] : operations) {
     const MailboxCopyRecord* now = mesh_.FindCopy(target, operation.name);
-    if (now != nullptr && now->local_name == operation.after.name) Done(operation, "RENAME from " + from);
+    const bool there = now != nullptr && IsSpelled(now->local_name, operation.after.name);
+    if (there) Done(operation, "RENAME from " + from);
   }
   co_return absl::OkStatus();
 }
@@ -239,7 +269,7 @@ asio::awaitable<absl::Status> MailboxApplier::RecordRename(ReplicaIndex target, 
       const std::string name = AfterRename(copy.local_name, rename);
       if (copy.replica != replica || !copy.exists || name == copy.local_name) continue;
       copy.local_name = name;
-      if (name == copy.mailbox_name) copy.name_stamp = copy.mailbox_name_stamp;
+      if (IsSpelled(name, copy.mailbox_name)) copy.name_stamp = copy.mailbox_name_stamp;
       if (copy.subscribed && !subscriptions) {
         copy.subscribed = false;
         copy.subscribed_stamp = kCarried;
@@ -281,10 +311,16 @@ asio::awaitable<absl::Status> MailboxApplier::Create(MailboxOperation operation)
     Refuse(operation, status, "rename one of the two mailboxes");
     co_return absl::OkStatus();
   }
-  const absl::Status created =
-      co_await mesh_.slot(operation.target).replica->CreateMailbox(operation.name, operation.subscribe);
+  Replica& replica = *mesh_.slot(operation.target).replica;
+  const absl::Status created = co_await replica.CreateMailbox(operation.name, operation.subscribe);
+  const std::string plain = SpelledOtherwise(operation.target, operation.name, created);
+  if (!plain.empty()) {
+    const absl::Status spelled = co_await replica.CreateMailbox(plain, operation.subscribe);
+    if (spelled.ok()) co_return co_await RecordSpelling(std::move(operation), plain);
+  }
   if (!created.ok()) {
-    Refuse(operation, created, "create it by hand, or exclude it on the edges to this replica");
+    Refuse(operation, created,
+           "give it another name there by name_map, create it by hand, or exclude it on the edges to this replica");
     co_return absl::OkStatus();
   }
   CO_RETURN_IF_ERROR(co_await Record(operation));
@@ -292,11 +328,24 @@ asio::awaitable<absl::Status> MailboxApplier::Create(MailboxOperation operation)
   co_return absl::OkStatus();
 }
 
+// It is there under another name, which is as good as the mesh's.
+asio::awaitable<absl::Status> MailboxApplier::RecordSpelling(MailboxOperation operation, std::string name_here) {
+  operation.after.name = name_here;
+  CO_RETURN_IF_ERROR(co_await Record(operation));
+  const auto load = [](State& state) { return state.MailboxCopies(); };
+  auto copies = co_await mesh_.store->Run(load);
+  if (!copies.ok()) co_return copies.status();
+  const std::set<ReplicaId> changed = {mesh_.slot(operation.target).id};
+  mesh_.TakeMailboxes(*std::move(copies), changed);
+  Done(operation, "CREATE as " + name_here);
+  co_return absl::OkStatus();
+}
+
 asio::awaitable<absl::Status> MailboxApplier::Subscribe(MailboxOperation operation) {
   const absl::Status status =
       co_await mesh_.slot(operation.target).replica->Subscribe(operation.name, operation.after.subscribed);
   if (!status.ok()) {
-    Refuse(operation, status, "the rest goes on; it is tried again with the next sync that is asked for");
+    Refuse(operation, status, kTriedAgain);
     co_return absl::OkStatus();
   }
   // Only this register: the same plan may have renamed the copy.

@@ -13,17 +13,18 @@ namespace {
 constexpr size_t kLineBytesMax = 64 * 1024;
 constexpr std::string_view kLineEnd = "\r\n";
 
-// Whether a field is added or changed on a message's way (RFC 5321 section 4.4, RFC 8601, RFC 8617) or by what stores
-// it.
+// Whether a field is added or changed on a message's way (RFC 5321 section 4.4, RFC 6376, RFC 8601, RFC 8617) or by
+// what stores it.
 bool IsAddedOnTheWay(std::string_view line) {
   std::string name;
   for (const char c : line.substr(0, line.find(':'))) {
     name += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   }
   while (!name.empty() && (name.back() == ' ' || name.back() == '\t')) name.pop_back();
-  constexpr std::array<std::string_view, 12> kNames = {
-      "received", "received-spf", "return-path",    "delivered-to",           "envelope-to", "delivery-date",
-      "status",   "lines",        "content-length", "authentication-results", "errors-to",   "message-context"};
+  constexpr std::array<std::string_view, 15> kNames = {
+      "received",      "received-spf",    "return-path",    "delivered-to",   "envelope-to",
+      "delivery-date", "status",          "lines",          "content-length", "authentication-results",
+      "errors-to",     "message-context", "dkim-signature", "dkim-filter",    "domainkey-signature"};
   return name.starts_with("x-") || name.starts_with("arc-") ||
          std::find(kNames.begin(), kNames.end(), name) != kNames.end();
 }

@@ -19,6 +19,7 @@ using std::chrono::seconds;
 // A bound, never reached by a mesh that can come to rest: bulk needs more rounds, but does more in each.
 constexpr int64_t kMaxRounds = 200;
 constexpr int64_t kOperationsForARound = 100;
+constexpr int64_t kMaxWaits = 100'000;  // at most one in 20 ms
 // RFC 5788's registry says of $Junk and $NotJunk that a message has one at most; Thunderbird's pair likewise.
 constexpr std::pair<const char*, const char*> kExclusivePairs[] = {{"$Junk", "$NotJunk"}, {"Junk", "NonJunk"}};
 
@@ -198,6 +199,7 @@ bool Coordinator::RoundIsDue() const {
 asio::awaitable<absl::Status> Coordinator::Converge() {
   const int64_t operations_before = operations_;
   const std::vector<bool> all(mesh_.replicas.size(), true);
+  int64_t waited = 0;
   for (int64_t round = 0; !stopping_; ++round) {
     if (round >= kMaxRounds + (operations_ - operations_before) / kOperationsForARound) break;
     const auto outcome = co_await Round();
@@ -208,7 +210,10 @@ asio::awaitable<absl::Status> Coordinator::Converge() {
       continue;
     }
     if (outcome->operations > 0) continue;
+    if (AnyBusy() && ++waited < kMaxWaits) --round;  // a round that waits for somebody is none
     while (AnyBusy() && !RoundIsDue() && !stopping_) co_await wake_.WaitFor(*mesh_.clock, seconds(1));
+    const Duration vain = last_pass_ + kPauseInVain - mesh_.clock->Now();
+    if (AnyBusy() && vain > Duration(0)) co_await Sleep(*mesh_.clock, mesh_.executor, vain);
     if (!pass_complete_ && !AnyBusy()) co_await Sleep(*mesh_.clock, mesh_.executor, milliseconds(100));
     if (RoundIsDue()) continue;
     const auto wait = WaitForReplica(all);

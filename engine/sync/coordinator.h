@@ -44,6 +44,9 @@ struct CoordinatorOptions {
   Mesh::Log log;  // may be empty; engine thread
 };
 
+// Between two rounds that do nothing because somebody is busy.
+inline constexpr Duration kPauseInVain = std::chrono::milliseconds(20);
+
 class Coordinator : public Control {
  public:
   // Opens the state. Errors of StoreThread::Open, or of the factory.
@@ -102,6 +105,7 @@ class Coordinator : public Control {
     int64_t rounds = 0;
     int64_t operations = 0;
     int64_t conflicts_resolved = 0;
+    int64_t waits = 0;  // rounds since then in which there was nothing but to wait
 
     bool IsOfEverything() const {
       return order.scope.replica.empty() && order.scope.edge.empty() && order.scope.mailbox.empty();
@@ -190,6 +194,7 @@ class Coordinator : public Control {
   asio::awaitable<void> StopWatchers();
   asio::awaitable<void> WatchTask(ReplicaIndex r);
   Duration UntilNextDue();
+  Duration UntilRetry(ReplicaIndex r);
   Duration UntilEdgesOpen();
   void CloseEdges();
 

@@ -29,6 +29,7 @@ std::vector<MailboxCopyRecord> CopiesAt(const Mesh& mesh, ReplicaIndex r) {
 asio::awaitable<bool> TakeSamples(Mesh& mesh, Listing& listing) {
   const ListingMatch match = MatchListing(CopiesAt(mesh, listing.replica), listing.lines);
   for (const auto& [gone, line] : match.suspicions) {
+    if (listing.samples.contains(line)) continue;
     const std::string mailbox = listing.lines[line].mailbox;
     MailboxCursor nothing;
     auto sample = co_await mesh.slot(listing.replica).replica->Observe(mailbox, nothing, kSampleMessages);
@@ -123,12 +124,15 @@ void AddKeptBackDue(Mesh& mesh, ReplicaIndex r) {
   }
 }
 
-// What the last look found there; nothing where something is still to be learned of a mailbox.
+// What the last look found there; nothing where something is still to be learned of a mailbox, or where names and
+// UIDVALIDITYs alone do not tell one from another.
 void TellExpected(Mesh& mesh, ReplicaIndex r) {
   std::map<std::pair<std::string, UidValidity>, std::string> known;
+  std::set<UidValidity> validities;
   for (const MailboxCopyRecord& record : CopiesAt(mesh, r)) {
     if (!record.exists) continue;
-    const bool certain = record.uid_validity.value != 0 && !record.server_id.empty() && !record.rebinding;
+    const bool certain = record.uid_validity.value != 0 && !record.server_id.empty() && !record.rebinding &&
+                         validities.insert(record.uid_validity).second;
     if (!certain) known.clear();
     if (!certain) break;
     known[{record.local_name, record.uid_validity}] = record.server_id;

@@ -29,6 +29,7 @@ bool WentBack(const MailboxCopyRecord& record, const MailboxStatus& status) {
 ListingResult ListingRecorder::operator()(State& state) {
   result_ = ListingResult();
   renamed_.clear();
+  given_up_.clear();
   stamp_.reset();
   copies_.clear();
   for (MailboxCopyRecord& copy : state.MailboxCopies()) {
@@ -62,14 +63,20 @@ void ListingRecorder::Record(State& state) {
   Confirm(state, mine, match);
   if (match.inbox_renamed) std::erase(match.gone, match.inbox_renamed->first);
   const bool other_account = !match.inbox_renamed && IsOtherAccount(records, match);
+  const bool doubtful = std::any_of(match.gone.begin(), match.gone.end(),
+                                    [&](size_t gone) { return copies_[mine[gone]].mailbox_name == "INBOX"; });
+  if (doubtful) result_.doubtful.push_back(here_);
+  for (const size_t c : mine) {
+    if (!copies_[c].exists && copies_[c].gone != MailboxGone::kNo) given_up_.insert(copies_[c].mailbox);
+  }
+  for (const size_t gone : match.gone) {
+    if (!doubtful && !other_account) given_up_.insert(copies_[mine[gone]].mailbox);
+  }
   // First what is there under its new name, so that a name that became free can be had by another.
   for (size_t l = 0; l < lines.size(); ++l) {
     if (match.known[l]) Update(state, lines[l], copies_[mine[*match.known[l]]]);
   }
   for (const auto& [mailbox, name] : std::exchange(renamed_, {})) RenameInMesh(state, name, mailbox);
-  const bool doubtful = std::any_of(match.gone.begin(), match.gone.end(),
-                                    [&](size_t gone) { return copies_[mine[gone]].mailbox_name == "INBOX"; });
-  if (doubtful) result_.doubtful.push_back(here_);
   for (const size_t gone : match.gone) {
     if (doubtful) continue;
     MailboxCopyRecord& record = copies_[mine[gone]];
@@ -121,25 +128,38 @@ bool ListingRecorder::IsOtherAccount(const std::vector<MailboxCopyRecord>& recor
   return false;
 }
 
-// A suspected rename is one if the new mailbox holds, under the same UIDs, what the one that is gone held.
+// Whether the mailbox of a sample holds, under the same UIDs, what was recorded; what arrived since does not count.
+bool ListingRecorder::Holds(State& state, const std::vector<ArrivedMessage>& sample, const MailboxCopyRecord& record) {
+  bool any = false;
+  for (const ArrivedMessage& arrived : sample) {
+    if (arrived.uid >= record.uid_next) continue;
+    const auto known = state.LoadByUid(record.id, arrived.uid);
+    if (!known || known->identity != arrived.header_digest) return false;
+    any = true;
+  }
+  return any;
+}
+
+// A suspected rename is one if the contents say so, and of no other mailbox the same.
 void ListingRecorder::Confirm(State& state, const std::vector<size_t>& mine, ListingMatch& match) {
+  std::map<size_t, std::vector<size_t>> lines_of, gone_of;
   for (const auto& [gone, line] : match.suspicions) {
     const auto sample = listing_.samples.find(line);
-    if (sample == listing_.samples.end()) continue;
-    const MailboxCopyRecord& record = copies_[mine[gone]];
-    int64_t same = 0, other = 0;
-    for (const ArrivedMessage& arrived : sample->second) {
-      if (arrived.uid >= record.uid_next) continue;  // arrived after the rename
-      const auto known = state.LoadByUid(record.id, arrived.uid);
-      ++(known && known->identity == arrived.header_digest ? same : other);
+    if (sample == listing_.samples.end() || !Holds(state, sample->second, copies_[mine[gone]])) continue;
+    if (match.known[line] && Holds(state, sample->second, copies_[mine[*match.known[line]]])) continue;
+    lines_of[gone].push_back(line);
+    gone_of[line].push_back(gone);
+  }
+  for (const auto& [gone, lines] : lines_of) {
+    if (lines.size() > 1 || gone_of[lines.front()].size() > 1) continue;
+    std::optional<size_t>& known = match.known[lines.front()];
+    if (copies_[mine[gone]].local_name == "INBOX") {
+      match.inbox_renamed.emplace(gone, lines.front());
+      continue;
     }
-    if (same == 0 || other > 0) continue;
-    if (record.local_name == "INBOX") {
-      match.inbox_renamed.emplace(gone, line);
-    } else {
-      match.known[line] = gone;
-      std::erase(match.gone, gone);
-    }
+    std::erase(match.gone, gone);
+    if (known) match.gone.push_back(*known);  // it had the name before
+    known = gone;
   }
 }
 
@@ -148,6 +168,10 @@ void ListingRecorder::Update(State& state, const MailboxStatus& line, MailboxCop
   const bool another = line.local_name == "INBOX" && record.exists && record.uid_validity.value != 0 &&
                        line.status_known && line.uid_validity != record.uid_validity;
   const std::string& server_id = another ? record.server_id : line.server_id;
+  // Made anew under its name, by a server that used the UIDVALIDITY a second time: the UIDs are others.
+  const bool made_anew = record.exists && !another && line.status_known && !record.server_id.empty() &&
+                         !line.server_id.empty() && record.server_id != line.server_id &&
+                         record.uid_validity == line.uid_validity;
   bool differs = !record.exists || record.name_here != line.name_here || record.subscribed != line.subscribed ||
                  record.server_id != server_id || record.special_use != line.special_use;
   if (!record.exists) {
@@ -174,7 +198,7 @@ void ListingRecorder::Update(State& state, const MailboxStatus& line, MailboxCop
   if (!another) record.server_id = line.server_id;
   record.special_use = line.special_use;
   if (renamed) Rename(state, line.local_name, record);
-  const bool restored = line.status_known && WentBack(record, line);
+  const bool restored = made_anew || (line.status_known && WentBack(record, line));
   if (restored) StartRebinding(state, record);
   differs |= renamed || restored;
   if (differs) {
@@ -224,7 +248,10 @@ void ListingRecorder::Rename(State& state, const std::string& name, MailboxCopyR
 // Gives the mailbox its new name in the mesh; one that another mailbox has is changed until it is free.
 void ListingRecorder::RenameInMesh(State& state, const std::string& wanted, MailboxId mailbox) {
   const std::string name = FreeName(state, wanted);
-  const Stamp stamp = name == wanted ? Now(state) : state.NextStamp();
+  GiveName(state, mailbox, name, name == wanted ? Now(state) : state.NextStamp());
+}
+
+void ListingRecorder::GiveName(State& state, MailboxId mailbox, const std::string& name, Stamp stamp) {
   state.mailboxes().Rename(mailbox, name, stamp);
   for (MailboxCopyRecord& copy : copies_) {
     if (copy.mailbox != mailbox) continue;
@@ -234,7 +261,7 @@ void ListingRecorder::RenameInMesh(State& state, const std::string& wanted, Mail
 }
 
 // `name`, unless a mailbox that is anywhere has it: then with the replica's name behind it. A mailbox that is nowhere
-// any more gives its name away.
+// any more gives its name away, and so does one that was deleted here to make room.
 std::string ListingRecorder::FreeName(State& state, const std::string& name) {
   std::string free = name;
   for (int attempt = 1;; ++attempt) {
@@ -242,6 +269,10 @@ std::string ListingRecorder::FreeName(State& state, const std::string& name) {
     if (!taken) break;
     if (!IsAlive(*taken)) {
       state.mailboxes().Rename(*taken, free + " (deleted " + std::to_string(taken->value) + ")", Now(state));
+      break;
+    }
+    if (given_up_.contains(*taken)) {
+      SetAside(state, *taken, free);
       break;
     }
     free = name + " (" + ReplicaName() + (attempt == 1 ? "" : " " + std::to_string(attempt)) + ")";
@@ -262,6 +293,18 @@ std::string ListingRecorder::FreeName(State& state, const std::string& name) {
   return free;
 }
 
+// It is to be deleted elsewhere too, or to come back, under another name.
+void ListingRecorder::SetAside(State& state, MailboxId mailbox, const std::string& name) {
+  std::string aside = name + " (deleted)";
+  for (int n = 2; state.mailboxes().Find(aside); ++n) aside = name + " (deleted " + std::to_string(n) + ")";
+  const Stamp stamp = state.NextStamp();
+  GiveName(state, mailbox, aside, stamp);
+  MailboxCopyRecord* here = Find(mailbox, replicas_[static_cast<size_t>(here_.value)]);
+  here->name_stamp = stamp;  // nobody elsewhere has renamed what was deleted here
+  state.Save(*here);
+  See(aside, "was called " + name + ", which is another mailbox now");
+}
+
 bool ListingRecorder::IsAlive(MailboxId mailbox) const {
   return std::any_of(copies_.begin(), copies_.end(), [&](const MailboxCopyRecord& copy) {
     return copy.mailbox == mailbox && (copy.exists || copy.gone != MailboxGone::kNo);
@@ -280,7 +323,8 @@ bool ListingRecorder::FlowsAnywhere(const std::string& name) const {
 void ListingRecorder::Add(State& state, const MailboxStatus& line) {
   const ReplicaId replica = replicas_[static_cast<size_t>(here_.value)];
   const auto role = ByRole(line);
-  const MailboxId mailbox = role ? *role : MailboxOf(state, line);
+  const auto spelled = role ? std::nullopt : BySpelling(line);
+  const MailboxId mailbox = role ? *role : spelled ? *spelled : MailboxOf(state, line);
   MailboxCopyRecord record;
   if (auto known = state.mailboxes().FindCopy(replica, mailbox)) record = *std::move(known);
   const auto [name, name_stamp] = state.mailboxes().NameOf(mailbox);
@@ -290,7 +334,8 @@ void ListingRecorder::Add(State& state, const MailboxStatus& line) {
   record.mailbox_name_stamp = name_stamp;
   record.name_here = line.name_here;
   record.local_name = line.local_name;
-  record.name_stamp = role ? name_stamp : Stamp(0);  // joined by its role: the name here is as good as the one there
+  // Joined by its role, or by what a server made of its name: the name here is as good as the one there.
+  record.name_stamp = role || spelled ? name_stamp : Stamp(0);
   record.server_id = line.server_id;
   record.special_use = line.special_use;
   record.exists = true;
@@ -372,6 +417,28 @@ std::optional<MailboxId> ListingRecorder::ByRole(const MailboxStatus& line) cons
     });
     if (here || named || (found && *found != other.mailbox)) return std::nullopt;
     found = other.mailbox;
+  }
+  return found;
+}
+
+// Where a server would not have its name it was made in another spelling (PlainSpelling), which a state that was lost
+// does not know.
+std::optional<MailboxId> ListingRecorder::BySpelling(const MailboxStatus& line) const {
+  const auto unusual = UnusualSpelling(line.local_name);
+  const std::string plain = PlainSpelling(line.local_name);
+  std::optional<MailboxId> found;
+  for (const MailboxCopyRecord& other : copies_) {
+    if (other.mailbox_name == line.local_name) return std::nullopt;
+    const bool same = other.mailbox_name == unusual || (plain != line.local_name && other.mailbox_name == plain);
+    if (!other.exists || !same) continue;
+    const ReplicaId replica = replicas_[static_cast<size_t>(here_.value)];
+    const bool here = std::any_of(copies_.begin(), copies_.end(), [&](const MailboxCopyRecord& copy) {
+      return copy.mailbox == other.mailbox && copy.replica == replica;
+    });
+    const bool named = std::any_of(listing_.lines.begin(), listing_.lines.end(), [&](const MailboxStatus& status) {
+      return status.selectable && status.local_name == other.mailbox_name;
+    });
+    if (!here && !named) found = other.mailbox;
   }
   return found;
 }

@@ -55,6 +55,7 @@ class ListingRecorder {
  private:
   Stamp Now(State& state);
   void Record(State& state);
+  static bool Holds(State& state, const std::vector<ArrivedMessage>& sample, const MailboxCopyRecord& record);
   void Confirm(State& state, const std::vector<size_t>& mine, ListingMatch& match);
   bool IsOtherAccount(const std::vector<MailboxCopyRecord>& records, const ListingMatch& match) const;
   void Update(State& state, const MailboxStatus& line, MailboxCopyRecord& record);
@@ -63,11 +64,14 @@ class ListingRecorder {
   void EmptyInbox(State& state, size_t inbox, const MailboxStatus& line);
   void Rename(State& state, const std::string& name, MailboxCopyRecord& record);
   void RenameInMesh(State& state, const std::string& name, MailboxId mailbox);
+  void GiveName(State& state, MailboxId mailbox, const std::string& name, Stamp stamp);
   void Observe(const MailboxStatus& line, const MailboxCopyRecord& record);
   MailboxId MailboxOf(State& state, const MailboxStatus& line);
   std::optional<MailboxId> ByRole(const MailboxStatus& line) const;
+  std::optional<MailboxId> BySpelling(const MailboxStatus& line) const;
   void NoteSpelling(State& state, const MailboxCopyRecord& record);
   std::string FreeName(State& state, const std::string& name);
+  void SetAside(State& state, MailboxId mailbox, const std::string& name);
   bool IsAlive(MailboxId mailbox) const;
   bool FlowsAnywhere(const std::string& name) const;
   MailboxCopyRecord* Find(MailboxId mailbox, ReplicaId replica);
@@ -86,6 +90,7 @@ class ListingRecorder {
   ListingResult result_;
   std::optional<Stamp> stamp_;
   std::map<std::string, std::set<std::string>> spellings_;  // names in the mesh, by FoldSpelling; once it is needed
+  std::set<MailboxId> given_up_;                            // deleted here, as far as this listing tells
   std::map<MailboxId, std::string> renamed_;  // mailboxes that are without a name until all old ones are free
 };
 

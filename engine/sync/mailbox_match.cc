@@ -80,27 +80,31 @@ class Matcher {
   }
 
   void Suspect() {
-    Unique<uint32_t> lines, gone;
-    for (size_t l = 0; l < listing_.size(); ++l) {
-      const MailboxStatus& status = listing_[l];
-      const bool candidate = IsNew(l) && status.status_known && status.server_id.empty();
-      if (candidate && status.uid_validity.value != 0) lines.Add(status.uid_validity.value, l);
-    }
     std::vector<size_t> missing = match_.gone;
     for (size_t l = 0; l < listing_.size(); ++l) {
       const bool inbox = match_.known[l] && IsInbox(*match_.known[l]) && listing_[l].status_known;
       const bool another = inbox && listing_[l].uid_validity != copies_[*match_.known[l]].uid_validity;
       if (another) missing.push_back(*match_.known[l]);
     }
-    for (const size_t c : missing) gone.Add(copies_[c].uid_validity.value, c);
     for (const size_t c : missing) {
-      const MailboxCopyRecord& copy = copies_[c];
-      const auto line = lines.Find(copy.uid_validity.value);
-      const bool alone = copy.server_id.empty() && line && gone.Find(copy.uid_validity.value);
-      if (alone && copy.messages > 0 && listing_[*line].uid_next >= copy.uid_next) {
-        match_.suspicions.emplace_back(c, *line);
+      const bool held_any = copies_[c].uid_next.value > 1;  // also what was added and not counted yet
+      if (!copies_[c].server_id.empty() || !held_any || copies_[c].uid_validity.value == 0) continue;
+      for (size_t l = 0; l < listing_.size(); ++l) {
+        if (MayBe(copies_[c], l)) match_.suspicions.emplace_back(c, l);
       }
     }
+  }
+
+  bool MayBe(const MailboxCopyRecord& gone, size_t line) const {
+    const MailboxStatus& status = listing_[line];
+    const bool fits = status.selectable && status.status_known && status.server_id.empty() &&
+                      status.uid_validity == gone.uid_validity && status.uid_next >= gone.uid_next;
+    if (!fits || !match_.known[line]) return fits;
+    const MailboxCopyRecord& other = copies_[*match_.known[line]];
+    if (IsInbox(*match_.known[line]) || other.uid_validity != status.uid_validity) return false;
+    const bool untouched = status.uid_next == other.uid_next && status.highest_modseq == other.highest_modseq;
+    const bool alike = gone.uid_next == other.uid_next && gone.highest_modseq == other.highest_modseq;
+    return !untouched || alike;
   }
 
   const std::vector<MailboxCopyRecord>& copies_;

@@ -23,8 +23,9 @@ struct ListingMatch {
   // no mailbox (\Noselect).
   std::vector<std::optional<size_t>> known;
   std::vector<size_t> gone;  // recorded copies that were there and are not listed
-  // A copy that is gone, or INBOX when it is another one now, and a new line that may be the same mailbox: it has its
-  // UIDVALIDITY, and nothing else has.
+  // A copy that is gone, or INBOX when it is another one now, and a line that may be the same mailbox, since it has its
+  // UIDVALIDITY: a new one, or one that has the name of another whose UIDVALIDITY was the same. Servers that take the
+  // time for it give one to all that are made together.
   std::vector<std::pair<size_t, size_t>> suspicions;
   // INBOX, and the line of the mailbox that its messages went to by a RENAME.
   std::optional<std::pair<size_t, size_t>> inbox_renamed;

@@ -74,10 +74,25 @@ TEST(MatchListing, WithoutIdentityAUidvalidityRaisesASuspicion) {
 }
 
 TEST(MatchListing, NoSuspicionFallsOnWhatCannotBeTheSame) {
-  // An empty mailbox proves nothing, an older one is another, and two that fit are no proof.
-  EXPECT_TRUE(MatchListing({Known("a", "", 1, 0)}, {Line("c", "", 1)}).suspicions.empty());
+  // A mailbox that never held anything proves nothing, and an older one is another.
+  MailboxCopyRecord empty = Known("a", "", 1, 0);
+  empty.uid_next = Uid(1);
+  EXPECT_TRUE(MatchListing({empty}, {Line("c", "", 1)}).suspicions.empty());
   EXPECT_TRUE(MatchListing({Known("a", "", 1)}, {Line("c", "", 1, 5)}).suspicions.empty());
-  EXPECT_TRUE(MatchListing({Known("a", "", 1)}, {Line("c", "", 1), Line("d", "", 1)}).suspicions.empty());
+}
+
+TEST(MatchListing, SuspicionsFallOnAllThatHaveTheUidvalidity) {
+  // A server may give one to all mailboxes that are made within a second: what is in them tells.
+  const auto match = MatchListing({Known("a", "", 1), Known("b", "", 1)}, {Line("c", "", 1), Line("d", "", 1)});
+  EXPECT_EQ(match.suspicions, (std::vector<std::pair<size_t, size_t>>{{0, 0}, {0, 1}, {1, 0}, {1, 1}}));
+}
+
+TEST(MatchListing, ANameOfTheSameUidvalidityMayBeAnothersNow) {
+  // "b" was deleted and "a" renamed to "b".
+  const auto match = MatchListing({Known("a", "", 1), Known("b", "", 1)}, {Line("b", "", 1)});
+  EXPECT_EQ(match.known, (Indexes{1}));
+  EXPECT_EQ(match.suspicions, (std::vector<std::pair<size_t, size_t>>{{0, 0}}));
+  EXPECT_TRUE(MatchListing({Known("a", "", 1), Known("b", "", 2)}, {Line("b", "", 2)}).suspicions.empty());
 }
 
 TEST(MatchListing, InboxStaysInboxThoughItsMailboxIsCalledOtherwiseNow) {

@@ -124,6 +124,8 @@ class MailboxPlanner {
     if (presence.value && !Present(r)) {
       PlanCreation(r, presence, subscription);
     } else if (!presence.value && Present(r)) {
+      // What is deleted comes last: until then it is not to stand in the way of the one that has its name now.
+      if (Moves(r, name) && Copy(r).name != mailbox_.name) PlanRename(r, name);
       PlanDeletion(r, presence);
     } else {
       MailboxOperation level = Begin(r, presence.because);
@@ -167,18 +169,25 @@ class MailboxPlanner {
     operations_.push_back(std::move(operation));
   }
 
+  // Where the engine chose the name the copy that had it first follows too, if anything may flow there.
+  bool Moves(size_t r, const Node& name) const {
+    return name.because.depth > 0 || (name.stamp > Copy(r).name_stamp && AnythingFlowsTo(r));
+  }
+
+  void PlanRename(size_t r, const Node& name) {
+    MailboxOperation rename = Begin(r, name.because);
+    rename.action = MailboxAction::kRename;
+    rename.from = Copy(r).name;
+    rename.after.name = mailbox_.name;
+    rename.after.name_stamp = name.stamp;
+    operations_.push_back(std::move(rename));
+  }
+
   // Of a copy that is there and stays. What needs no command goes into `level`.
   void PlanNames(size_t r, const Node& name, const Node& subscription, MailboxRegisters& level) {
-    // Where the engine chose the name the copy that had it first follows too, if anything may flow there.
-    const bool moves = name.because.depth > 0 || (name.stamp > Copy(r).name_stamp && AnythingFlowsTo(r));
-    if (moves && Copy(r).name != mailbox_.name) {
-      MailboxOperation rename = Begin(r, name.because);
-      rename.action = MailboxAction::kRename;
-      rename.from = Copy(r).name;
-      rename.after.name = mailbox_.name;
-      rename.after.name_stamp = name.stamp;
-      operations_.push_back(std::move(rename));
-    } else if (moves) {
+    if (Moves(r, name) && Copy(r).name != mailbox_.name) {
+      PlanRename(r, name);
+    } else if (Moves(r, name)) {
       level.name_stamp = name.stamp;
     }
     if (subscription.because.depth == 0) return;

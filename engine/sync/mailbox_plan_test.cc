@@ -105,6 +105,19 @@ TEST(MailboxPlan, ADeletionTakesEmptyCopiesAtOnceAndWaitsForDoomedMessages) {
   EXPECT_EQ(plan.Plan(), (Lines{"b DELETE", "c DELETE"}));
 }
 
+TEST(MailboxPlan, WhatIsDeletedMakesRoomFirst) {
+  // Its name is another mailbox's now; the messages in it are deleted after that one has it.
+  MailboxPlan plan(3, kTriangle);
+  plan.Gone(0, 5);
+  plan[1].messages = plan[2].messages = 7;
+  plan.mailbox.name = "Work (deleted)";
+  plan.mailbox.name_stamp = Stamp(6);
+  EXPECT_EQ(plan.Plan(), (Lines{"b RENAME Work", "c RENAME Work"}));
+  plan.Settle();
+  plan[1].messages = plan[2].messages = 0;
+  EXPECT_EQ(plan.Plan(), (Lines{"b DELETE", "c DELETE"}));
+}
+
 TEST(MailboxPlan, MailThatTheDeletionDoesNotMeanKeepsTheMailbox) {
   MailboxPlan plan(3, kTriangle);
   plan.Gone(0, 5);

@@ -24,5 +24,21 @@ TEST(Spelling, WhatCannotBeFoldedIsAsItIs) {
   EXPECT_EQ(FoldSpelling(std::string(5000, 'A')), std::string(5000, 'A'));
 }
 
+TEST(PlainSpelling, HasNoCharacterThatSomeServerForbids) {
+  EXPECT_EQ(PlainSpelling("Work/2024 v1.2"), "Work/2024 v1.2");
+  EXPECT_EQ(PlainSpelling("Entw\u00fcrfe=1"), "Entw\u00fcrfe=1");
+  EXPECT_EQ(PlainSpelling("R&D!/a=b"), "R=26D=21/a=3Db");
+  EXPECT_EQ(PlainSpelling("smile \U0001F600"), "smile =F0=9F=98=80");
+}
+
+TEST(PlainSpelling, IsReadBack) {
+  for (const char* name : {"R&D!/a=b", "smile \U0001F600", "100%", "=3D!", "\\"}) {
+    EXPECT_EQ(UnusualSpelling(PlainSpelling(name)), name);
+  }
+  for (const char* plain : {"Work", "a=b", "a=3Db", "=2e", "R&D=21", "=XY", "x="}) {
+    EXPECT_EQ(UnusualSpelling(plain), std::nullopt) << plain;
+  }
+}
+
 }  // namespace
 }  // namespace imapmesh

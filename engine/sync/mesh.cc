@@ -23,6 +23,28 @@ int64_t Mesh::CountRefused(const Within& within) const {
   return refused;
 }
 
+bool Mesh::RefusesForNow(ReplicaIndex r) const {
+  const auto of_mailbox = mailbox_refusals.lower_bound({r.value, ""});
+  if (of_mailbox != mailbox_refusals.end() && of_mailbox->first.first == r.value) return true;
+  const auto of_message = [&](const auto& refusal) { return refusal.second.replica == r && !refusal.second.for_good; };
+  if (std::any_of(refusals.begin(), refusals.end(), of_message)) return true;
+  const auto without_right = [&](const auto& report) { return report.second.replica == name(r); };
+  if (std::any_of(forbidden.begin(), forbidden.end(), without_right)) return true;
+  return !kept_back.copies.empty() && std::any_of(mailboxes.begin(), mailboxes.end(), [&](const auto& mailbox) {
+    const MailboxCopyRecord& record = mailbox.second.copies[static_cast<size_t>(r.value)];
+    return record.exists && kept_back.copies.contains(record.id);
+  });
+}
+
+void Mesh::RenewHope(ReplicaIndex r) {
+  std::erase_if(refusals, [&](const auto& refusal) { return refusal.second.replica == r && !refusal.second.for_good; });
+  std::erase_if(mailbox_refusals, [&](const auto& refusal) { return refusal.first.first == r.value; });
+  std::erase_if(forbidden, [&](const auto& report) { return report.second.replica == name(r); });
+  std::erase_if(metadata.refused, [&](const auto& refused) { return std::get<0>(refused) == r.value; });
+  slot(r).look_due = true;
+  slot(r).limits_due = true;
+}
+
 MailboxEntry& Mesh::Entry(const std::string& mailbox) {
   const auto [found, added] = mailboxes.try_emplace(mailbox);
   if (added) {
@@ -185,6 +207,7 @@ void Mesh::MarkDown(ReplicaIndex r, const absl::Status& status) {
 void Mesh::MarkUp(ReplicaIndex r) {
   ReplicaSlot& up = slot(r);
   if (up.state == ReplicaState::kUp) return;
+  if (up.was_up && RefusesForNow(r)) RenewHope(r);  // the server may be configured otherwise now
   up.state = ReplicaState::kUp;
   up.was_up = true;
   up.tells_of_downtime = false;

@@ -28,6 +28,10 @@ namespace imapmesh {
 
 enum class LogLevel { kDebug, kInfo, kWarning, kError };
 
+// What to do about a refusal for now: nothing, unless somebody knows why.
+inline constexpr char kTriedAgain[] =
+    "the rest goes on; it is tried again with growing pauses, and at once with the next sync that is asked for";
+
 // For so long even what is small waits for a replica that wants it too, and has just begun something else.
 inline constexpr Duration kBriefly = std::chrono::milliseconds(250);
 
@@ -60,7 +64,11 @@ struct ReplicaSlot {
   // What a mailbox copy can take is told when it is selected: the next look makes those due from which something is
   // kept back. Set by an asked sync and when the daemon starts.
   bool limits_due = true;
-  bool metadata_due = true;                             // likewise for annotations, of whose changes nothing tells
+  bool metadata_due = true;  // likewise for annotations, of whose changes nothing tells
+  // What is refused or kept back is tried again with growing pauses, since nothing tells that room was made or a right
+  // was given (Coordinator::UntilNextDue).
+  int retries = 0;                                      // in a row that left something refused
+  Duration next_retry{0};                               // engine time; 0 while nothing is refused
   std::map<std::string, uint64_t> unseen;               // by mailbox, of the last look, there
   std::map<MailboxCopyId, UidValidity> other_validity;  // seen by SELECT, for which a look was asked
   bool looking = false;          // its lane looks and observes: what has happened there is not known yet
@@ -94,7 +102,7 @@ struct MeshView {
   std::vector<bool> brief;     // busy, and only just begun
 };
 
-// A refused operation: not tried again in this run, shown as a problem.
+// A refused operation: shown as a problem, and not tried again before Mesh::RenewHope.
 struct Refusal {
   ReplicaIndex replica;
   ProblemReport report;
@@ -113,7 +121,7 @@ struct KeptBackReport {
 struct MetadataLooks {
   std::map<std::pair<int32_t, std::string>, MailboxMetadata> fresh;  // looked at, and not merged yet
   std::set<std::pair<int32_t, std::string>> seen;                    // since all of the replica's were due
-  std::set<std::tuple<int32_t, std::string, std::string>> refused;   // and entry: not tried again in this run
+  std::set<std::tuple<int32_t, std::string, std::string>> refused;   // and entry: not tried again before RenewHope
 
   // Something changed in the mailbox copy, its annotations perhaps: some servers count that as a change (Dovecot).
   void Doubt(const std::pair<int32_t, std::string>& copy) {
@@ -146,7 +154,8 @@ class Mesh {
   std::set<std::pair<int32_t, std::string>> incomplete;  // observed in part only: nothing is added there
   std::map<std::pair<MessageId, MailboxCopyId>, Refusal> refusals;
   std::map<std::pair<int32_t, std::string>, Refusal> mailbox_refusals;  // (replica, mailbox): CREATE, SELECT…
-  // Additions (true) or deletions that a mailbox copy refused for want of rights: it is not asked for more in this run.
+  // Additions (true) or deletions that a mailbox copy refused for want of rights: it is not asked for more before
+  // RenewHope.
   std::map<std::pair<MailboxCopyId, bool>, ProblemReport> forbidden;
   KeptBackReport kept_back;
   std::set<std::pair<MessageId, MailboxCopyId>> no_copy;  // a server-side copy failed: upload instead
@@ -188,6 +197,10 @@ class Mesh {
   MailboxCopyRecord* FindCopy(ReplicaIndex r, const std::string& mailbox);
   // Operations that are refused and that nobody has decided to leave so.
   int64_t CountRefused(const Within& within = Anywhere) const;
+  // Whether the replica refuses or keeps back something that it may take another time.
+  bool RefusesForNow(ReplicaIndex r) const;
+  // All of that is tried once more.
+  void RenewHope(ReplicaIndex r);
   // The entry for a mailbox, made when necessary (its id is set by the transaction that interns it).
   MailboxEntry& Entry(const std::string& mailbox);
   // Replaces the table by what is recorded, as far as it belongs to the mesh; due mailboxes follow their new names. Of

@@ -189,7 +189,7 @@ void Recorder::Refuse(ReplicaIndex target, const Change& change, const char* ope
       operation,
       message.message_id.empty() ? "message " + std::to_string(message.id.value) : Printable(message.message_id),
       Message(status),
-      "the rest goes on; it is tried again with the next sync that is asked for",
+      kTriedAgain,
       mesh_.clock->UnixMillis()};
   refusal.for_good = change.plan->action == Action::kAdd && IsForGood(status);
   if (refusal.for_good) refusal.report.remedy = kRefusalRemedy;

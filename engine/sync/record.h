@@ -70,9 +70,9 @@ class Recorder {
                                UidValidity validity = UidValidity());
   // The outcome is unknown: the intents stay open until the replica is observed again.
   asio::awaitable<void> Unknown(ReplicaIndex target, absl::Status status);
-  // A refused operation: a visible problem, not tried again in this run.
+  // A refused operation: a visible problem, not tried again for now.
   void Refuse(ReplicaIndex target, const Change& change, const char* operation, const absl::Status& status);
-  // The server refused for want of rights: nothing more of the kind is tried in this mailbox copy in this run.
+  // The server refused for want of rights: nothing more of the kind is tried in this mailbox copy for now.
   void Forbid(ReplicaIndex target, const Change& change, bool addition, const absl::Status& status);
   void Done(const Change& change, const std::string& mailbox, const char* operation);
 

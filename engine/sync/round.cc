@@ -190,6 +190,10 @@ PlanExceptions Coordinator::Exceptions() const {
     exceptions.refused.insert(key);
     if (refusal.left_out) exceptions.left_out.insert(key);
   }
+  for (const auto& [key, refusal] : mesh_.mailbox_refusals) {
+    const auto mailbox = mesh_.mailboxes.find(key.second);
+    if (mailbox != mesh_.mailboxes.end()) exceptions.no_mailbox.emplace(ReplicaIndex(key.first), mailbox->second.id);
+  }
   exceptions.no_copy = mesh_.no_copy;
   exceptions.unfetchable = mesh_.unfetchable;
   return exceptions;

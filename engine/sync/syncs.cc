@@ -16,6 +16,7 @@ constexpr Duration kBetweenProgress = milliseconds(100);
 // A bound, never reached by a mesh that can come to rest (kMaxRounds).
 constexpr int64_t kRoundsMost = 200;
 constexpr int64_t kOperationsForARound = 100;
+constexpr int64_t kWaitsMost = 100'000;
 
 }  // namespace
 
@@ -94,17 +95,8 @@ Coordinator::WaitingSync Coordinator::NewSync(SyncOrder order) const {
 }
 
 void Coordinator::RenewHope(const WaitingSync& sync) {
-  const auto asked = [&](ReplicaIndex r) { return sync.asked[static_cast<size_t>(r.value)]; };
-  std::erase_if(mesh_.refusals,
-                [&](const auto& refusal) { return !refusal.second.for_good && asked(refusal.second.replica); });
-  std::erase_if(mesh_.mailbox_refusals, [&](const auto& refusal) { return asked(refusal.second.replica); });
-  std::erase_if(mesh_.forbidden, [&](const auto& forbidden) {
-    const auto replica = mesh_.graph->FindReplica(forbidden.second.replica);
-    return !replica || asked(*replica);
-  });
   mesh_.no_copy.clear();
   mesh_.unfetchable.clear();
-  std::erase_if(mesh_.metadata.refused, [&](const auto& entry) { return asked(ReplicaIndex(std::get<0>(entry))); });
   for (size_t e = 0; e < sync.edges.size(); ++e) {
     if (sync.edges[e]) mesh_.edge_opens[e] = Duration(0);  // who asks does not wait for an interval
   }
@@ -116,6 +108,7 @@ void Coordinator::RenewHope(const WaitingSync& sync) {
     slot.limits_due = true;
     slot.metadata_due = true;
     if (!sync.asked[r]) continue;
+    mesh_.RenewHope(ReplicaIndex(static_cast<int32_t>(r)));
     slot.hopeless = false;
     slot.failures = 0;
     slot.next_attempt = Duration(0);
@@ -170,7 +163,7 @@ bool Coordinator::IsLeftAlone(const WaitingSync& sync) const {
 bool Coordinator::IsOver(const WaitingSync& sync) const {
   if (rounds_ == sync.rounds) return false;
   const int64_t rounds_most = kRoundsMost + (operations_ - sync.operations) / kOperationsForARound;
-  if (rounds_ - sync.rounds >= rounds_most) return true;
+  if (rounds_ - sync.rounds - sync.waits >= rounds_most) return true;
   if (settling_ || WaitForReplica(sync.asked)) return false;
   return IsLeftAlone(sync) || (operations_of_round_ == 0 && !AnyBusy() && !RoundIsDue());
 }
@@ -202,7 +195,9 @@ RunReport Coordinator::ReportOn(const WaitingSync& sync) const {
 
 // Of what the last round left.
 void Coordinator::AnswerSyncs() {
+  const bool waited = operations_of_round_ == 0 && AnyBusy();
   for (auto sync = syncs_.begin(); sync != syncs_.end();) {
+    if (waited && sync->waits < kWaitsMost) ++sync->waits;  // a round that waits for somebody is none
     const bool cancelled = *sync->order.cancelled;
     if (!cancelled && !IsOver(*sync)) {
       ++sync;

@@ -10,9 +10,9 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr Duration kPauseInVain = milliseconds(20);
 constexpr Duration kPauseToSettle = milliseconds(500);
 constexpr Duration kPauseForOthers = milliseconds(100);
+constexpr Duration kLongestRetry = std::chrono::hours(1);
 
 }  // namespace
 
@@ -95,6 +95,27 @@ void Coordinator::CloseEdges() {
   }
 }
 
+// Tries what a server refused for now once more when it is time, and tells how long until then.
+Duration Coordinator::UntilRetry(ReplicaIndex r) {
+  ReplicaSlot& slot = mesh_.slot(r);
+  if (!mesh_.RefusesForNow(r)) {
+    slot.next_retry = Duration(0);
+    if (!slot.look_due && pass_complete_ && !PlanIsDue()) slot.retries = 0;  // else it is just being tried
+    return kLongestRetry;
+  }
+  const Duration now = mesh_.clock->Now();
+  if (slot.next_retry == Duration(0)) {
+    const Duration first = seconds(mesh_.graph->topology().policy().poll_interval_s());
+    const Duration pause = std::min<Duration>(first * (int64_t{1} << std::min(slot.retries, 20)), kLongestRetry);
+    slot.next_retry = now + std::max(pause, first);
+    ++slot.retries;
+  }
+  if (now < slot.next_retry) return slot.next_retry - now;
+  mesh_.RenewHope(r);
+  slot.next_retry = Duration(0);
+  return Duration(0);
+}
+
 Duration Coordinator::UntilNextDue() {
   const Duration now = mesh_.clock->Now();
   Duration wait = std::min(UntilEdgesOpen(), settling_ ? Duration(milliseconds(500)) : Duration(seconds(3600)));
@@ -115,6 +136,7 @@ Duration Coordinator::UntilNextDue() {
       slot.metadata_due = true;
       next_poll_[r] = Duration(0);
     }
+    wait = std::min(wait, UntilRetry(ReplicaIndex(static_cast<int32_t>(r))));
     wait = std::min(wait, slot.look_due ? Duration(0) : next_poll_[r] - now);
   }
   if (!pass_complete_) wait = std::min<Duration>({wait, seconds(1), plan_again_ - now});  // PlanIsDue tells then

@@ -186,7 +186,8 @@ bool PlanBatch::Wanted(State& state, const MessageRegisters& message, const Copy
   if (copy.action != Action::kAdd && (here == nullptr || here->uid.value == 0)) return false;
   // The mailbox is made first, or its deletion is decided first.
   const bool there = view_.mailboxes.at(message.mailbox).exists[static_cast<size_t>(copy.target.value)];
-  if (copy.action == Action::kAdd && copy.mailbox_copy.value != 0 && !there) return false;
+  const bool never = copy.mailbox_copy.value != 0 || exceptions_.no_mailbox.contains({copy.target, message.mailbox});
+  if (copy.action == Action::kAdd && never && !there) return false;
   return copy.action != Action::kExpunge || !MovePending(state, message, copy);
 }
 

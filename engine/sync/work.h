@@ -70,6 +70,7 @@ struct PlanExceptions {
   std::set<std::pair<MessageId, MailboxCopyId>> left_out;  // of these: as somebody decided, so nothing is pending
   std::set<std::pair<MessageId, MailboxCopyId>> no_copy;
   std::set<std::pair<MessageId, MailboxCopyId>> unfetchable;
+  std::set<std::pair<ReplicaIndex, MailboxId>> no_mailbox;  // the replica would not make it
 };
 
 // Loads, plans and levels the next batch of unsettled messages, mailbox after mailbox in the given order: at most

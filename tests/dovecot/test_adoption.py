@@ -12,6 +12,14 @@ def as_another_tool_left_it(content, number):
             b"X-TUID: " + str(number).encode() + b"\r\n" + content)
 
 
+def as_another_delivery_left_it(content, number):
+    """The same message by another way: what each host on it adds (RFC 5321 section 4.4, RFC 6376, RFC 8601, RFC 8617)."""
+    return (b"Return-Path: <bounce%d@relay.example.org>\r\nDelivered-To: other@example.org\r\n"
+            b"Received: from a by b;\r\n\tFri, 01 Mar 2024 10:00:00 +0000\r\nReceived-SPF: pass\r\n"
+            b"ARC-Seal: i=1; cv=none\r\nDKIM-Signature: v=1; a=rsa-sha256; d=relay.example.org;\r\n\tb=%d\r\n"
+            b"Authentication-Results: mx.example.org; dkim=pass\r\nX-Spam-Status: No\r\n" % (number, number)) + content
+
+
 def with_another_body(content):
     return re.sub(rb"\r\n\r\n.*", b"\r\n\r\nSomething else altogether.\r\n", content, flags=re.DOTALL)
 
@@ -40,6 +48,14 @@ class Adoption(MeshTest):
         again = self.run_once()
         for replica in again.report["replicas"]:
             self.assertEqual((replica["mailboxes_selected"], replica["messages_fetched"]), (0, 0), again)
+
+    def test_what_hosts_on_the_way_add_makes_no_other_message(self):
+        contents = [mail.ordinary(number) for number in range(5)]
+        self.pair([(content, 1_700_000_000) for content in contents],
+                  [(as_another_delivery_left_it(content, number), 1_710_000_000)
+                   for number, content in enumerate(contents)])
+        self.assertEqual(self.appended(self.run_once()), [0, 0])
+        self.assertEqual(self.counts(), [5, 5])
 
     def test_what_was_adopted_is_one_message_from_then_on(self):
         content = mail.ordinary(1)

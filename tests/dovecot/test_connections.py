@@ -131,7 +131,7 @@ class Passwords(ConnectionTest):
         """Given a daemon that logged in by SCRAM, when the server offers PLAIN alone, then it is told no password."""
         far = self.start(settings=self.ALL)
         self.mesh(self.plaintext())
-        self.daemon()
+        daemon = self.daemon()
 
         def state():
             return next(replica for replica in self.client("--json", "status")["replicas"] if replica["name"] == "far")
@@ -141,7 +141,13 @@ class Passwords(ConnectionTest):
         far.config.write_text(far.config.read_text().replace(self.ALL, "auth_mechanisms = plain\n"))
         far.start()
         self.wait_for(lambda: "offered SCRAM-SHA-256 before" in json.dumps(state()), "the refusal")
+        daemon.stop()
+        run = self.run_once(expect=PARTIAL)  # a restart forgets nothing
+        self.assertIn("offered SCRAM-SHA-256 before", run.replica("far")["last_error"])
         self.assertEqual(set(self.logins()), {"SCRAM-SHA-256"})
+        self.mesh(self.plaintext(AUTH.replace(" }", ' mechanism: "PLAIN" }')))  # as the error says
+        self.run_once()
+        self.assertEqual(set(self.logins()), {"SCRAM-SHA-256", "PLAIN"})
 
 
 class ChannelBinding(ConnectionTest):
@@ -484,6 +490,21 @@ class Tls(ConnectionTest):
         self.limit_far_to("TLSv1.2")
         self.assert_syncs(self.encrypted())
         self.assert_fails(self.encrypted(tls='min_version: "1.3"'), "TLS 1.3", "tls.min_version")
+
+    def test_a_certificate_signed_by_itself_and_its_pin(self):
+        """As a server at home has it; the error tells the pin, which then decides alone, by TLS and by STARTTLS."""
+        subprocess.run(["openssl", "req", "-x509", *EC_KEY, "-nodes", "-keyout", "own.key", "-out", "own.pem", "-days", "30",
+                        "-subj", "/CN=old-name"], cwd=self.scratch, check=True, capture_output=True)
+        far = self.start(tls=True, settings=f"ssl_cert = <{self.scratch}/own.pem\nssl_key = <{self.scratch}/own.key\n")
+        public = subprocess.run(["openssl", "x509", "-in", "own.pem", "-noout", "-pubkey"], cwd=self.scratch, check=True,
+                                capture_output=True, text=True).stdout.splitlines()
+        pin = base64.b64encode(hashlib.sha256(base64.b64decode("".join(public[1:-1]))).digest()).decode()
+        for endpoint in (f"port: {far.tls_port}", f"port: {far.port} security: STARTTLS"):
+            block = f'imap {{ host: "localhost" {endpoint} }}\n{AUTH}\n'
+            self.assert_fails(block, "self-signed certificate", re.escape(f'tls.pin_sha256 to "{pin}"'))
+            self.assert_syncs(block + f'tls {{ pin_sha256: "{pin}" }}\n')
+            other = base64.b64encode(bytes(32)).decode()
+            self.assert_fails(block + f'tls {{ pin_sha256: "{other}" }}\n', "another key", re.escape(pin))
 
     def limit_far_to(self, version):
         """Dovecot 2.3 has no upper bound of its own; OpenSSL's configuration has."""

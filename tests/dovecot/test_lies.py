@@ -9,10 +9,10 @@ from mesh import CONFLICTS, PARTIAL, MeshTest
 
 
 class LiesTest(MeshTest):
-    def start(self, answer=None, command=None, extra="", heads=False):
+    def start(self, answer=None, command=None, extra="", heads=False, settings=""):
         """"honest" and "liar", joined; the liar is a Dovecot behind a proxy."""
         self.server("honest")
-        server = self.server("liar", compress=False, storage="maildir")
+        server = self.server("liar", compress=False, storage="maildir", settings=settings)
         self.proxy = liar.Liar(server.port, answer, command, heads)
         self.addCleanup(self.proxy.close)
         text = 'name: "test"\n'
@@ -100,6 +100,67 @@ class Resync(LiesTest):
             account.expunge("INBOX", account.uids("INBOX")[:70])
         self.run_once(expect=CONFLICTS)
         self.assertEqual(mail.snapshot(self.servers["honest"]), expected)
+
+
+class OneUidvalidity(LiesTest):
+    """A server that has one UIDVALIDITY for all mailboxes and keeps it through a rename, and tells no identity."""
+
+    MAILBOXES = ("Work", "Work/2023", "Home")
+
+    @staticmethod
+    def answer(line):
+        return re.sub(rb"\b(UIDVALIDITY|APPENDUID|COPYUID) \d+", rb"\1 7", line)
+
+    def setUp(self):
+        super().setUp()
+        self.start(self.answer, extra='  ignore_capabilities: "QRESYNC"\n', settings="imap_id_send = name Other\n")
+        with self.account("honest") as account:
+            for mailbox in self.MAILBOXES:
+                account.create(mailbox)
+                account.append_many(mailbox, [(mail.ordinary(number, mailbox), "", 1_700_000_000 + number)
+                                              for number in range(6)])
+        self.run_once()
+        self.expected = self.check()
+
+    def assert_carried(self):
+        run = self.run_once()
+        for replica in run.report["replicas"]:
+            self.assertEqual((replica["messages_fetched"], replica["messages_appended"],
+                              replica["messages_copied_server_side"]), (0, 0, 0), run)
+        self.check(self.expected)
+        self.assert_quiet(self.expected)
+
+    def test_a_rename_with_children(self):
+        with self.account("liar") as account:
+            account.rename("Work", "Job")
+        for name in ("Work", "Work/2023"):
+            self.expected[name.replace("Work", "Job")] = self.expected.pop(name)
+        self.assert_carried()
+
+    def test_one_that_was_deleted_gives_its_name_to_another(self):
+        with self.account("liar") as account:
+            account.delete("Home")
+            account.rename("Work/2023", "Home")
+        self.expected["Home"] = self.expected.pop("Work/2023")
+        self.assert_carried()
+
+
+class OneUidvalidityWithIdentity(LiesTest):
+    def test_a_mailbox_made_anew_is_not_taken_for_the_old_one(self):
+        self.start(OneUidvalidity.answer, extra='  ignore_capabilities: "QRESYNC"\n')
+        with self.account("honest") as account:
+            account.create("Home")
+            account.append_many("Home", [(mail.ordinary(number), "", 1_700_000_000) for number in range(6)])
+        self.run_once()
+        self.check()
+        with self.account("liar") as account:
+            account.delete("Home")
+            account.create("Home")
+            account.append_many("Home", [(mail.ordinary(number, "new"), "", 1_700_000_000) for number in range(6)])
+        self.run_once()
+        found = {message.digest for message in self.check()["Home"]}
+        self.assertTrue({mail.digest(mail.ordinary(number, "new")) for number in range(6)} <= found)
+        self.assert_quiet()
 
 
 class IgnoredCapabilities(LiesTest):

@@ -264,6 +264,22 @@ class Rights(LimitsTest):
         self.check()
         self.assert_quiet()
 
+    def test_rights_that_are_given_are_noticed_by_a_daemon(self):
+        self.start()
+        self.write_text(self.topology_path.read_text() + "policy { poll_interval_s: 1 }\n")
+        self.fill()
+        self.give("Work", without("iw"))
+        self.daemon()
+        with self.account("free") as account:
+            account.append("Work", mail.ordinary(100), "", 1_700_000_100)
+            account.store("Work", account.uids("Work")[0], "+FLAGS", "$Work")
+        self.wait_for(lambda: len(self.client("--json", "status").get("problems", [])) == 2, "the problems")
+        self.give("Work", ALL)
+        self.wait_for(lambda: not self.client("--json", "status").get("problems"), "none any more", limit_s=60)
+        self.wait_for(lambda: self.client("--json", "status").get("converged"), "convergence")
+        self.check()
+        self.assertIn(["$work", "\\seen"], self.flags("bound"))
+
     def test_an_expunge_that_is_ignored_is_not_taken_for_done(self):
         self.start()
         self.fill()

@@ -2,6 +2,8 @@
 
 import shutil
 
+import courier
+import cyrus
 import mail
 from mesh import CONFLICTS, MeshTest
 
@@ -108,6 +110,24 @@ class Names(MeshTest):
         self.assertEqual((len(a["Sent"]), a["Sent"]), (2, b["Sent Items"]))
         self.assert_quiet_run()
 
+    def test_a_name_map_is_stronger_than_special_uses(self):
+        roles = "namespace inbox {\n  mailbox %s {\n    special_use = \\Sent\n  }\n}\n"
+        for name, sent in (("a", "Sent"), ("b", "Sent Items")):
+            self.server(name, settings=roles % f'"{sent}"')
+            with self.account(name) as account:
+                account.create(sent)
+                account.append(sent, mail.ordinary(1, name), "", 1_700_000_000)
+        self.write_topology([("a", "b")])
+        marker = 'replica {\n  name: "b"\n'
+        self.write_text(self.topology_path.read_text().replace(
+            marker, marker + '  name_map { mesh: "Old/Sent" here: "Sent Items" }\n'))
+
+        self.run_once()
+
+        counts = [{name: len(found) for name, found in mail.snapshot(self.servers[server]).items()} for server in "ab"]
+        self.assertEqual(counts, [{"INBOX": 0, "Sent": 1, "Old/Sent": 1}, {"INBOX": 0, "Sent": 1, "Sent Items": 1}])
+        self.assert_quiet_run()
+
     def assert_quiet_run(self):
         run = self.run_once()
         for replica in run.report["replicas"]:
@@ -189,6 +209,30 @@ class Triangle(MeshTest):
         expected["Work"] = self.expected["Home"]
         self.assert_carried_as_rename(self.settle(expected))
         self.assert_quiet(expected)
+
+    def test_one_that_was_deleted_gives_its_name_to_another(self):
+        server = self.accounts["server"]
+        server.delete("Home")
+        server.rename("Work", "Home")
+        gone = [("Home", message.digest) for message in self.expected.pop("Home")]
+        self.expected = self.moved("Work", "Home")
+        self.run_once()
+        self.check(self.expected, deleted=gone)
+        self.assert_quiet(self.expected)
+        self.assertEqual(self.conflicts(), [])
+
+    def test_one_that_is_held_after_its_deletion_makes_room_for_another(self):
+        with self.account("server") as account:
+            account.append_many("Home", [(mail.ordinary(number, "more"), "", 1_700_000_000) for number in range(60)])
+        self.run_once()
+        held = self.check()["Home"]
+        self.accounts["laptop"].delete("Home")
+        self.run_once(expect=CONFLICTS)
+        self.accounts["laptop"].rename("Work", "Home")
+        self.run_once(expect=CONFLICTS)
+        for name in ("server", "desktop"):
+            found = mail.snapshot(self.servers[name])
+            self.assertEqual((found["Home"], found["Home (deleted)"]), (self.expected["Work"], held))
 
     def test_a_rename_while_a_replica_is_down_reaches_it_later(self):
         self.servers["desktop"].stop()
@@ -369,6 +413,149 @@ class Triangle(MeshTest):
         self.assertEqual(sorted(len(found[name]) for name in new), [1, self.MESSAGES])
         self.assert_quiet(found)
         self.assertEqual([kind for kind, _, _ in self.conflicts()], ["MAILBOX_NAME_TAKEN"])
+
+
+class AtCyrus(MeshTest):
+    """Cyrus keeps a UIDVALIDITY through a rename, and gives one to all mailboxes that are made within a second."""
+
+    def setUp(self):
+        super().setUp()
+        if not cyrus.available():
+            self.skipTest("Cyrus is not unpacked (tools/install_packages)")
+        self.server("dovecot", separator=".")
+        server = cyrus.Cyrus("cyrus", self.scratch / "cyrus")
+        self.addCleanup(server.stop)
+        self.servers["cyrus"] = server
+        self.write_topology([("dovecot", "cyrus")])
+        with self.account("dovecot") as account:
+            for mailbox in ("Work", "Work/2023", "Home"):
+                account.create(mailbox)
+                account.append_many(mailbox, [(mail.ordinary(number, mailbox), "\\Seen", 1_700_000_000 + number)
+                                              for number in range(6)])
+            account.subscribe("Work")
+        self.run_once()
+        self.expected = self.check()
+
+    def assert_carried(self, run):
+        for replica in run.report["replicas"]:
+            self.assertEqual((replica["messages_fetched"], replica["messages_appended"],
+                              replica["messages_copied_server_side"]), (0, 0, 0), run)
+        self.check(self.expected)
+        self.assert_quiet(self.expected)
+
+    def test_a_rename_is_carried_with_children_and_without_a_message(self):
+        with self.account("cyrus") as account:
+            account.rename("Work", "Job")
+        for name in ("Work", "Work/2023"):
+            self.expected[name.replace("Work", "Job")] = self.expected.pop(name)
+        run = self.run_once()
+        self.assertEqual([replica["messages_expunged"] for replica in run.report["replicas"]], [0, 0], run)
+        self.assert_carried(run)
+        for name in self.servers:
+            with self.account(name) as account:
+                self.assertIn("Job", account.subscriptions(), name)
+
+    def test_one_that_was_deleted_gives_its_name_to_another(self):
+        with self.account("cyrus") as account:
+            account.delete("Home")
+            account.rename("Work/2023", "Home")
+        self.expected["Home"] = self.expected.pop("Work/2023")
+        self.assert_carried(self.run_once())
+
+    def test_names_that_are_swapped(self):
+        with self.account("cyrus") as account:
+            account.rename("Home", "Away")
+            account.rename("Work/2023", "Home")
+            account.rename("Away", "Work/2023")
+        self.expected["Home"], self.expected["Work/2023"] = self.expected["Work/2023"], self.expected["Home"]
+        self.assert_carried(self.run_once())
+
+    def test_names_that_it_cannot_have_are_escaped_there(self):
+        names = ["Read!", "100%", "a;b/c|d", 'say "hello"', "back\\slash", "x=21y"]
+        with self.account("dovecot") as account:
+            for name in names:
+                account.create(name)
+                account.append(name, mail.ordinary(1, name), "", 1_700_000_000)
+        self.run_once()
+        with self.account("cyrus") as account:
+            there = account.mailboxes()
+            for name in ("Read=21", "100=25", "a=3Bb/c=7Cd", "say =22hello=22", "back=5Cslash", "x=3D21y"):
+                self.assertIn(name, there)
+            account.append("Read=21", mail.ordinary(2), "", 1_700_000_000)
+            account.create("New=21")
+        self.run_once()
+        found = mail.snapshot(self.servers["dovecot"])
+        self.assertEqual(([len(found[name]) for name in names], found["New!"]), ([2, 1, 1, 1, 1, 1], []))
+        self.state_path.unlink()  # nothing of it has to be remembered
+        self.run_once()
+        self.assertEqual(mail.snapshot(self.servers["dovecot"]), found)
+        daemon = self.daemon()
+        self.wait_for(lambda: self.client("--json", "status", expect=None).get("converged"), "convergence")
+        self.assertIn("mailbox Read! is called Read=21 there", self.client("status").output)
+        daemon.stop()
+
+
+class AtCourier(MeshTest):
+    """Courier has no name beyond the Basic Multilingual Plane, and tells it by refusing alone."""
+
+    NAME, THERE = "smile \U0001F600", "smile =F0=9F=98=80"
+
+    def setUp(self):
+        super().setUp()
+        if not courier.available():
+            self.skipTest("Courier is not unpacked (tools/install_packages)")
+        self.server("dovecot", separator="/")
+        server = courier.Courier("courier", self.scratch / "courier")
+        self.addCleanup(server.stop)
+        self.servers["courier"] = server
+        self.write_topology([("dovecot", "courier")])
+        with self.account("dovecot") as account:
+            for mailbox in (self.NAME, self.NAME + "/in"):
+                account.create(mailbox)
+                account.append(mailbox, mail.ordinary(1, mailbox), "", 1_700_000_000)
+        self.run_once()
+
+    def here(self):
+        return mail.snapshot(self.servers["dovecot"])
+
+    def there(self):
+        return {name.replace(self.THERE, self.NAME): found
+                for name, found in mail.snapshot(self.servers["courier"]).items()}
+
+    def test_a_name_that_is_refused_is_spelled_otherwise(self):
+        self.assertEqual(self.there(), self.here())
+        with self.account("courier") as account:
+            self.assertIn(self.THERE + "/in", account.mailboxes())
+            account.append(self.THERE, mail.ordinary(2), "\\Flagged", 1_700_000_000)
+        self.run_once()
+        self.assertEqual((len(self.here()[self.NAME]), self.there()), (2, self.here()))
+        self.assertEqual(self.run_once().replica("dovecot")["mailboxes_selected"], 0)
+        daemon = self.daemon()
+        self.wait_for(lambda: self.client("--json", "status", expect=None).get("converged"), "convergence")
+        self.assertIn(f"mailbox {self.NAME} is called INBOX.{self.THERE} there", self.client("status").output)
+        daemon.stop()
+
+    def test_a_lost_state_finds_it_again(self):
+        before = self.here()
+        for order in (("dovecot", "courier"), ("courier", "dovecot")):
+            self.state_path.unlink()
+            self.write_topology([("dovecot", "courier")], replicas=order)
+            run = self.run_once()
+            self.assertEqual([replica["messages_appended"] for replica in run.report["replicas"]], [0, 0], run)
+            self.assertEqual((self.here(), self.there()), (before, before))
+
+    def test_it_is_renamed_and_deleted(self):
+        with self.account("dovecot") as account:
+            account.rename(self.NAME, "laugh \U0001F604")
+        self.run_once()
+        with self.account("courier") as account:
+            self.assertEqual(account.mailboxes(), ["INBOX", "laugh =F0=9F=98=84", "laugh =F0=9F=98=84/in"])
+        with self.account("dovecot") as account:
+            account.delete("laugh \U0001F604/in")
+        self.run_once()
+        with self.account("courier") as account:
+            self.assertEqual(account.mailboxes(), ["INBOX", "laugh =F0=9F=98=84"])
+        self.assertEqual(self.run_once().replica("dovecot")["mailboxes_selected"], 0)
 
 
 class WithoutIdentity(MeshTest):

@@ -1,6 +1,7 @@
 """What is remembered of a server from one start to the next: a guess that may be wrong, never a reason to fail."""
 
 import asyncio
+import re
 import sqlite3
 import threading
 
@@ -10,6 +11,9 @@ from mesh import CONVERGED, PARTIAL, MeshTest
 
 WITHOUT_COMPRESS = dovecot.CAPABILITY + " UNKNOWN=WORD"
 WITHOUT_QRESYNC = " ".join(word for word in dovecot.CAPABILITY.split() if word not in ("QRESYNC", "CONDSTORE", "NOTIFY"))
+
+
+ANSWERED = re.compile(rb"(A1 OK[^\r\n]*\r\n)")
 
 
 class ReadsTwice:
@@ -38,10 +42,10 @@ class ReadsTwice:
         async def back():
             nonlocal more_came
             while chunk := await server.read(65536):
-                to_client.write(chunk)
-                if more_came and b"A1 OK" in chunk:
+                if more_came and ANSWERED.search(chunk):  # what follows it in a chunk may be compressed already
                     self.read_twice, more_came = self.read_twice + 1, False
-                    to_client.write(b"A1 BAD Already authenticated\r\n")
+                    chunk = ANSWERED.sub(rb"\1A1 BAD Already authenticated\r\n", chunk, count=1)
+                to_client.write(chunk)
             to_client.close()
 
         await asyncio.gather(forward(), back(), return_exceptions=True)
@@ -93,7 +97,7 @@ class Memory(MeshTest):
         self.write_text(self.topology_path.read_text().replace(dovecot.PASSWORD, "another"))
         run = self.run_once(expect=PARTIAL)
         self.assertIn("refused", run.replica("server")["last_error"])
-        self.assertEqual(self.remembered()["server:server"], "")
+        self.assertNotIn("QRESYNC", self.remembered()["server:server"])
 
     def test_a_server_that_reads_the_login_twice(self):
         between = ReadsTwice(self.servers["server"].port)

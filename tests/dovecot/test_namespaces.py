@@ -136,6 +136,42 @@ class ForeignNamespacesOfCyrus(ForeignNamespaces):
         admin.logout()
 
 
+class FurtherNamespaces(MeshTest):
+    """An account with two namespaces of its own: the second one's mailboxes keep their whole names in the mesh."""
+
+    ARCHIVE = """
+namespace archive {
+  type = private
+  separator = /
+  prefix = Archive/
+  location = maildir:~/archive:LAYOUT=fs
+  subscriptions = yes
+  list = yes
+}
+"""
+
+    def test_they_take_part(self):
+        self.server("own")
+        self.server("office", storage="maildir", separator="/", prefix="INBOX/", settings=self.ARCHIVE)
+        self.write_topology([("own", "office")])
+        office = self.account("office").client
+        for mailbox in ("INBOX/Work", "Archive/2020"):
+            self.assertEqual(office.create(mailbox)[0], "OK")
+            self.assertEqual(office.append(mailbox, None, None, mail.ordinary(1, mailbox))[0], "OK")
+        self.run_once()
+        found = mail.snapshot(self.servers["own"])
+        self.assertEqual({name: len(messages) for name, messages in found.items()},
+                         {"INBOX": 0, "Work": 1, "Archive/2020": 1})
+        with self.account("own") as account:
+            account.append("Archive/2020", mail.ordinary(2), "", 1_700_000_000)
+            account.create("Archive/2021")
+        self.run_once()
+        self.assertEqual(office.status("Archive/2020", "(MESSAGES)")[1], [b"Archive/2020 (MESSAGES 2)"])
+        self.assertEqual(office.status("Archive/2021", "(MESSAGES)")[0], "OK")
+        for replica in self.run_once().report["replicas"]:
+            self.assertEqual((replica["mailboxes_selected"], replica["messages_appended"]), (0, 0))
+
+
 class Parents(MeshTest):
     """A level without a mailbox of its own: \\Noselect in Dovecot's folders, \\NonExistent elsewhere, or not listed."""
 

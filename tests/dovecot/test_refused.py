@@ -1,9 +1,12 @@
 """Messages that a server refuses, for good or for a while: listed with its answer, and not sent again and again."""
 
+import time
+
 import courier
 import cyrus
 import liar
 import mail
+import proxy
 from mesh import CONVERGED, PARTIAL, MeshTest
 
 LIMIT = """
@@ -145,6 +148,61 @@ class OverQuota(MeshTest):
         self.run_once()
         self.check()
         self.assert_quiet()
+
+
+    def test_a_daemon_tries_again_by_and_by(self):
+        """Room is made where the mesh does not look: nothing tells of it."""
+        self.server("laptop")
+        server = self.server("server", settings=QUOTA % 100)
+        self.write_topology([("laptop", "server", 'mailboxes { exclude: "Own" }')],
+                            extra="policy { poll_interval_s: 1 }\n")
+        with self.account("server") as account:
+            account.create("Own")
+            account.append("Own", mail.ordinary(1, size=60_000))
+        with self.account("laptop") as account:
+            account.append("INBOX", mail.ordinary(50, size=60_000), "", 1_700_000_050)
+        daemon = self.daemon()
+        self.wait_for(lambda: self.client("--json", "status", expect=None).get("problems"), "the problem")
+        time.sleep(8)  # tried again after 1, 2 and 4 seconds
+        attempts = daemon.log().count("[OVERQUOTA]")
+        self.assertGreaterEqual(attempts, 2)
+        self.assertLessEqual(attempts, 6, "no tight loop")
+        with self.account("server") as account:
+            account.expunge("Own", account.uids("Own"))
+        self.wait_for(lambda: len(mail.snapshot(server)["INBOX"]) == 1, "the message", limit_s=40)
+        self.wait_for(lambda: self.client("--json", "status").get("converged"), "convergence")
+        self.assertFalse(self.client("--json", "status").get("problems"))
+
+
+class RefusedMailbox(MeshTest):
+    """A server that would not make a mailbox, beside one that is slow."""
+
+    def test_the_slow_one_gets_all_and_nothing_is_fetched_in_vain(self):
+        self.server("laptop")
+        strict = self.server("strict", compress=False)
+        slow = self.server("slow", compress=False)
+        with self.account("laptop") as account:
+            for number in range(30):
+                account.create(f"Lists/{number}")
+                account.append(f"Lists/{number}", mail.ordinary(number), "", 1_700_000_000)
+            account.create("Refused")
+            account.append("Refused", mail.ordinary(100), "", 1_700_000_000)
+        refusing = liar.Liar(strict.port, None, lambda line: line.replace(b'CREATE "Refused"', b'CREATE "a//b"'))
+        delaying = proxy.Proxy(slow.port, lambda: proxy.Fault("delay", 0, 0.15))
+        for server, between in ((strict, refusing), (slow, delaying)):
+            self.addCleanup(between.close)
+        self.write_topology([("laptop", "strict"), ("laptop", "slow")])
+        text = self.topology_path.read_text()
+        for server, between in ((strict, refusing), (slow, delaying)):
+            text = text.replace(f"port: {server.port} ", f"port: {between.port} ")
+        self.write_text(text)
+        run = self.run_once(expect=PARTIAL)
+        self.assertEqual(mail.snapshot(slow), mail.snapshot(self.servers["laptop"]), run)
+        self.assertEqual(len(mail.snapshot(strict)), 31)
+        self.assertEqual(run.report["refused"], 1, run)
+        self.assertLessEqual(run.replica("laptop")["messages_fetched"], 62, run)  # once for each
+        self.assertLess(run.replica("laptop")["commands"] + run.replica("strict")["commands"], 400, run)
+        self.assertLess(run.report["rounds"], 100, run)
 
 
 class BareLineFeeds(MeshTest):

@@ -1,12 +1,18 @@
 """Servers of every tier in one mesh: QRESYNC; CONDSTORE without it; neither. Dovecots that hide what they can."""
 
+import imaplib
+import re
 import unittest
 
 import courier
 import cyrus
 import dovecot
+import liar
 import mail
 from mesh import PARTIAL, MeshTest, _run, slow
+
+
+imaplib.Commands["SETMETADATA"] = ("AUTH", "SELECTED")
 
 
 def without(*words):
@@ -248,10 +254,81 @@ class Tiers(TierTest):
         self.assert_at_rest(expected, plain=["plain"])
 
 
+class LikeGmail(TierTest):
+    """CONDSTORE without QRESYNC, no MULTIAPPEND, LITERAL- (RFC 7888), its own identities of messages, labels below a
+    parent that is no mailbox."""
+
+    CAPABILITY = ("IMAP4rev1 UNSELECT IDLE NAMESPACE QUOTA ID CHILDREN UIDPLUS ENABLE MOVE CONDSTORE ESEARCH "
+                  "LIST-EXTENDED LIST-STATUS LITERAL- SPECIAL-USE APPENDLIMIT=35651584")
+    SETTINGS = "imap_id_send = name GImap\n" + "".join(
+        'namespace inbox {\n  mailbox "[Gmail]/%s" {\n    auto = create\n    special_use = \\%s\n  }\n}\n' % names
+        for names in (("Sent Mail", "Sent"), ("Trash", "Trash"), ("All Mail", "All")))
+
+    def start_gmail(self):
+        self.sent = []
+
+        def command(line):
+            self.sent.append(line)
+            return line.replace(b"X-GM-MSGID", b"X-GUID")
+
+        def answer(line):
+            line = line.replace(b"UIDPLUS", b"UIDPLUS X-GM-EXT-1")
+            return re.sub(rb'X-GUID "?([0-9a-f]{12})[0-9a-f]*"?', lambda found: b"X-GM-MSGID %d" % int(found[1], 16), line)
+
+        self.server("near", storage="sdbox", settings=SPECIAL_USE % "Sent")
+        server = self.server("gmail", storage="maildir", separator="/", compress=False, capability=self.CAPABILITY,
+                             settings=self.SETTINGS)
+        proxy = liar.Liar(server.port, answer, command, heads=True)
+        self.addCleanup(proxy.close)
+        self.write_topology([("near", "gmail", 'mailboxes { exclude: "[Gmail]/All Mail" }')])
+        self.write_text(self.topology_path.read_text().replace(f"port: {server.port} ", f"port: {proxy.port} "))
+
+    def test_mail_flags_moves_and_roles(self):
+        self.start_gmail()
+        with mail.Account(self.servers["near"]) as account:
+            for mailbox in ("Sent", "Work"):
+                account.create(mailbox)
+                account.append_many(mailbox, [(mail.ordinary(number, mailbox), "\\Seen Label", 1_700_000_000 + number)
+                                              for number in range(6)])
+            account.append("Work", mail.ordinary(77, size=9000), "", 1_700_000_000)
+        with mail.Account(self.servers["gmail"]) as account:
+            account.append("[Gmail]/Sent Mail", mail.ordinary(1, "theirs"), "\\Seen", 1_700_000_000)
+        self.run_once()
+        # Over 4,096 bytes a literal waits to be asked for.
+        appended = [line for line in self.sent if b" APPEND " in line]
+        self.assertEqual(len(appended), 13)
+        self.assertTrue([line for line in appended if b"{458+}" in line], appended)
+        self.assertEqual([line[-9:] for line in appended if b"{9" in line], [b" {9028}\r\n"])
+        with mail.Account(self.servers["gmail"]) as account:
+            account.move("Work", account.uids("Work")[:2], "[Gmail]/Trash")
+            account.expunge("Work", account.uids("Work")[:1])
+            account.store("[Gmail]/Sent Mail", account.uids("[Gmail]/Sent Mail")[:1], "+FLAGS", "\\Flagged")
+        run = self.run_once()
+        self.assertEqual([(replica["messages_fetched"], replica["messages_appended"])
+                          for replica in run.report["replicas"]], [(0, 0), (0, 0)], run)
+        near, gmail = (mail.snapshot(self.servers[name]) for name in ("near", "gmail"))
+        self.assertEqual(sorted(near), ["INBOX", "Sent", "Work", "[Gmail]/Trash"])
+        self.assertEqual((near["Work"], near["[Gmail]/Trash"]), (gmail["Work"], gmail["[Gmail]/Trash"]))
+        self.assertEqual((len(near["Sent"]), near["Sent"]), (7, gmail["[Gmail]/Sent Mail"]))
+        self.assertEqual((len(gmail["Work"]), len(gmail["[Gmail]/Trash"]), gmail["[Gmail]/All Mail"]), (4, 2, []))
+        for replica in self.run_once().report["replicas"]:
+            self.assertEqual(replica["mailboxes_selected"], 0)
+        self.assertEqual(self.tiers(), {"near": "QRESYNC", "gmail": "CONDSTORE"})
+
+
 # Cyrus refuses a message without any header ("Message contains invalid header"); Courier ends the last line.
 NO_HEADER = b"no header at all"
 CARRIED = [content for content in mail.broken() if content.endswith(b"\r\n") and not content.startswith(NO_HEADER)]
 CARRIED += [mail.ordinary(number) for number in range(40)]
+
+
+SPECIAL_USE = """
+namespace inbox {
+  mailbox Sent {
+    special_use = \\%s
+  }
+}
+"""
 
 
 class Kinds(TierTest):
@@ -268,6 +345,64 @@ class Kinds(TierTest):
         self.join()
         self.everything(plain=["courier"], contents=CARRIED)
         self.assertEqual(self.tiers(), {"dovecot": "QRESYNC", "cyrus": "QRESYNC", "courier": "PLAIN"})
+
+    def all_three(self):
+        self.server("dovecot", separator=".", storage="maildir", settings=SPECIAL_USE % "Sent")
+        self.start_cyrus("cyrus")
+        self.start_courier("courier")
+        self.join()
+
+    def put(self, name, mailbox, count=6):
+        with mail.Account(self.servers[name]) as account:
+            if mailbox not in account.mailboxes():
+                account.create(mailbox)
+            for number in range(count):
+                account.append(mailbox, mail.ordinary(number, mailbox + name), "\\Seen", 1_700_000_000 + number)
+
+    def assert_nothing_was_sent(self, run):
+        for replica in run.report["replicas"]:
+            self.assertEqual((replica["messages_fetched"], replica["messages_appended"]), (0, 0), run)
+
+    def test_moves_renames_and_deletions_made_on_each_of_the_three(self):
+        self.all_three()
+        for mailbox in ("Work", "Work/2023", "Home"):
+            self.put("dovecot", mailbox)
+        self.run_once()
+        expected = self.check()
+        old = "Work"
+        for name, new in (("dovecot", "Job"), ("cyrus", "Old/Job"), ("courier", "Büro"), ("cyrus", "Work")):
+            with mail.Account(self.servers[name]) as account:
+                account.rename(old, new)
+                for mailbox in (old, old + "/2023"):
+                    expected[new + mailbox.removeprefix(old)] = expected.pop(mailbox)
+                uids = account.uids("Home")[:1]
+                account.copy("Home", uids, new)  # what a move is where there is no MOVE
+                account.expunge("Home", uids)
+            run = self.run_once()
+            self.assert_nothing_was_sent(run)
+            found = self.check()
+            self.assertEqual(len(found[new]), len(expected[new]) + 1)
+            self.assertEqual(found[new + "/2023"], expected[new + "/2023"])
+            self.assertFalse([mailbox for mailbox in found if mailbox == old or mailbox.startswith(old + "/")])
+            expected, old = found, new
+        for name, mailbox in (("courier", "Work/2023"), ("cyrus", "Home")):
+            with mail.Account(self.servers[name]) as account:
+                account.delete(mailbox)
+            self.run_once()
+            self.assertNotIn(mailbox, self.check())
+        self.assert_at_rest(plain=["courier"])
+
+    def test_roles_join_what_is_called_otherwise(self):
+        self.all_three()
+        self.put("dovecot", "Sent", 1)
+        self.put("cyrus", "Sent Items", 2)
+        with mail.Account(self.servers["cyrus"]) as account:
+            account._ok(account.client._simple_command(
+                "SETMETADATA", '"Sent Items"', '(/private/specialuse "\\\\Sent")'))
+        self.run_once()
+        counts = {name: {mailbox: len(found) for mailbox, found in each.items() if mailbox != "INBOX"}
+                  for name, each in self.snapshots().items()}
+        self.assertEqual(counts, {"dovecot": {"Sent": 3}, "cyrus": {"Sent Items": 3}, "courier": {"Sent": 3}})
 
     def test_cyrus_and_a_bare_server(self):
         self.start_cyrus("cyrus")
