@@ -31,6 +31,16 @@ MailboxRegisters RegistersOf(const MailboxCopyRecord& record) {
   return registers;
 }
 
+// Whether nothing can be pending: each replica has the mailbox, and all registers have the same stamp everywhere.
+bool IsLevel(const MailboxEntry& entry) {
+  const MailboxCopyRecord& first = entry.copies.front();
+  return std::all_of(entry.copies.begin(), entry.copies.end(), [&](const MailboxCopyRecord& copy) {
+    return copy.id.value != 0 && copy.exists && copy.exists_stamp == first.exists_stamp &&
+           copy.name_stamp == first.name_stamp && copy.name_stamp >= copy.mailbox_name_stamp &&
+           copy.subscribed_stamp == first.subscribed_stamp;
+  });
+}
+
 MailboxState StateOf(const MailboxEntry& entry) {
   MailboxState state;
   state.id = entry.id;
@@ -354,6 +364,7 @@ asio::awaitable<absl::StatusOr<std::vector<MailboxOperation>>> PlanMailboxes(con
   std::vector<MailboxState> mailboxes;
   bool counts = false;
   for (const auto& [name, entry] : mesh.mailboxes) {
+    if (IsLevel(entry)) continue;
     mailboxes.push_back(StateOf(entry));
     counts |= MayDelete(mailboxes.back());
   }
@@ -372,10 +383,10 @@ asio::awaitable<absl::StatusOr<std::vector<MailboxOperation>>> PlanMailboxes(con
     const auto counted = co_await mesh.store->Run(count);
     if (!counted.ok()) co_return counted.status();
   }
-  const auto view = mesh.View(ideal);
+  const PlanContext context = mesh.Context(ideal);
   std::vector<MailboxOperation> operations;
   for (const MailboxState& mailbox : mailboxes) {
-    for (MailboxOperation& operation : PlanMailbox(mailbox, view->context)) operations.push_back(std::move(operation));
+    for (MailboxOperation& operation : PlanMailbox(mailbox, context)) operations.push_back(std::move(operation));
   }
   co_return operations;
 }
@@ -416,16 +427,20 @@ asio::awaitable<void> ConfirmGone(Mesh& mesh, ReplicaIndex r, std::shared_ptr<st
 }
 
 asio::awaitable<absl::Status> DecideGone(Mesh& mesh, std::set<MailboxCopyId> confirmed) {
+  const auto waits_for_mail = [](const MailboxCopyRecord& copy) {
+    return copy.gone == MailboxGone::kKept || copy.gone == MailboxGone::kWaits || IsDeleted(copy);
+  };
+  const bool waits = std::any_of(mesh.mailboxes.begin(), mesh.mailboxes.end(), [&](const auto& mailbox) {
+    const std::vector<MailboxCopyRecord>& copies = mailbox.second.copies;
+    return std::any_of(copies.begin(), copies.end(), waits_for_mail);
+  });
+  if (confirmed.empty() && !waits) co_return absl::OkStatus();
   std::map<MailboxCopyId, std::pair<ReplicaIndex, std::string>> undecided;  // where, and the name
-  bool waits = false;
   for (const auto& [name, entry] : mesh.mailboxes) {
     for (size_t r = 0; r < entry.copies.size(); ++r) {
-      const MailboxCopyRecord& copy = entry.copies[r];
-      waits |= copy.gone == MailboxGone::kKept || copy.gone == MailboxGone::kWaits || IsDeleted(copy);  // for mail
       undecided[entry.copies[r].id] = {ReplicaIndex(static_cast<int32_t>(r)), name};
     }
   }
-  if (confirmed.empty() && !waits) co_return absl::OkStatus();
   const std::vector<ReplicaId> replicas = ReplicaIds(mesh);
   DecideMailboxes decide(*mesh.graph, replicas, std::move(confirmed), mesh.clock->UnixMillis());
   auto decisions = co_await mesh.store->Run(decide);

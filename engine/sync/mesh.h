@@ -186,6 +186,7 @@ class Mesh {
   // replicas that are not in `changed` (empty: of none) only the mailboxes' names are taken: they may be at work.
   void TakeMailboxes(std::vector<MailboxCopyRecord> records, const std::set<ReplicaId>& changed = {});
   std::shared_ptr<const MeshView> View(bool ignore_downtime) const;
+  PlanContext Context(bool ignore_downtime) const;  // the View's
 
   // Takes a replica out after a failed call; what is unknown then stays in the intents. Only for outcome-unknown
   // errors.
