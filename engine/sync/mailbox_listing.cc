@@ -66,6 +66,7 @@ ListingResult ListingRecorder::operator()(State& state) {
   const std::vector<MailboxCopyId> intents = state.CopiesWithIntents();
   with_intents_ = std::set<MailboxCopyId>(intents.begin(), intents.end());
   Record(state);
+  copies_ = {};  // there may be many
   if (result_.changed) result_.copies = state.MailboxCopies();
   return std::move(result_);
 }

@@ -1,6 +1,7 @@
 #include "engine/sync/mesh.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "engine/sync/backoff.h"
 
@@ -33,9 +34,12 @@ void Mesh::TakeMailboxes(std::vector<MailboxCopyRecord> records, const std::set<
   std::map<ReplicaId, size_t> index;
   for (size_t r = 0; r < replicas.size(); ++r) index[replicas[r].id] = r;
   std::map<std::string, MailboxId> known;
-  for (const auto& [name, entry] : mailboxes) {
+  for (auto& [name, entry] : mailboxes) {
     known[name] = entry.id;
-    for (const MailboxCopyRecord& record : entry.copies) before[record.id] = record;
+    for (MailboxCopyRecord& record : entry.copies) {
+      const MailboxCopyId id = record.id;
+      before[id] = std::move(record);
+    }
   }
   std::map<MailboxId, std::string> names;
   std::vector<std::map<std::string, std::string>> aliases(replicas.size());
