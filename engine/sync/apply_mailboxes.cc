@@ -31,16 +31,6 @@ MailboxRegisters RegistersOf(const MailboxCopyRecord& record) {
   return registers;
 }
 
-// Whether nothing can be pending: each replica has the mailbox, and all registers have the same stamp everywhere.
-bool IsLevel(const MailboxEntry& entry) {
-  const MailboxCopyRecord& first = entry.copies.front();
-  return std::all_of(entry.copies.begin(), entry.copies.end(), [&](const MailboxCopyRecord& copy) {
-    return copy.id.value != 0 && copy.exists && copy.exists_stamp == first.exists_stamp &&
-           copy.name_stamp == first.name_stamp && copy.name_stamp >= copy.mailbox_name_stamp &&
-           copy.subscribed_stamp == first.subscribed_stamp;
-  });
-}
-
 MailboxState StateOf(const MailboxEntry& entry) {
   MailboxState state;
   state.id = entry.id;
@@ -364,7 +354,7 @@ asio::awaitable<absl::StatusOr<std::vector<MailboxOperation>>> PlanMailboxes(con
   std::vector<MailboxState> mailboxes;
   bool counts = false;
   for (const auto& [name, entry] : mesh.mailboxes) {
-    if (IsLevel(entry)) continue;
+    if (IsLevel(entry.copies)) continue;
     mailboxes.push_back(StateOf(entry));
     counts |= MayDelete(mailboxes.back());
   }
@@ -437,9 +427,8 @@ asio::awaitable<absl::Status> DecideGone(Mesh& mesh, std::set<MailboxCopyId> con
   if (confirmed.empty() && !waits) co_return absl::OkStatus();
   std::map<MailboxCopyId, std::pair<ReplicaIndex, std::string>> undecided;  // where, and the name
   for (const auto& [name, entry] : mesh.mailboxes) {
-    for (size_t r = 0; r < entry.copies.size(); ++r) {
+    for (size_t r = 0; r < entry.copies.size(); ++r)
       undecided[entry.copies[r].id] = {ReplicaIndex(static_cast<int32_t>(r)), name};
-    }
   }
   const std::vector<ReplicaId> replicas = ReplicaIds(mesh);
   DecideMailboxes decide(*mesh.graph, replicas, std::move(confirmed), mesh.clock->UnixMillis());
