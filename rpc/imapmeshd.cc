@@ -1,4 +1,5 @@
 // imapmeshd, the coordinator daemon: its command line (CONTRACT.md section 2).
+#include <malloc.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -110,6 +111,7 @@ int Main(int argc, char** argv) {
 }  // namespace imapmesh
 
 int main(int argc, char** argv) {
+  mallopt(M_ARENA_MAX, 1);  // one thread does nearly all: an arena for each would only be memory that is not shared
   setenv("GRPC_VERBOSITY", "NONE", 0);  // its complaints mean nothing to the reader of our log
   return imapmesh::Main(argc, argv);
 }

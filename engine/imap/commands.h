@@ -48,6 +48,7 @@ asio::awaitable<absl::Status> Compress(Session& session);
 // What is turned on after the login. NAMESPACE and ENABLE are left out where the server has none.
 struct SetUpRequest {
   SetUpRequest() {}
+  bool id = true;
   std::vector<std::string> extensions;  // for Enable
   bool namespaces = false;
   bool compress = false;

@@ -52,7 +52,7 @@ asio::awaitable<absl::Status> Compress(Session& session) {
 
 absl::StatusOr<SentSetUp> SendSetUp(Session& session, const SetUpRequest& request, const Capabilities& capabilities) {
   std::vector<Command> commands;
-  if (capabilities.contains("ID")) commands.push_back(IdCommand());
+  if (request.id && capabilities.contains("ID")) commands.push_back(IdCommand());
   if (auto enable = EnableCommand(capabilities, request.extensions)) commands.push_back(*std::move(enable));
   if (request.namespaces && capabilities.contains("NAMESPACE")) commands.emplace_back("NAMESPACE");
   // The last one: what follows its OK is compressed (RFC 4978 section 3).

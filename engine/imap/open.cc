@@ -1,6 +1,7 @@
 #include "engine/imap/open.h"
 
 #include <algorithm>
+#include <charconv>
 #include <functional>
 #include <optional>
 #include <string>
@@ -15,6 +16,7 @@ namespace imapmesh::imap {
 namespace {
 
 constexpr size_t kMemoryBytesMax = 4000;
+constexpr int64_t kServerIdMillis = int64_t{24} * 3600 * 1000;
 
 // `layer` becomes the TLS layer, which the session owns.
 asio::awaitable<absl::Status> UpgradeToTls(Session& session, TlsOptions tls, const TlsStream*& layer) {
@@ -45,8 +47,20 @@ SetUpRequest RequestOf(const OpenOptions& options) {
   return request;
 }
 
+// Without what is remembered well enough.
+SetUpRequest GuessOf(const OpenOptions& options, const ServerMemory& remembered, int64_t now_unix_ms) {
+  SetUpRequest request = RequestOf(options);
+  const int64_t age = now_unix_ms - remembered.server_id_unix_ms;
+  request.id = remembered.server_id.empty() || age < 0 || age > kServerIdMillis;
+  request.namespaces &= !options.believe_namespaces || !remembered.namespaces;
+  return request;
+}
+
 absl::Status Apply(Session& session, SetUpResult result, const OpenOptions& options) {
-  if (result.namespaces && options.take_namespaces) options.take_namespaces(*std::move(result.namespaces));
+  if (result.namespaces && options.take_namespaces) {
+    if (options.memory != nullptr) options.memory->namespaces = result.namespaces;
+    options.take_namespaces(*std::move(result.namespaces), false);
+  }
   if (!result.compressed) return absl::OkStatus();
   const std::function<std::unique_ptr<ByteStream>(std::unique_ptr<ByteStream>)> upgrade = MakeDeflateStream;
   return session.UpgradeStream(upgrade);
@@ -59,29 +73,119 @@ asio::awaitable<absl::Status> TurnOnExtensions(Session& session, const OpenOptio
 }
 
 // The same where the commands went out with the login, for what the server was believed to have.
-asio::awaitable<absl::Status> FinishGuess(Session& session, const OpenOptions& options, SentSetUp sent) {
+asio::awaitable<absl::Status> FinishGuess(Session& session, const OpenOptions& options, const ServerMemory& remembered,
+                                          const SetUpRequest& guess, SentSetUp sent) {
   CO_RETURN_IF_ERROR(co_await Capability(session));
   absl::StatusOr<SetUpResult> result = co_await AwaitSetUp(session, std::move(sent));
   if (!session.closed().ok()) co_return session.closed();
   SetUpRequest rest = RequestOf(options);
-  const bool right = result.ok() && session.capabilities() == options.memory->capabilities &&
-                     (result->namespaces || !rest.namespaces || !session.HasCapability("NAMESPACE"));
+  const bool right = result.ok() && session.capabilities() == remembered.capabilities &&
+                     (result->namespaces || !guess.namespaces || !session.HasCapability("NAMESPACE"));
   if (result.ok()) {
     rest.compress = rest.compress && !result->compressed;
     CO_RETURN_IF_ERROR(Apply(session, *std::move(result), options));
   }
-  if (right) co_return absl::OkStatus();
+  if (right) {
+    if (!guess.id) session.set_server_id(remembered.server_id);
+    if (rest.namespaces && !guess.namespaces) options.take_namespaces(*remembered.namespaces, true);
+    co_return absl::OkStatus();
+  }
   CO_ASSIGN_OR_RETURN(SetUpResult missing, co_await SetUp(session, std::move(rest)));
   co_return Apply(session, std::move(missing), options);
 }
 
+// Its length, ":" and itself.
+void Put(std::string& out, std::string_view text) {
+  out += std::to_string(text.size()) + ":";
+  out += text;
+}
+
+void Put(std::string& out, int64_t number) {
+  Put(out, std::string_view(std::to_string(number)));
+}
+
+// What Put has put; once something is not as it would be, nothing more.
+class Taker {
+ public:
+  explicit Taker(std::string_view text) : rest_(text) {}
+
+  std::string Text() {
+    const size_t colon = rest_.find(':');
+    size_t size = 0;
+    const auto [end, error] = std::from_chars(rest_.data(), rest_.data() + std::min(colon, rest_.size()), size);
+    good_ &= colon != std::string_view::npos && error == std::errc() && end == rest_.data() + colon;
+    good_ = good_ && size <= rest_.size() - colon - 1;
+    if (!good_) return "";
+    std::string text(rest_.substr(colon + 1, size));
+    rest_.remove_prefix(colon + 1 + size);
+    return text;
+  }
+
+  int64_t Number() {
+    const std::string text = Text();
+    int64_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    good_ &= error == std::errc() && end == text.data() + text.size() && number >= 0;
+    return good_ ? number : 0;
+  }
+
+  bool good() const { return good_; }
+
+ private:
+  std::string_view rest_;
+  bool good_ = true;
+};
+
+std::string EncodeAnswers(const ServerMemory& memory) {
+  std::string text;
+  Put(text, memory.server_id_unix_ms);
+  Put(text, static_cast<int64_t>(memory.server_id.size()));
+  for (const auto& [field, value] : memory.server_id) {
+    Put(text, field);
+    Put(text, value);
+  }
+  if (!memory.namespaces) return text;
+  const NamespaceResponse& told = *memory.namespaces;
+  for (const auto* namespaces : {&told.personal, &told.other_users, &told.shared}) {
+    Put(text, static_cast<int64_t>(namespaces->size()));
+    for (const NamespaceEntry& entry : *namespaces) {
+      Put(text, entry.prefix);
+      Put(text, entry.delimiter);
+    }
+  }
+  return text;
+}
+
+void DecodeAnswers(std::string_view text, ServerMemory& memory) {
+  Taker taker(text);
+  const int64_t asked = taker.Number();
+  std::map<std::string, std::string> server_id;
+  for (int64_t left = taker.Number(); left > 0 && taker.good(); --left) {
+    std::string field = taker.Text();
+    server_id[std::move(field)] = taker.Text();
+  }
+  if (!taker.good()) return;
+  memory.server_id_unix_ms = asked;
+  memory.server_id = std::move(server_id);
+  NamespaceResponse told;
+  for (auto* namespaces : {&told.personal, &told.other_users, &told.shared}) {
+    for (int64_t left = taker.Number(); left > 0 && taker.good(); --left) {
+      NamespaceEntry& entry = namespaces->emplace_back();
+      entry.prefix = taker.Text();
+      entry.delimiter = taker.Text();
+    }
+  }
+  if (taker.good()) memory.namespaces = std::move(told);
+}
+
 }  // namespace
 
-// One line each: the greeting, the capabilities.
+// One line each: the greeting, the capabilities; then what the server answered.
 std::string Encode(const ServerMemory& memory) {
   if (memory.capabilities.empty() || memory.distrusted) return "";
   std::string text = memory.greeting + "\n";
   for (const std::string& capability : memory.capabilities) text += capability + " ";
+  text += "\n" + EncodeAnswers(memory);
   return text.size() <= kMemoryBytesMax ? text : "";
 }
 
@@ -90,11 +194,13 @@ ServerMemory DecodeServerMemory(std::string_view text) {
   const size_t line_end = text.find('\n');
   if (line_end == std::string_view::npos) return memory;
   memory.greeting = text.substr(0, line_end);
-  for (size_t begin = line_end + 1; begin < text.size();) {
-    const size_t end = std::min(text.find(' ', begin), text.size());
+  const size_t capabilities_end = std::min(text.find('\n', line_end + 1), text.size());
+  for (size_t begin = line_end + 1; begin < capabilities_end;) {
+    const size_t end = std::min(text.find(' ', begin), capabilities_end);
     if (end > begin) memory.capabilities.emplace(text.substr(begin, end - begin));
     begin = end + 1;
   }
+  if (capabilities_end < text.size()) DecodeAnswers(text.substr(capabilities_end + 1), memory);
   return memory;
 }
 
@@ -135,11 +241,19 @@ asio::awaitable<absl::StatusOr<std::unique_ptr<Session>>> OpenSession(std::uniqu
   }
   const std::string greeted = greeting->code.arguments + " " + greeting->text;
   ServerMemory* memory = options.memory.get();
+  if (memory != nullptr && memory->greeting != greeted) {
+    const bool distrusted = memory->distrusted;
+    *memory = ServerMemory();
+    memory->distrusted = distrusted;
+  }
   std::optional<SentSetUp> guessed;
-  const bool believed = memory != nullptr && !memory->distrusted && !memory->capabilities.empty();
-  if (believed && memory->greeting == greeted) {
+  SetUpRequest guess;
+  // A copy: other connections are opened meanwhile.
+  const ServerMemory remembered = memory != nullptr ? *memory : ServerMemory();
+  if (!remembered.distrusted && !remembered.capabilities.empty()) {
+    guess = GuessOf(options, remembered, clock.UnixMillis());
     options.login.behind = [&] {
-      auto sent = SendSetUp(*session, RequestOf(options), memory->capabilities);
+      auto sent = SendSetUp(*session, guess, remembered.capabilities);
       if (sent.ok()) guessed = *std::move(sent);
     };
   }
@@ -150,15 +264,22 @@ asio::awaitable<absl::StatusOr<std::unique_ptr<Session>>> OpenSession(std::uniqu
   const size_t behind = guessed ? guessed->commands.size() : 0;
   const bool told = !logged_in && session->commands() == commands_before + 1 + behind;
   if (ready.ok() && guessed) {
-    ready = co_await FinishGuess(*session, options, *std::move(guessed));
+    ready = co_await FinishGuess(*session, options, remembered, guess, *std::move(guessed));
   } else if (ready.ok()) {
     ready = co_await TurnOnExtensions(*session, options);
   }
   if (memory != nullptr) {
     const bool misguided = guessed && !ready.ok() && !absl::IsUnauthenticated(ready);
     const bool distrusted = memory->distrusted || misguided;
-    *memory = ServerMemory();
-    if (ready.ok() && told) *memory = {greeted, session->capabilities()};
+    if (ready.ok() && told) {
+      const bool id_told = !guessed || guess.id || session->server_id() != remembered.server_id;
+      memory->greeting = greeted;
+      memory->capabilities = session->capabilities();
+      memory->server_id = session->server_id();
+      if (id_told) memory->server_id_unix_ms = clock.UnixMillis();
+    } else {
+      *memory = ServerMemory();
+    }
     memory->distrusted = distrusted;
   }
   if (!ready.ok()) co_return ready;

@@ -6,8 +6,11 @@
 #ifndef IMAPMESH_ENGINE_IMAP_OPEN_H_
 #define IMAPMESH_ENGINE_IMAP_OPEN_H_
 
+#include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -21,18 +24,22 @@ inline constexpr int kOpeningWaits = 4;
 
 enum class Security { kNone, kTls, kStartTls };
 
-// What a server was when it let us in last: the next login sends ID, ENABLE, NAMESPACE and COMPRESS with it instead of
-// waiting for its capabilities. Believed while the server greets as it did; when the guess turns out wrong, what is
-// missing is asked for again, and after a failure it is forgotten.
+// What a server was when it let us in last: the next login sends ENABLE and COMPRESS with it instead of waiting for its
+// capabilities, and does not ask again for what it told then. Believed while the server greets as it did; when the
+// guess turns out wrong, what is missing is asked for again, and after a failure it is forgotten.
 struct ServerMemory {
   std::string greeting;
   Capabilities capabilities;  // after the login; empty: nothing is known
+  // ID's fields, and when they were told: asked for again each day, since a server may be updated and greet as before.
+  std::map<std::string, std::string> server_id;
+  int64_t server_id_unix_ms = 0;
+  std::optional<NamespaceResponse> namespaces;
   // A session that guessed was lost, so no more guesses are made. Not kept by Encode. Cyrus 3.6 under load reads what
   // came behind the login twice.
   bool distrusted = false;
 };
 
-// A few kilobytes of text; "" for nothing. What Decode does not understand gives an empty memory.
+// A few kilobytes; "" for nothing. What Decode does not understand gives an empty memory.
 std::string Encode(const ServerMemory& memory);
 ServerMemory DecodeServerMemory(std::string_view text);
 
@@ -45,8 +52,10 @@ struct OpenOptions {
   Capabilities ignored;  // SessionOptions::ignored
   // Read and written; may be null.
   std::shared_ptr<ServerMemory> memory;
-  // Gets the namespaces, where the server tells them; empty: they are not asked for.
-  std::function<void(NamespaceResponse)> take_namespaces;
+  // Gets the namespaces, where the server tells them, or `remembered` ones; empty: they are not asked for.
+  std::function<void(NamespaceResponse, bool remembered)> take_namespaces;
+  // Whether remembered namespaces will do: nothing tells here when they are others now.
+  bool believe_namespaces = false;
   // Without a byte, of one wait; the whole of OpenSession may take kOpeningWaits times as long.
   Duration inactivity_limit = std::chrono::seconds(30);
 };

@@ -21,6 +21,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/ids.h"
@@ -121,8 +122,9 @@ class Session {
   const std::string& bye_text() const { return bye_text_; }
   // The last HIGHESTMODSEQ of a tagged OK (RFC 7162 section 3.2.7) in the selected mailbox; 0 for none.
   ModSeq highest_modseq() const { return highest_modseq_; }
-  // ID's fields, once commands.h Id has run.
+  // ID's fields, once commands.h Id has run, or as they are remembered.
   const std::map<std::string, std::string>& server_id() const { return server_id_; }
+  void set_server_id(std::map<std::string, std::string> fields) { server_id_ = std::move(fields); }
 
   // Whether the session was closed because a command with a non-synchronising literal was refused: the same command
   // with synchronising ones, on a new session, will tell why.

@@ -55,6 +55,9 @@ void Ask(std::shared_ptr<Question> question) {
 
 asio::awaitable<absl::StatusOr<std::vector<tcp::endpoint>>> Resolve(asio::any_io_executor executor, Clock& clock,
                                                                     std::string host, uint16_t port, Duration limit) {
+  asio::error_code is_name;
+  const asio::ip::address numeric = asio::ip::make_address(host, is_name);
+  if (!is_name) co_return std::vector<tcp::endpoint>{tcp::endpoint(numeric, port)};
   const int event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   const int watched = event < 0 ? -1 : fcntl(event, F_DUPFD_CLOEXEC, 0);
   if (watched < 0) {

@@ -110,7 +110,14 @@ asio::awaitable<absl::StatusOr<std::unique_ptr<imap::Session>>> ImapReplica::Ope
   if (!stream.ok()) co_return stream.status();
   imap::OpenOptions open = options_.open;
   std::optional<imap::NamespaceResponse> namespaces;
-  if (!knows_names_) open.take_namespaces = [&](imap::NamespaceResponse told) { namespaces = std::move(told); };
+  if (!knows_names_) {
+    names_remembered_ = false;
+    open.take_namespaces = [&](imap::NamespaceResponse told, bool remembered) {
+      namespaces = std::move(told);
+      names_remembered_ = remembered;
+    };
+    open.believe_namespaces = !expected_.empty();
+  }
   auto session = co_await imap::OpenSession(*std::move(stream), clock_, executor_, std::move(open));
   if (!session.ok()) co_return Annotate(session.status(), Describe(options_.endpoint));
   CO_RETURN_IF_ERROR(co_await LearnServer(**session, std::move(namespaces)));
@@ -133,28 +140,49 @@ asio::awaitable<absl::Status> ImapReplica::LearnServer(imap::Session& session,
   takes_unasked_literals_ = imap::TakesUnaskedLiterals(session);
   LearnTier(session);
   if (knows_names_) co_return absl::OkStatus();
-  std::optional<std::string> delimiter;
-  std::string prefix;
-  std::vector<std::string> foreign, further;
-  if (namespaces) {
-    if (const imap::NamespaceEntry* first = FirstNamespace(namespaces->personal)) {
-      delimiter = first->delimiter;
-      prefix = first->prefix;
-      for (const auto& other : namespaces->personal) {
-        if (other.prefix != prefix) further.push_back(other.prefix);
-      }
-    }
-    for (const auto& other : namespaces->other_users) foreign.push_back(other.prefix);
-    for (const auto& other : namespaces->shared) foreign.push_back(other.prefix);
-  }
-  if (!delimiter) {
+  if (!namespaces) namespaces.emplace();
+  std::string delimiter;
+  if (namespaces->personal.empty()) {
     CO_ASSIGN_OR_RETURN(delimiter, co_await imap::HierarchyDelimiter(session));
   }
+  LearnNames(std::move(delimiter), *namespaces);
+  co_return absl::OkStatus();
+}
+
+// `delimiter` where there is no personal namespace.
+void ImapReplica::LearnNames(std::string delimiter, const imap::NamespaceResponse& namespaces) {
+  std::string prefix;
+  std::vector<std::string> foreign, further;
+  if (const imap::NamespaceEntry* first = FirstNamespace(namespaces.personal)) {
+    delimiter = first->delimiter;
+    prefix = first->prefix;
+    for (const auto& other : namespaces.personal) {
+      if (other.prefix != prefix) further.push_back(other.prefix);
+    }
+  }
+  for (const auto& other : namespaces.other_users) foreign.push_back(other.prefix);
+  for (const auto& other : namespaces.shared) foreign.push_back(other.prefix);
   const bool cyrus = info_.software.starts_with("Cyrus");
-  names_ = MailboxNames(*delimiter, prefix, foreign, cyrus ? kForbiddenByCyrus : "", further);
+  names_ = MailboxNames(delimiter, prefix, foreign, cyrus ? kForbiddenByCyrus : "", further);
   names_.Declare(options_.namespace_prefix, options_.name_map);
   names_.SetAliases(aliases_);
   knows_names_ = true;
+}
+
+// Remembered names were as good as told while each mailbox was where they say. Nothing else shows that they are others.
+asio::awaitable<absl::Status> ImapReplica::ConfirmNames(imap::Session& session) {
+  if (!names_remembered_) co_return absl::OkStatus();
+  imap::NamespaceResponse told;
+  if (session.HasCapability("NAMESPACE")) {
+    CO_ASSIGN_OR_RETURN(told, co_await imap::Namespace(session));
+  }
+  std::string delimiter;
+  if (told.personal.empty()) {
+    CO_ASSIGN_OR_RETURN(delimiter, co_await imap::HierarchyDelimiter(session));
+  }
+  LearnNames(std::move(delimiter), told);
+  options_.open.memory->namespaces = told;
+  names_remembered_ = false;
   co_return absl::OkStatus();
 }
 
@@ -206,18 +234,30 @@ asio::awaitable<absl::StatusOr<std::vector<imap::ListedMailbox>>> ImapReplica::L
   co_return co_await imap::ListStatus(session, "*", items, std::move(also));
 }
 
+std::vector<ImapReplica::Line> ImapReplica::LinesOf(const std::vector<imap::ListedMailbox>& listed) const {
+  std::vector<Line> lines;
+  for (const imap::ListedMailbox& mailbox : listed) {
+    auto local = names_.LocalName(mailbox.list.mailbox);
+    if (!local) continue;
+    std::string mesh = names_.LocalToMesh(*local);
+    if (!options_.selects(mesh)) continue;
+    const bool selectable = !mailbox.list.HasAttribute("\\Noselect") && !mailbox.list.HasAttribute("\\NonExistent");
+    lines.push_back({&mailbox, std::move(mesh), *std::move(local), selectable});
+  }
+  return lines;
+}
+
 // Each mailbox, under a UIDVALIDITY that no other has: nothing was renamed.
-bool ImapReplica::AsExpected(const std::vector<imap::ListedMailbox>& listed) const {
+bool ImapReplica::AsExpected(const std::vector<Line>& lines) const {
   size_t found = 0;
   std::set<UidValidity> validities;
-  for (const imap::ListedMailbox& mailbox : listed) {
-    const auto mesh = names_.ToMesh(mailbox.list.mailbox);
-    if (!mesh || !options_.selects(*mesh)) continue;
-    if (mailbox.list.HasAttribute("\\Noselect") || mailbox.list.HasAttribute("\\NonExistent")) continue;
-    if (!mailbox.status || !mailbox.status->uid_validity) return false;
-    const UidValidity validity = *mailbox.status->uid_validity;
-    const std::string local = names_.LocalName(mailbox.list.mailbox).value_or(*mesh);
-    if (validity.value == 0 || !expected_.contains({local, validity}) || !validities.insert(validity).second)
+  for (const Line& line : lines) {
+    if (!line.selectable) continue;
+    const auto& status = line.listed->status;
+    if (!status || !status->uid_validity) return false;
+    if (names_remembered_ && line.listed->list.delimiter != names_.delimiter()) return false;
+    const UidValidity validity = *status->uid_validity;
+    if (validity.value == 0 || !expected_.contains({line.local, validity}) || !validities.insert(validity).second)
       return false;
     ++found;
   }
@@ -250,36 +290,41 @@ asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> ImapReplica::Look() 
     const absl::Status unselected = co_await imap::AwaitUnselect(session, *unselect);
     if (!unselected.ok()) co_return Explain(unselected, "", "leaving the selected mailbox");
   }
-  const bool asked_identity = !expecting || !AsExpected(*listed);
-  if (expecting && asked_identity) listed = co_await List(session, true, nullptr);
-  if (!listed.ok()) co_return Explain(listed.status(), "", "listing the mailboxes");
+  std::vector<Line> lines = LinesOf(*listed);
+  const bool asked_identity = !expecting || !AsExpected(lines);
+  if (asked_identity) {
+    const absl::Status confirmed = co_await ConfirmNames(session);
+    if (!confirmed.ok()) co_return Explain(confirmed, "", "asking for the namespaces");
+    if (expecting) listed = co_await List(session, true, nullptr);
+    if (!listed.ok()) co_return Explain(listed.status(), "", "listing the mailboxes");
+    lines = LinesOf(*listed);
+  }
   std::vector<MailboxStatus> statuses;
   mailboxes_listed_.clear();
   looked_.clear();
-  for (const imap::ListedMailbox& mailbox : *listed) {
-    const auto mesh = names_.ToMesh(mailbox.list.mailbox);
-    if (!mesh || !options_.selects(*mesh)) continue;
+  for (Line& line : lines) {
+    const imap::ListedMailbox& mailbox = *line.listed;
     MailboxStatus status;
-    status.mailbox = *mesh;
+    status.mailbox = line.mesh;
     status.name_here = mailbox.list.mailbox;
-    status.local_name = names_.LocalName(mailbox.list.mailbox).value_or(*mesh);
+    status.local_name = line.local;
     if (!names_.IsMapped(status.local_name)) status.special_use = imap::SpecialUse(mailbox.list);
     if (mailbox.status && asked_identity) status.server_id = mailbox.status->mailbox_id;
-    status.selectable = !mailbox.list.HasAttribute("\\Noselect") && !mailbox.list.HasAttribute("\\NonExistent");
+    status.selectable = line.selectable;
     status.subscribed = mailbox.subscribed;
     if (mailbox.status && mailbox.status->uid_validity && mailbox.status->uid_next) {
       status.status_known = true;
       status.uid_validity = *mailbox.status->uid_validity;
       if (!asked_identity) status.server_id = expected_.at({status.local_name, status.uid_validity});
       status.uid_next = *mailbox.status->uid_next;
-      looked_[*mesh] = status.uid_next;
+      looked_[line.mesh] = status.uid_next;
       status.highest_modseq = mailbox.status->highest_modseq.value_or(ModSeq());
       if (tier_ != Tier::kQresync || status.highest_modseq.value == 0) {
         status.messages = mailbox.status->messages;
         status.unseen = mailbox.status->unseen;
       }
     }
-    if (status.selectable) mailboxes_listed_.insert(*mesh);
+    if (status.selectable) mailboxes_listed_.insert(line.mesh);
     statuses.push_back(std::move(status));
   }
   co_return statuses;

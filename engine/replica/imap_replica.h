@@ -102,12 +102,21 @@ class ImapReplica : public Replica {
   asio::awaitable<absl::StatusOr<std::unique_ptr<imap::Session>>> Open();
   asio::awaitable<absl::StatusOr<std::unique_ptr<imap::Session>>> OpenOnce();
   asio::awaitable<absl::Status> LearnServer(imap::Session& session, std::optional<imap::NamespaceResponse> namespaces);
+  void LearnNames(std::string delimiter, const imap::NamespaceResponse& namespaces);
+  asio::awaitable<absl::Status> ConfirmNames(imap::Session& session);
   void LearnTier(const imap::Session& session);
   void LearnMailbox(const std::string& mailbox, const Observation& observation);
   asio::awaitable<absl::StatusOr<Lease>> Acquire(const std::string& mailbox);
   asio::awaitable<absl::StatusOr<std::vector<imap::ListedMailbox>>> List(imap::Session& session, bool identity,
                                                                          imap::ResponseHandler also);
-  bool AsExpected(const std::vector<imap::ListedMailbox>& listed) const;
+  // A line of a listing that is a mailbox of the mesh.
+  struct Line {
+    const imap::ListedMailbox* listed;
+    std::string mesh, local;
+    bool selectable = false;
+  };
+  std::vector<Line> LinesOf(const std::vector<imap::ListedMailbox>& listed) const;
+  bool AsExpected(const std::vector<Line>& lines) const;
   asio::awaitable<absl::Status> EnsureSelected(imap::Session& session, MailboxReference mailbox);
   asio::awaitable<void> AppendAtOnce(const std::vector<AppendRequest>& requests, std::vector<size_t> which,
                                      std::vector<absl::StatusOr<Appended>>& outcomes);
@@ -142,6 +151,7 @@ class ImapReplica : public Replica {
   const FlagNames flag_names_;
   std::map<std::string, std::string> aliases_;  // for names_, once the server is known
   bool knows_names_ = false;
+  bool names_remembered_ = false;  // from another start: a listing that is not as expected has them asked for
   bool multi_append_ = false;
   bool searches_known_ = false;
   bool takes_unasked_literals_ = false;

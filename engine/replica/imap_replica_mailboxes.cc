@@ -10,6 +10,8 @@ namespace imapmesh {
 asio::awaitable<absl::Status> ImapReplica::CreateMailbox(std::string mailbox, bool subscribe) {
   auto lease = co_await pool_.Acquire("");
   if (!lease.ok()) co_return Explain(lease.status(), mailbox, "connecting");
+  const absl::Status confirmed = co_await ConfirmNames(**lease);
+  if (!confirmed.ok()) co_return Explain(confirmed, mailbox, "asking for the namespaces before creating it");
   const std::string raw = names_.ToServer(mailbox);
   absl::Status created = co_await imap::Create(**lease, raw);
   if (!created.ok() && !OutcomeUnknown(created)) {
@@ -72,6 +74,8 @@ asio::awaitable<absl::StatusOr<bool>> ImapReplica::RenameMailbox(std::string fro
   imap::Session& session = **lease;
   const absl::Status left = co_await imap::Unselect(session);
   if (!left.ok()) co_return Explain(left, from, "leaving the selected mailbox");
+  const absl::Status confirmed = co_await ConfirmNames(session);
+  if (!confirmed.ok()) co_return Explain(confirmed, from, "asking for the namespaces before renaming it");
   const std::string raw_from = names_.LocalToServer(from), raw_to = names_.LocalToServer(to);
   const absl::Status renamed = co_await imap::Rename(session, raw_from, raw_to);
   if (!renamed.ok()) co_return Explain(renamed, from, "renaming it to " + Printable(to));

@@ -252,10 +252,14 @@ bool MailboxNames::IsMapped(std::string_view local) const {
 }
 
 std::optional<std::string> MailboxNames::ToMesh(std::string_view raw) const {
-  auto local = LocalName(raw);
+  const auto local = LocalName(raw);
   if (!local) return std::nullopt;
-  const auto alias = local_to_mesh_.find(*local);
-  return alias == local_to_mesh_.end() ? local : alias->second;
+  return LocalToMesh(*local);
+}
+
+std::string MailboxNames::LocalToMesh(std::string_view local) const {
+  const auto alias = local_to_mesh_.find(local);
+  return alias == local_to_mesh_.end() ? std::string(local) : alias->second;
 }
 
 std::string MailboxNames::ToServer(std::string_view mailbox) const {

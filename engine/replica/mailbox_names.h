@@ -38,10 +38,14 @@ class MailboxNames {
   // aliases given before.
   void SetAliases(std::map<std::string, std::string> mesh_to_local);
 
+  const std::string& delimiter() const { return delimiter_; }
+
   // nullopt: no mailbox of the mesh.
   std::optional<std::string> ToMesh(std::string_view raw) const;
   // As ToMesh without aliases: what the mailbox would be called in the mesh if this were its only server.
   std::optional<std::string> LocalName(std::string_view raw) const;
+  // What the mesh calls a mailbox of this local name: ToMesh is LocalName, then this.
+  std::string LocalToMesh(std::string_view local) const;
   // Whether the topology maps this local name.
   bool IsMapped(std::string_view local) const;
   // The inverse of LocalName.

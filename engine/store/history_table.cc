@@ -57,11 +57,12 @@ int64_t HistoryTable::LastTime(MessageId message, MailboxCopyId copy, StepKind k
 }
 
 void HistoryTable::Prune(int64_t unix_ms, int64_t steps) {
-  // Ids rise with time, so the oldest stand first and one range goes.
+  // Ids rise with time, so the oldest stand first and one range goes. Only that range is read.
   database_
       .Prepare(
           "DELETE FROM history WHERE id <= max((SELECT coalesce(max(id), 0) FROM history) - ?, "
-          "coalesce((SELECT max(id) FROM history WHERE unix_ms < ?), 0))")
+          "coalesce((SELECT id - 1 FROM history WHERE unix_ms >= ? ORDER BY id LIMIT 1), "
+          "(SELECT max(id) FROM history), 0))")
       .Bind(1, steps)
       .Bind(2, unix_ms)
       .Run();

@@ -8,6 +8,11 @@
 namespace imapmesh {
 namespace {
 
+// Pages of 4 KB: what is unused is given back once it is more than a twentieth of the file.
+constexpr int64_t kUnusedPagesMin = 250;
+constexpr int64_t kUnusedShare = 20;
+constexpr int64_t kPagesAtOnce = 5000;
+
 void PutVarint(std::string& out, uint64_t value) {
   while (value >= 0x80) {
     out.push_back(static_cast<char>(value | 0x80));
@@ -99,12 +104,23 @@ FlagRegisters DecodeFlags(std::string_view bytes) {
 }
 
 State::State(const std::string& path) : database_(path) {
+  database_.Execute("PRAGMA auto_vacuum = INCREMENTAL");  // of a new file: GiveBackSpace
   database_.Execute("PRAGMA journal_mode = WAL");
   // FULL: a committed intent must survive a power cut, since what follows it changes a server.
   database_.Execute("PRAGMA synchronous = FULL");
   database_.Execute("PRAGMA cache_size = -16000");
   database_.Execute("PRAGMA temp_store = MEMORY");
   ApplyMigrations(database_);
+}
+
+void State::GiveBackSpace() {
+  const auto read = [this](const char* sql) {
+    Statement statement = database_.Prepare(sql);
+    return statement.Step() ? statement.Int(0) : 0;
+  };
+  const int64_t unused = read("PRAGMA freelist_count");
+  if (unused < kUnusedPagesMin || unused * kUnusedShare < read("PRAGMA page_count")) return;
+  database_.Execute(("PRAGMA incremental_vacuum(" + std::to_string(kPagesAtOnce) + ")").c_str());
 }
 
 std::optional<std::string> State::Meta(std::string_view key) {

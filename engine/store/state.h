@@ -48,6 +48,10 @@ class State {
     mailboxes_.clear();
   }
 
+  // Makes the file shorter by what is unused in it, if that is much: what is unsettled may be as much as all the rest,
+  // for a while.
+  void GiveBackSpace();
+
   // Meta: small facts by name ("graph", …).
   std::optional<std::string> Meta(std::string_view key);
   void SetMeta(std::string_view key, std::string_view value);

@@ -63,6 +63,23 @@ TEST_F(StateTest, RemembersWhatItWasTold) {
   EXPECT_EQ(state.FlagName(state.InternFlag("WORK")), "Work");
 }
 
+TEST_F(StateTest, GivesBackTheSpaceOfWhatWasSettled) {
+  State state(path_);
+  state.database().Execute(
+      "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000) "
+      "INSERT INTO unsettled(message, mailbox) SELECT i, 1 FROM n");
+  const auto bytes = [&] {
+    state.database().Execute("PRAGMA wal_checkpoint(TRUNCATE)");
+    return std::filesystem::file_size(path_);
+  };
+  const auto before = bytes();
+  state.GiveBackSpace();
+  EXPECT_EQ(bytes(), before);
+  state.database().Execute("DELETE FROM unsettled WHERE message > 10");
+  state.GiveBackSpace();
+  EXPECT_LT(bytes(), before / 4);
+}
+
 TEST_F(StateTest, StampsOnlyGrow) {
   State state(path_);
   const Stamp first = state.NextStamp();

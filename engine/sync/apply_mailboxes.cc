@@ -403,6 +403,7 @@ asio::awaitable<absl::StatusOr<std::vector<MailboxOperation>>> PlanMailboxes(con
   std::vector<MailboxState> mailboxes;
   bool counts = false;
   for (const auto& [name, entry] : mesh.mailboxes) {
+    if (IsLevel(entry.copies)) continue;
     mailboxes.push_back(StateOf(entry));
     counts |= MayDelete(mailboxes.back());
   }
@@ -421,10 +422,10 @@ asio::awaitable<absl::StatusOr<std::vector<MailboxOperation>>> PlanMailboxes(con
     const auto counted = co_await mesh.store->Run(count);
     if (!counted.ok()) co_return counted.status();
   }
-  const auto view = mesh.View(ideal);
+  const PlanContext context = mesh.Context(ideal);
   std::vector<MailboxOperation> operations;
   for (const MailboxState& mailbox : mailboxes) {
-    for (MailboxOperation& operation : PlanMailbox(mailbox, view->context)) operations.push_back(std::move(operation));
+    for (MailboxOperation& operation : PlanMailbox(mailbox, context)) operations.push_back(std::move(operation));
   }
   co_return operations;
 }
@@ -465,16 +466,19 @@ asio::awaitable<void> ConfirmGone(Mesh& mesh, ReplicaIndex r, std::shared_ptr<st
 }
 
 asio::awaitable<absl::Status> DecideGone(Mesh& mesh, std::set<MailboxCopyId> confirmed) {
-  std::map<MailboxCopyId, std::pair<ReplicaIndex, std::string>> undecided;  // where, and the name
-  bool waits = false;
-  for (const auto& [name, entry] : mesh.mailboxes) {
-    for (size_t r = 0; r < entry.copies.size(); ++r) {
-      const MailboxCopyRecord& copy = entry.copies[r];
-      waits |= copy.gone == MailboxGone::kKept || copy.gone == MailboxGone::kWaits || IsDeleted(copy);  // for mail
-      undecided[entry.copies[r].id] = {ReplicaIndex(static_cast<int32_t>(r)), name};
-    }
-  }
+  const auto waits_for_mail = [](const MailboxCopyRecord& copy) {
+    return copy.gone == MailboxGone::kKept || copy.gone == MailboxGone::kWaits || IsDeleted(copy);
+  };
+  const bool waits = std::any_of(mesh.mailboxes.begin(), mesh.mailboxes.end(), [&](const auto& mailbox) {
+    const std::vector<MailboxCopyRecord>& copies = mailbox.second.copies;
+    return std::any_of(copies.begin(), copies.end(), waits_for_mail);
+  });
   if (confirmed.empty() && !waits) co_return absl::OkStatus();
+  std::map<MailboxCopyId, std::pair<ReplicaIndex, std::string>> undecided;  // where, and the name
+  for (const auto& [name, entry] : mesh.mailboxes) {
+    for (size_t r = 0; r < entry.copies.size(); ++r)
+      undecided[entry.copies[r].id] = {ReplicaIndex(static_cast<int32_t>(r)), name};
+  }
   const std::vector<ReplicaId> replicas = ReplicaIds(mesh);
   DecideMailboxes decide(*mesh.graph, replicas, std::move(confirmed), mesh.clock->UnixMillis());
   auto decisions = co_await mesh.store->Run(decide);

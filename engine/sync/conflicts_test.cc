@@ -251,6 +251,9 @@ TEST_F(ConflictsTest, TheHistoryIsBoundedByAgeAndNumber) {
   const auto steps = state_.history().Of(message.id, 1000);
   ASSERT_EQ(steps.size(), 20u);
   EXPECT_EQ(steps.back().unix_ms, kNow + 99);
+  state_.history().Prune(kNow + 1000, 20);
+  EXPECT_TRUE(state_.history().Of(message.id, 1000).empty());
+  state_.history().Prune(kNow + 1000, 20);
 }
 
 }  // namespace

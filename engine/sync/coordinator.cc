@@ -46,6 +46,7 @@ Coordinator::Coordinator(CoordinatorOptions options)
       events_(std::make_shared<EventLog>()),
       wake_(options_.engine_executor),
       lanes_(options_.engine_executor),
+      listings_(options_.engine_executor, 1),
       names_(options_.engine_executor, 1),
       watchers_(options_.engine_executor) {
   mesh_.executor = options_.engine_executor;

@@ -125,7 +125,7 @@ class Coordinator : public Control {
   asio::awaitable<absl::Status> RecordLook(ReplicaIndex r);
   asio::awaitable<void> QuietForRenames(ReplicaIndex r);
   asio::awaitable<void> ObserveDue(ReplicaIndex r);
-  asio::awaitable<void> ObserveTask(ReplicaIndex r, std::vector<std::string> mailboxes, Permits& permits);
+  asio::awaitable<void> ObserveTask(ReplicaIndex r, std::deque<std::vector<std::string>>& left);
   asio::awaitable<absl::Status> PlanAndApply();
   asio::awaitable<absl::Status> DecideGoneMailboxes();
   asio::awaitable<absl::Status> RunMailboxes(MailboxPhase phase);
@@ -216,6 +216,7 @@ class Coordinator : public Control {
   Signal wake_;
   TaskGroup lanes_;
   std::vector<std::weak_ptr<const Work>> under_way_;  // what lanes were given; gone when they are done with it
+  Permits listings_;                                  // being recorded
   Permits names_;  // of the mailboxes: a plan has it until its lanes are begun, who records renames meanwhile
   absl::Status lane_failure_;  // of the store
   TaskGroup watchers_;

@@ -15,13 +15,36 @@ namespace {
 
 constexpr size_t kSampleMessages = 64;
 
-std::vector<MailboxCopyRecord> CopiesAt(const Mesh& mesh, ReplicaIndex r) {
-  std::vector<MailboxCopyRecord> copies;
+std::vector<const MailboxCopyRecord*> RecordsAt(const Mesh& mesh, ReplicaIndex r) {
+  std::vector<const MailboxCopyRecord*> records;
   for (const auto& [name, entry] : mesh.mailboxes) {
     const MailboxCopyRecord& record = entry.copies[static_cast<size_t>(r.value)];
-    if (record.id.value != 0) copies.push_back(record);
+    if (record.id.value != 0) records.push_back(&record);
   }
+  return records;
+}
+
+std::vector<MailboxCopyRecord> CopiesAt(const Mesh& mesh, ReplicaIndex r) {
+  std::vector<MailboxCopyRecord> copies;
+  for (const MailboxCopyRecord* record : RecordsAt(mesh, r)) copies.push_back(*record);
   return copies;
+}
+
+// What there is to do, where nothing is to be recorded. Told by the table alone: a mesh may have many mailbox copies,
+// and few looks find anything new.
+asio::awaitable<absl::StatusOr<std::optional<ListingResult>>> DueOnly(Mesh& mesh, ReplicaIndex r,
+                                                                      const std::vector<MailboxStatus>& lines) {
+  std::optional<ListingResult> result;
+  if (!DueIfAsRecorded(RecordsAt(mesh, r), lines, {})) co_return result;
+  const auto load = [](State& state) { return state.CopiesWithIntents(); };
+  const auto intents = co_await mesh.store->Run(load);
+  if (!intents.ok()) co_return intents.status();
+  const std::set<MailboxCopyId> with_intents(intents->begin(), intents->end());
+  const auto due = DueIfAsRecorded(RecordsAt(mesh, r), lines, with_intents);  // the table may have changed meanwhile
+  if (!due) co_return result;
+  result.emplace();
+  for (const MailboxId mailbox : *due) result->due.emplace_back(r, mailbox);
+  co_return result;
 }
 
 // Looks into mailboxes that may be renamed ones, as far as it takes to tell. False when the connection broke: without
@@ -43,6 +66,13 @@ asio::awaitable<bool> TakeSamples(Mesh& mesh, Listing& listing) {
     }
   }
   co_return true;
+}
+
+asio::awaitable<absl::StatusOr<ListingResult>> Record(Mesh& mesh, const Listing& listing) {
+  std::vector<ReplicaId> replicas;
+  for (const ReplicaSlot& slot : mesh.replicas) replicas.push_back(slot.id);
+  ListingRecorder record(*mesh.graph, replicas, listing, mesh.clock->UnixMillis());
+  co_return co_await mesh.store->Run(record);
 }
 
 void Refuse(Mesh& mesh, ReplicaIndex r, const std::string& mailbox, const char* operation, std::string answer,
@@ -67,7 +97,9 @@ void Take(Mesh& mesh, ListingResult result, ReplicaIndex here) {
   const std::set<ReplicaId> changed = {mesh.slot(here).id};
   if (result.changed) mesh.TakeMailboxes(std::move(result.copies), changed);
   std::map<MailboxId, std::string> names;
-  for (const auto& [name, entry] : mesh.mailboxes) names[entry.id] = name;
+  if (!result.due.empty()) {
+    for (const auto& [name, entry] : mesh.mailboxes) names[entry.id] = name;
+  }
   std::erase_if(mesh.incomplete, [&](const auto& copy) { return copy.first == here.value; });
   for (const auto& [replica, mailbox] : result.due) {
     if (!names.contains(mailbox)) continue;
@@ -129,13 +161,13 @@ void AddKeptBackDue(Mesh& mesh, ReplicaIndex r) {
 void TellExpected(Mesh& mesh, ReplicaIndex r) {
   std::map<std::pair<std::string, UidValidity>, std::string> known;
   std::set<UidValidity> validities;
-  for (const MailboxCopyRecord& record : CopiesAt(mesh, r)) {
-    if (!record.exists) continue;
-    const bool certain = record.uid_validity.value != 0 && !record.server_id.empty() && !record.rebinding &&
-                         validities.insert(record.uid_validity).second;
+  for (const MailboxCopyRecord* record : RecordsAt(mesh, r)) {
+    if (!record->exists) continue;
+    const bool certain = record->uid_validity.value != 0 && !record->server_id.empty() && !record->rebinding &&
+                         validities.insert(record->uid_validity).second;
     if (!certain) known.clear();
     if (!certain) break;
-    known[{record.local_name, record.uid_validity}] = record.server_id;
+    known[{record->local_name, record->uid_validity}] = record->server_id;
   }
   mesh.slot(r).replica->Expect(std::move(known));
 }
@@ -161,7 +193,7 @@ asio::awaitable<void> LookAt(Mesh& mesh, ReplicaIndex r) {
 
 bool TellsOfRenames(const Mesh& mesh, ReplicaIndex r) {
   const auto& listing = mesh.replicas[static_cast<size_t>(r.value)].listing;
-  if (!listing) return false;
+  if (!listing || DueIfAsRecorded(RecordsAt(mesh, r), *listing, {})) return false;
   const std::vector<MailboxCopyRecord> copies = CopiesAt(mesh, r);
   const ListingMatch match = MatchListing(copies, *listing);
   for (size_t l = 0; l < listing->size(); ++l) {
@@ -170,18 +202,21 @@ bool TellsOfRenames(const Mesh& mesh, ReplicaIndex r) {
   return !match.suspicions.empty() || match.inbox_renamed;
 }
 
-asio::awaitable<absl::Status> RecordListing(Mesh& mesh, ReplicaIndex r) {
+asio::awaitable<absl::Status> RecordListing(Mesh& mesh, ReplicaIndex r, Permits& turns) {
   if (!mesh.slot(r).listing) co_return absl::OkStatus();
-  std::vector<ReplicaId> replicas;
-  for (const ReplicaSlot& slot : mesh.replicas) replicas.push_back(slot.id);
   Listing listing;
   listing.replica = r;
   listing.lines = *std::exchange(mesh.slot(r).listing, std::nullopt);
-  if (!co_await TakeSamples(mesh, listing)) co_return absl::OkStatus();
-  ListingRecorder record(*mesh.graph, replicas, listing, mesh.clock->UnixMillis());
-  auto result = co_await mesh.store->Run(record);
-  if (!result.ok()) co_return result.status();
-  Take(mesh, *std::move(result), r);
+  CO_ASSIGN_OR_RETURN(std::optional<ListingResult> result, co_await DueOnly(mesh, r, listing.lines));
+  if (result) {
+    Take(mesh, *std::move(result), r);
+  } else {
+    if (!co_await TakeSamples(mesh, listing)) co_return absl::OkStatus();
+    co_await turns.Acquire();
+    const Held turn(turns);
+    CO_ASSIGN_OR_RETURN(ListingResult recorded, co_await Record(mesh, listing));
+    Take(mesh, std::move(recorded), r);
+  }
   AddUnshownDue(mesh, listing);
   AddKeptBackDue(mesh, r);
   co_return absl::OkStatus();

@@ -7,6 +7,7 @@
 #define IMAPMESH_ENGINE_SYNC_LOOK_H_
 
 #include "engine/sync/mesh.h"
+#include "engine/sync/task_group.h"
 
 namespace imapmesh {
 
@@ -18,8 +19,8 @@ bool TellsOfRenames(const Mesh& mesh, ReplicaIndex r);
 
 // Records what the listing tells: mailboxes that are new, renamed, gone, subscribed; and adds to mesh.due what is to be
 // observed. Names of mailboxes in the mesh change only here: while TellsOfRenames, nothing may be under way anywhere.
-// An error is of the store.
-asio::awaitable<absl::Status> RecordListing(Mesh& mesh, ReplicaIndex r);
+// An error is of the store. `turns`: one at a time, as each needs the records of all mailbox copies.
+asio::awaitable<absl::Status> RecordListing(Mesh& mesh, ReplicaIndex r, Permits& turns);
 
 }  // namespace imapmesh
 

@@ -1,6 +1,7 @@
 #include "engine/sync/mailbox_listing.h"
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "engine/sync/mailbox_decide.h"
@@ -24,7 +25,33 @@ bool WentBack(const MailboxCopyRecord& record, const MailboxStatus& status) {
           (status.highest_modseq.value != 0 && status.highest_modseq < record.highest_modseq));
 }
 
+bool IsAsRecorded(const MailboxCopyRecord& record, const MailboxStatus& line) {
+  const bool same = line.name_here == record.name_here && line.server_id == record.server_id &&
+                    line.subscribed == record.subscribed && line.special_use == record.special_use;
+  return same && (!line.status_known || (line.uid_validity == record.uid_validity && !WentBack(record, line)));
+}
+
 }  // namespace
+
+std::optional<std::vector<MailboxId>> DueIfAsRecorded(const std::vector<const MailboxCopyRecord*>& here,
+                                                      const std::vector<MailboxStatus>& lines,
+                                                      const std::set<MailboxCopyId>& with_intents) {
+  std::map<std::string_view, const MailboxCopyRecord*> left;  // by local name
+  for (const MailboxCopyRecord* record : here) {
+    if (record->exists && !left.emplace(record->local_name, record).second) return std::nullopt;
+  }
+  std::vector<MailboxId> due;
+  for (const MailboxStatus& line : lines) {
+    if (!line.selectable) continue;
+    const auto found = left.find(line.local_name);
+    if (found == left.end() || !IsAsRecorded(*found->second, line)) return std::nullopt;
+    const MailboxCopyRecord& record = *found->second;
+    if (line.status_known && (IsDue(record, line) || with_intents.contains(record.id))) due.push_back(record.mailbox);
+    left.erase(found);
+  }
+  if (!left.empty()) return std::nullopt;
+  return due;
+}
 
 ListingResult ListingRecorder::operator()(State& state) {
   result_ = ListingResult();
@@ -40,6 +67,7 @@ ListingResult ListingRecorder::operator()(State& state) {
   const std::vector<MailboxCopyId> intents = state.CopiesWithIntents();
   with_intents_ = std::set<MailboxCopyId>(intents.begin(), intents.end());
   Record(state);
+  copies_ = {};  // there may be many
   if (result_.changed) result_.copies = state.MailboxCopies();
   return std::move(result_);
 }

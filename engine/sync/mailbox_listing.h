@@ -43,6 +43,12 @@ struct ListingResult {
   std::vector<std::pair<ReplicaIndex, std::string>> unlisted;  // made by us, but the server does not list it
 };
 
+// Where each mailbox of a replica is there as recorded, and none besides: those that are due, as a ListingRecorder
+// would find them. nullopt: there is something to record. `here`: the records of that replica.
+std::optional<std::vector<MailboxId>> DueIfAsRecorded(const std::vector<const MailboxCopyRecord*>& here,
+                                                      const std::vector<MailboxStatus>& lines,
+                                                      const std::set<MailboxCopyId>& with_intents);
+
 class ListingRecorder {
  public:
   // Everything given must outlive it. `replicas`: by ReplicaIndex.

@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+
+#include "engine/sync/mailbox_listing.h"
+
 namespace imapmesh {
 namespace {
 
@@ -115,6 +119,67 @@ TEST(MatchListing, ALineThatCannotBeSelectedIsNoMailbox) {
   const auto match = MatchListing({Known("a", "", 1)}, {parent});
   EXPECT_EQ(match.known, (Indexes{std::nullopt}));
   EXPECT_EQ(match.gone, (std::vector<size_t>{0}));
+}
+
+// ---- where there is nothing to record
+
+using Due = std::optional<std::vector<MailboxId>>;
+
+class DueIfAsRecordedTest : public testing::Test {
+ protected:
+  DueIfAsRecordedTest() {
+    for (MailboxCopyRecord* copy : {&inbox_, &work_}) {
+      copy->mailbox = MailboxId(copy->id.value * 10);
+      copy->name_here = copy->local_name;
+      lines_.push_back(Line(copy->local_name, copy->server_id, copy->uid_validity.value));
+      lines_.back().name_here = copy->name_here;
+    }
+  }
+  Due Find(const std::set<MailboxCopyId>& with_intents = {}) const {
+    return DueIfAsRecorded({&inbox_, &work_}, lines_, with_intents);
+  }
+
+  MailboxCopyRecord inbox_ = Known("INBOX", "I", 1), work_ = Known("Work", "W", 2);
+  std::vector<MailboxStatus> lines_;
+};
+
+TEST_F(DueIfAsRecordedTest, NothingIsDueWhereAllIsAsItWas) {
+  EXPECT_EQ(Find(), Due(std::vector<MailboxId>()));
+  lines_.emplace_back(Line("a level", "", 9)).selectable = false;
+  EXPECT_EQ(Find(), Due(std::vector<MailboxId>()));
+}
+
+TEST_F(DueIfAsRecordedTest, NewMailAndOpenIntentsAreDue) {
+  lines_[1].uid_next = Uid(11);
+  EXPECT_EQ(Find(), Due({MailboxId(20)}));
+  EXPECT_EQ(Find({inbox_.id}), Due({MailboxId(10), MailboxId(20)}));
+  work_.rebinding = true;
+  lines_[1].uid_next = Uid(10);
+  EXPECT_EQ(Find(), Due({MailboxId(20)}));
+}
+
+TEST_F(DueIfAsRecordedTest, WhateverElseDiffersIsToBeRecorded) {
+  const std::vector<std::function<void(std::vector<MailboxStatus>&)>> changes = {
+      [](auto& lines) { lines.pop_back(); },
+      [](auto& lines) { lines.push_back(Line("new", "N", 3)); },
+      [](auto& lines) { lines[1].local_name = "Play"; },
+      [](auto& lines) { lines[1].name_here = "WORK"; },
+      [](auto& lines) { lines[1].server_id = "X"; },
+      [](auto& lines) { lines[1].special_use = "\\Sent"; },
+      [](auto& lines) { lines[1].subscribed = true; },
+      [](auto& lines) { lines[1].selectable = false; },
+      [](auto& lines) { lines[1].uid_validity = UidValidity(7); },
+      [](auto& lines) { lines[1].uid_next = Uid(9); },  // restored from an older copy
+  };
+  const std::vector<MailboxStatus> before = lines_;
+  for (size_t i = 0; i < changes.size(); ++i) {
+    lines_ = before;
+    changes[i](lines_);
+    EXPECT_EQ(Find(), std::nullopt) << i;
+  }
+  lines_ = before;
+  work_.exists = false;
+  EXPECT_EQ(Find(), std::nullopt);
 }
 
 }  // namespace

@@ -326,6 +326,15 @@ std::vector<MailboxOperation> PlanMailbox(const MailboxState& mailbox, const Pla
   return MailboxPlanner(mailbox, context).Plan();
 }
 
+bool IsLevel(const std::vector<MailboxCopyRecord>& copies) {
+  const MailboxCopyRecord& first = copies.front();
+  return std::all_of(copies.begin(), copies.end(), [&](const MailboxCopyRecord& copy) {
+    return copy.id.value != 0 && copy.exists && copy.exists_stamp == first.exists_stamp &&
+           copy.name_stamp == first.name_stamp && copy.name_stamp >= copy.mailbox_name_stamp &&
+           copy.subscribed_stamp == first.subscribed_stamp;
+  });
+}
+
 std::string AfterRename(const std::string& name, const MailboxRename& rename) {
   return Within(name, rename.from) ? rename.to + name.substr(rename.from.size()) : name;
 }

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/store/mailbox_table.h"
 #include "engine/store/registers.h"
 #include "engine/sync/plan.h"
 #include "graph/graph.h"
@@ -63,6 +64,10 @@ struct MailboxOperation {
 
 // What can be done now; kDelete of a copy that still has messages waits until they are gone.
 std::vector<MailboxOperation> PlanMailbox(const MailboxState& mailbox, const PlanContext& context);
+
+// Whether PlanMailbox would find nothing, whatever the context: each replica has the mailbox, and each register has the
+// same stamp everywhere. `copies`: one a replica.
+bool IsLevel(const std::vector<MailboxCopyRecord>& copies);
 
 // ---- Renames at one replica
 

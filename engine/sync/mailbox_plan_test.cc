@@ -290,5 +290,32 @@ TEST(OrderRenamesProperty, EveryMailboxArrives) {
   }
 }
 
+TEST(IsLevel, OnlyWhereNothingCanBePending) {
+  std::vector<MailboxCopyRecord> copies(3);
+  for (size_t r = 0; r < copies.size(); ++r) {
+    copies[r].id = MailboxCopyId(static_cast<int64_t>(r) + 1);
+    copies[r].exists = true;
+    copies[r].exists_stamp = Stamp(4);
+    copies[r].name_stamp = copies[r].mailbox_name_stamp = Stamp(5);
+    copies[r].subscribed_stamp = Stamp(6);
+  }
+  EXPECT_TRUE(IsLevel(copies));
+  const std::vector<void (*)(MailboxCopyRecord&)> changes = {
+      [](MailboxCopyRecord& copy) { copy.id = MailboxCopyId(); },
+      [](MailboxCopyRecord& copy) { copy.exists = false; },
+      [](MailboxCopyRecord& copy) { copy.exists_stamp = Stamp(9); },
+      [](MailboxCopyRecord& copy) { copy.name_stamp = Stamp(9); },
+      [](MailboxCopyRecord& copy) { copy.subscribed_stamp = Stamp(9); },
+      [](MailboxCopyRecord& copy) { copy.mailbox_name_stamp = Stamp(9); },  // the engine chose another name
+  };
+  for (size_t i = 0; i < changes.size(); ++i) {
+    for (size_t r = 0; r < copies.size(); ++r) {
+      std::vector<MailboxCopyRecord> changed = copies;
+      changes[i](changed[r]);
+      EXPECT_FALSE(IsLevel(changed)) << i << " " << r;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace imapmesh

@@ -59,9 +59,12 @@ void Mesh::TakeMailboxes(std::vector<MailboxCopyRecord> records, const std::set<
   std::map<ReplicaId, size_t> index;
   for (size_t r = 0; r < replicas.size(); ++r) index[replicas[r].id] = r;
   std::map<std::string, MailboxId> known;
-  for (const auto& [name, entry] : mailboxes) {
+  for (auto& [name, entry] : mailboxes) {
     known[name] = entry.id;
-    for (const MailboxCopyRecord& record : entry.copies) before[record.id] = record;
+    for (MailboxCopyRecord& record : entry.copies) {
+      const MailboxCopyId id = record.id;
+      before[id] = std::move(record);
+    }
   }
   std::map<MailboxId, std::string> names;
   std::vector<std::map<std::string, std::string>> aliases(replicas.size());
@@ -102,17 +105,23 @@ void Mesh::TakeCopy(const MailboxCopyRecord& record) {
   }
 }
 
+PlanContext Mesh::Context(bool ignore_downtime) const {
+  PlanContext context;
+  context.graph = graph.get();
+  for (size_t e = 0; e < edge_paused.size(); ++e) context.edge_paused.push_back(!ignore_downtime && IsClosed(e));
+  context.deleted_flag = deleted_flag;
+  context.exclusive = exclusive_keywords;
+  for (const ReplicaSlot& slot : replicas) {
+    context.replica_up.push_back(ignore_downtime || slot.state == ReplicaState::kUp);
+  }
+  return context;
+}
+
 std::shared_ptr<const MeshView> Mesh::View(bool ignore_downtime) const {
   auto view = std::make_shared<MeshView>();
   view->graph = graph;
-  view->context.graph = graph.get();
-  for (size_t e = 0; e < edge_paused.size(); ++e) {
-    view->context.edge_paused.push_back(!ignore_downtime && IsClosed(e));
-  }
-  view->context.deleted_flag = deleted_flag;
-  view->context.exclusive = exclusive_keywords;
+  view->context = Context(ignore_downtime);
   for (const ReplicaSlot& slot : replicas) {
-    view->context.replica_up.push_back(ignore_downtime || slot.state == ReplicaState::kUp);
     view->replicas.push_back(slot.id);
     view->can_move.push_back(slot.replica->can_move());
     view->busy.push_back(!ignore_downtime && slot.tasks > 0);
@@ -124,6 +133,10 @@ std::shared_ptr<const MeshView> Mesh::View(bool ignore_downtime) const {
     MailboxView mailbox;
     mailbox.id = entry.id;
     mailbox.name = name;
+    mailbox.copies.reserve(entry.copies.size());
+    mailbox.exists.reserve(entry.copies.size());
+    mailbox.waits.reserve(entry.copies.size());
+    mailbox.limits.reserve(entry.copies.size());
     for (size_t r = 0; r < entry.copies.size(); ++r) {
       const MailboxCopyId id = entry.copies[r].id;
       mailbox.copies.push_back(id);
@@ -134,7 +147,8 @@ std::shared_ptr<const MeshView> Mesh::View(bool ignore_downtime) const {
       if (id.value == 0) continue;
       view->copies[id] = {ReplicaIndex(static_cast<int32_t>(r)), entry.id};
       view->uid_validities[id] = entry.copies[r].uid_validity;
-      if (incomplete.contains({static_cast<int32_t>(r), name})) view->incomplete.insert(id);
+      const bool in_part = !incomplete.empty() && incomplete.contains({static_cast<int32_t>(r), name});
+      if (in_part) view->incomplete.insert(id);
     }
     view->mailboxes[entry.id] = std::move(mailbox);
   }

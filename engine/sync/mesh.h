@@ -209,6 +209,7 @@ class Mesh {
   // What is recorded of one copy now, of which nothing is under way.
   void TakeCopy(const MailboxCopyRecord& record);
   std::shared_ptr<const MeshView> View(bool ignore_downtime) const;
+  PlanContext Context(bool ignore_downtime) const;  // the View's
 
   // Takes a replica out after a failed call; what is unknown then stays in the intents. Only for outcome-unknown
   // errors.

@@ -243,21 +243,19 @@ asio::awaitable<absl::Status> ObserveCopies(Mesh& mesh, ReplicaIndex r, std::vec
   co_return recorded;
 }
 
-std::vector<std::pair<int32_t, std::vector<std::string>>> DueTogether(Mesh& mesh) {
-  std::vector<std::pair<int32_t, std::vector<std::string>>> groups;
-  std::map<int32_t, size_t> open;  // by replica: the group that has room
-  for (const auto& [r, mailbox] : mesh.due) {
-    const ReplicaIndex replica(r);
-    if (!mesh.IsUp(replica)) continue;
-    const MailboxCopyRecord* record = mesh.FindCopy(replica, mailbox);
+std::deque<std::vector<std::string>> DueTogether(Mesh& mesh, ReplicaIndex r) {
+  std::deque<std::vector<std::string>> groups;
+  std::optional<size_t> open;  // the group that has room
+  for (auto due = mesh.due.lower_bound({r.value, ""}); due != mesh.due.end() && due->first == r.value; ++due) {
+    const std::string& mailbox = due->second;
+    const MailboxCopyRecord* record = mesh.FindCopy(r, mailbox);
     const bool known = record != nullptr && record->uid_validity.value != 0 && !record->rebinding;
-    const auto group = open.find(r);
-    if (known && group != open.end() && groups[group->second].second.size() < kObserveTogether) {
-      groups[group->second].second.push_back(mailbox);
+    if (known && open && groups[*open].size() < kObserveTogether) {
+      groups[*open].push_back(mailbox);
       continue;
     }
-    if (known) open[r] = groups.size();
-    groups.emplace_back(r, std::vector<std::string>(1, mailbox));
+    if (known) open = groups.size();
+    groups.emplace_back(1, mailbox);
   }
   return groups;
 }

@@ -6,9 +6,8 @@
 #ifndef IMAPMESH_ENGINE_SYNC_OBSERVE_H_
 #define IMAPMESH_ENGINE_SYNC_OBSERVE_H_
 
-#include <cstdint>
+#include <deque>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "engine/sync/mesh.h"
@@ -19,9 +18,8 @@ namespace imapmesh {
 // Marks the replica down when it fails. At most kObserveTogether. An error is of the store.
 asio::awaitable<absl::Status> ObserveCopies(Mesh& mesh, ReplicaIndex r, std::vector<std::string> mailboxes);
 
-// What is due at replicas that are up, by replica, in groups for ObserveCopies; each first look, which takes long,
-// alone.
-std::vector<std::pair<int32_t, std::vector<std::string>>> DueTogether(Mesh& mesh);
+// What is due at a replica, in groups for ObserveCopies; each first look, which takes long, alone.
+std::deque<std::vector<std::string>> DueTogether(Mesh& mesh, ReplicaIndex r);
 
 }  // namespace imapmesh
 

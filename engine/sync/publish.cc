@@ -131,7 +131,7 @@ MailboxReport Coordinator::DescribeMailbox(const MailboxEntry& entry) const {
   for (size_t r = 0; r < entry.copies.size(); ++r) {
     const MailboxCopyRecord& record = entry.copies[r];
     if (record.id.value == 0 || !record.exists) continue;
-    const bool due = mesh_.due.contains({static_cast<int32_t>(r), entry.name});
+    const bool due = !mesh_.due.empty() && mesh_.due.contains({static_cast<int32_t>(r), entry.name});
     report.copies.push_back({mesh_.replicas[r].replica->name(), Printable(record.name_here), record.messages,
                              record.uid_validity.value, record.uid_next.value, record.highest_modseq.value, !due});
   }

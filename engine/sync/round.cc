@@ -1,6 +1,7 @@
 // One round: look and observe, plan, apply (DESIGN.md section 3). A replica that is slow is left behind: what it does
 // goes on in its lane, the round goes on without it, and it takes part again once its lane is empty.
 #include <algorithm>
+#include <deque>
 #include <utility>
 
 #include "engine/sync/apply.h"
@@ -92,14 +93,16 @@ bool Coordinator::LookIsDue(const ReplicaSlot& slot) const {
   return !slot.hopeless && mesh_.clock->Now() >= slot.next_attempt;
 }
 
-asio::awaitable<void> Coordinator::ObserveTask(ReplicaIndex r, std::vector<std::string> mailboxes, Permits& permits) {
-  co_await permits.Acquire();
-  const bool nobody_waits = plan_cancelled_ != nullptr && *plan_cancelled_;  // what is due stays due
-  if (mesh_.IsUp(r) && lane_failure_.ok() && !stopping_ && !nobody_waits) {
+// One of as many as may observe side by side. What is left when nobody waits for it any more stays due.
+asio::awaitable<void> Coordinator::ObserveTask(ReplicaIndex r, std::deque<std::vector<std::string>>& left) {
+  while (!left.empty()) {
+    const bool nobody_waits = plan_cancelled_ != nullptr && *plan_cancelled_;
+    if (!mesh_.IsUp(r) || !lane_failure_.ok() || stopping_ || nobody_waits) co_return;
+    std::vector<std::string> mailboxes = std::move(left.front());
+    left.pop_front();
     const absl::Status status = co_await ObserveCopies(mesh_, r, std::move(mailboxes));
     if (!status.ok()) lane_failure_ = status;
   }
-  permits.Release();
 }
 
 asio::awaitable<void> Coordinator::LookLane(ReplicaIndex r, std::shared_ptr<const Lane> lane, bool look) {
@@ -117,10 +120,10 @@ asio::awaitable<void> Coordinator::LookLane(ReplicaIndex r, std::shared_ptr<cons
 }
 
 asio::awaitable<absl::Status> Coordinator::RecordLook(ReplicaIndex r) {
-  if (!TellsOfRenames(mesh_, r)) co_return co_await RecordListing(mesh_, r);
+  if (!TellsOfRenames(mesh_, r)) co_return co_await RecordListing(mesh_, r, listings_);
   co_await QuietForRenames(r);
   const Held names(names_);
-  co_return co_await RecordListing(mesh_, r);
+  co_return co_await RecordListing(mesh_, r, listings_);
 }
 
 // What other replicas have under way, and what is planned, names mailboxes as they were called when it began. Those
@@ -141,12 +144,10 @@ asio::awaitable<void> Coordinator::QuietForRenames(ReplicaIndex r) {
 }
 
 asio::awaitable<void> Coordinator::ObserveDue(ReplicaIndex r) {
-  Permits permits(mesh_.executor, std::max(1, mesh_.graph->replica(r).max_connections()));
+  std::deque<std::vector<std::string>> left = DueTogether(mesh_, r);
+  const auto side_by_side = static_cast<size_t>(std::max(1, mesh_.graph->replica(r).max_connections()));
   TaskGroup observations(mesh_.executor);
-  std::vector<std::pair<int32_t, std::vector<std::string>>> due = DueTogether(mesh_);
-  for (auto& [replica, mailboxes] : due) {
-    if (replica == r.value) observations.Start(ObserveTask(r, std::move(mailboxes), permits));
-  }
+  for (size_t i = std::min(side_by_side, left.size()); i > 0; --i) observations.Start(ObserveTask(r, left));
   co_await observations.Join();
 }
 
@@ -167,6 +168,9 @@ asio::awaitable<absl::Status> Coordinator::LookAndObserve() {
   const bool observed = !begun.empty();
   co_await Settle(std::move(begun), false);
   if (!lane_failure_.ok() || !observed) co_return lane_failure_;
+  const auto count = [](State& state) { return state.conflicts().Count(true); };
+  const auto open = co_await mesh_.store->Run(count);
+  if (!open.ok() || *open == 0) co_return open.status();
   const auto view = mesh_.View(false);
   const int64_t now = mesh_.clock->UnixMillis();
   const auto review = [&](State& state) { return ReviewBrakes(state, *view, now); };
@@ -369,6 +373,7 @@ asio::awaitable<absl::StatusOr<Coordinator::BegunBatch>> Coordinator::BeginBatch
 // All batches once: additions and flags, or deletions. False when it was not finished.
 asio::awaitable<absl::StatusOr<bool>> Coordinator::Pass(const std::vector<UnsettledMailbox>& mailboxes, bool deletions,
                                                         PendingByEdge& pending) {
+  if (mailboxes.empty()) co_return true;
   const Duration started = mesh_.clock->Now();
   const auto ideal = mesh_.View(true);
   int64_t skipped = 0;
@@ -453,6 +458,7 @@ asio::awaitable<absl::StatusOr<Coordinator::RoundOutcome>> Coordinator::Round() 
       state.SetMeta(PendingKey(mesh_.graph->edges()[e]), std::to_string(since == waiting.end() ? 0 : since->second));
     }
     if (prune) state.history().Prune(now - kHistoryMillis, kHistorySteps);
+    state.GiveBackSpace();
     return std::make_tuple(state.CopiesWithIntents(), state.conflicts().Count(true), state.conflicts().Count(false),
                            state.conflicts().HasUndescribed(), LoadKeptBack(state));
   };

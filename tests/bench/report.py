@@ -16,7 +16,12 @@ TITLES = {
     "push-fan-out": "new mail, pushed to two",
     "push-watch-path": "new mail, pushed, with watch_path",
     "idle": "idle",
+    "scale-star": "a star of many replicas",
+    "scale-ring": "a ring of many replicas, with chords",
+    "scale-mailboxes": "very many mailboxes on two replicas",
+    "scale-messages": "very many messages in one mailbox of two replicas",
 }
+SCALE = "scale-"
 
 
 def percentile(values, share):
@@ -103,10 +108,34 @@ def _limit_table(tools):
     return text
 
 
+def _scale_tables(samples):
+    """Of imapmesh alone: each work's size, its start, and a round for each number of changes."""
+    text = ""
+    for work in [work for work in TITLES if work.startswith(SCALE)]:
+        own = {part: [sample for sample in samples if sample["work"] == work + part] for part in ("", "-adopted", "-start")}
+        if not own[""]:
+            continue
+        text += f"### {TITLES[work]}: {own[''][0]['copies']:,} message copies\n\n"
+        text += _row(["", "wall", "CPU", "memory"]) + _row(["---"] * 4)
+        rounds = [("adoption", own["-adopted"])]
+        for count in sorted({sample["changed"] for sample in own[""]}):
+            title = "nothing changed" if count == 0 else "1 message changed" if count == 1 else f"{count:,} messages changed"
+            rounds.append((title, [sample for sample in own[""] if sample["changed"] == count]))
+        for title, chosen in rounds:
+            text += _row([title, *(_spread(chosen, key, render) for _, key, render in COLUMNS[:3])])
+        for sample in own["-start"]:
+            text += (f"\nFrom the start to the first command {sample['start_s'] * 1000:.0f} ms; "
+                     f"the state takes {sample['state_bytes_a_copy']:.0f} bytes a message copy.\n")
+        text += "\n"
+    return text
+
+
 def tables(samples):
     """Markdown, one table a work and link."""
-    text = ""
+    text = _scale_tables(samples)
     for (work, link), tools in grouped(samples).items():
+        if work.startswith(SCALE):
+            continue
         sizes = {sample["messages"] for group in tools.values() for sample in group if "messages" in sample}
         size = f", {max(sizes):,} messages" if sizes else ""
         title = "what the server itself can do" if work == "limits" else TITLES[work]
@@ -130,7 +159,7 @@ def chart(samples):
     """SVG: the median wall time of each work, one bar a tool, on a logarithmic scale."""
     import math
     groups = [(key, tools) for key, tools in grouped(samples).items()
-              if key[0] != "limits" and any("wall_s" in sample for group in tools.values() for sample in group)]
+              if key[0] != "limits" and not key[0].startswith(SCALE) and any("wall_s" in sample for group in tools.values() for sample in group)]
     bar, gap, left, width = 16, 26, 330, 620
     values = [statistics.median(sample["wall_s"] for sample in group) for _, tools in groups for group in tools.values()]
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
@@ -160,3 +189,48 @@ def chart(samples):
     return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 90}" height="{y}" '
             f'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>'
             f'{legend}{grid}{"".join(parts)}</svg>\n')
+
+
+def scale_chart(samples):
+    """SVG: what a round costs by the number of messages changed, both logarithmic; a line a work for wall and for CPU."""
+    import math
+    works = [work for work in TITLES if work.startswith(SCALE) and any(one["work"] == work for one in samples)]
+    lines = {}
+    for work in works:
+        own = [sample for sample in samples if sample["work"] == work]
+        for key, dash in (("wall_s", ""), ("cpu_s", "5 4")):
+            counts = sorted({sample["changed"] for sample in own})
+            lines[work, key, dash] = [(count, statistics.median(one[key] for one in own if one["changed"] == count))
+                                      for count in counts]
+    values = [value for points in lines.values() for _, value in points]
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    most = max(count for points in lines.values() for count, _ in points)
+    left, top, width, height = 70, 30 + 18 * len(works), 640, 360
+    across, up = width / (math.log10(max(most, 1)) + 1), height / max(1, high - low)
+
+    def x(count):  # what changed nothing has a place of its own
+        return left + (0 if count == 0 else (math.log10(count) + 1) * across)
+
+    def y(value):
+        return top + height - (math.log10(value) - low) * up
+
+    colours = dict(zip(works, COLOURS.values()))
+    parts = []
+    for power in range(low, high + 1):
+        parts.append(f'<line x1="{left}" y1="{y(10 ** power):.1f}" x2="{left + width}" y2="{y(10 ** power):.1f}" '
+                     f'stroke="#ddd"/><text x="{left - 8}" y="{y(10 ** power) + 4:.1f}" text-anchor="end">'
+                     f'{_seconds(10 ** power) if power < 0 else f"{10 ** power:g} s"}</text>')
+    for count in [0] + [10 ** power for power in range(int(math.log10(max(most, 1))) + 1)]:
+        parts.append(f'<text x="{x(count):.1f}" y="{top + height + 18}" text-anchor="middle">{count:,}</text>')
+    parts.append(f'<text x="{left + width / 2:.0f}" y="{top + height + 36}" text-anchor="middle">messages changed</text>')
+    for (work, _, dash), points in lines.items():
+        path = " ".join(f"{x(count):.1f},{y(value):.1f}" for count, value in points)
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colours[work]}" stroke-width="2" '
+                     f'stroke-dasharray="{dash or "none"}"/>')
+    for index, work in enumerate(works):
+        parts.append(f'<rect x="{left}" y="{10 + 18 * index}" width="12" height="12" fill="{colours[work]}"/>'
+                     f'<text x="{left + 17}" y="{20 + 18 * index}">{html.escape(TITLES[work])}: wall, and CPU (dashed)'
+                     '</text>')
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 40}" height="{top + height + 50}" '
+            f'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>'
+            f'{"".join(parts)}</svg>\n')

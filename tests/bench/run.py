@@ -32,7 +32,8 @@ PEERS = ["interimap", "isync"]
 
 SHORT = {"messages": 200, "mailboxes": 4, "idle_messages": 200, "idle_mailboxes": 5, "adopted": 200, "flags": 20,
          "expunges": 4, "new": 4, "pushes": 2, "idle_s": 3, "repeat": 1, "repeat_delayed": 1,
-         "repeat_first_delayed": 1, "delay_ms": 5}
+         "repeat_first_delayed": 1, "delay_ms": 5, "scale_replicas": 4, "scale_mailboxes": 12, "many_mailboxes": 12,
+         "large_mailbox": 1200}
 
 
 class Bench:
@@ -71,6 +72,8 @@ def write_docs(bench):
     docs = stands.REPOSITORY / "docs"
     (docs / "benchmarks.md").write_text(text.rstrip() + "\n")
     (docs / "benchmarks.svg").write_text(report.chart(bench.samples))
+    if any(sample["work"].startswith(report.SCALE) for sample in bench.samples):
+        (docs / "scale.svg").write_text(report.scale_chart(bench.samples))
 
 
 def parse():
@@ -92,6 +95,9 @@ def parse():
             ("idle-messages", 700_000, "of “nothing to do”"), ("idle-mailboxes", 100, "they are spread over"),
             ("adopted", 100_000, "messages that both sides hold"), ("flags", 1000, "changes of flags, incremental"),
             ("expunges", 100, "incremental"), ("new", 100, "messages, incremental"), ("pushes", 20, "messages"),
+            ("scale-replicas", 50, "of a star and of a ring with chords"),
+            ("scale-mailboxes", 1000, "that each of them has"), ("many-mailboxes", 10_000, "on one replica"),
+            ("large-mailbox", 1_000_000, "messages in one mailbox, on each of two replicas"),
             ("idle-s", 600, "seconds of idling"), ("delay-ms", 25, "each way, of the delayed link"),
             ("repeat", 5, "times, directly"), ("repeat-delayed", 3, "times, delayed"),
             ("repeat-first-delayed", 1, "times, first sync delayed")):

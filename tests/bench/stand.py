@@ -75,11 +75,12 @@ class Direct:
 class Stand:
     """Some Dovecots under one folder. Accounts are made by `account`, filled from a template by `clone`."""
 
-    def __init__(self, folder, names=("near", "far")):
+    def __init__(self, folder, names=("near", "far"), storage="maildir"):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o755)
-        self.sites = {name: dovecot.Dovecot(name, self.folder / name, settings=SETTINGS, username="nobody-in-particular")
+        self.sites = {name: dovecot.Dovecot(name, self.folder / name, storage=storage, settings=SETTINGS,
+                                            username="nobody-in-particular")
                       for name in names}
 
     def __getitem__(self, name):

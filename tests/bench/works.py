@@ -9,6 +9,7 @@ import time
 import corpus
 import mail
 import raw
+import scale
 import stand as stands
 import tools as competitors
 
@@ -267,4 +268,4 @@ def idle(bench):
 
 
 ALL = {"limits": limits, "first": first, "fanout": fanout, "right-after": after_changes, "adoption": adoption,
-       "nothing": nothing, "push": push, "idle": idle}
+       "nothing": nothing, "push": push, "idle": idle, **scale.ALL}

@@ -92,6 +92,7 @@ def mail_location(storage, separator):
     return {
         "maildir": "maildir:~/Maildir" + layout,
         "sdbox": "sdbox:~/sdbox",
+        "mdbox": "mdbox:~/mdbox",
         # DIRNAME lets an mbox have children, but the index must then lie elsewhere or it is not kept (NOMODSEQ).
         "mbox": "mbox:~/mail:INBOX=~/inbox:DIRNAME=mBoX-MeSsAgEs:INDEX=~/index",
     }[storage]

@@ -2,6 +2,8 @@
 
 import imaplib
 import shutil
+import subprocess
+import time
 
 import cyrus
 import dovecot
@@ -116,6 +118,52 @@ class ForeignNamespaces(MeshTest):
         self.assertEqual(own["Team"], mail.snapshot(self.servers["office"])[self.PUBLIC])
         self.assertNotIn("Work", self.of_office())
         self.assertEqual(run.report["refused"], 1, run)
+
+
+class Remembered(MeshTest):
+    """The namespaces that a server told at an earlier start are believed only while they fit what it lists."""
+
+    def setUp(self):
+        super().setUp()
+        self.server("own", storage="maildir", separator="/")
+        self.office = self.server("office", storage="maildir", separator=".")
+        self.write_topology([("own", "office")])
+
+    def move_namespace(self, prefix):
+        config = self.office.folder / "dovecot.conf"
+        text = config.read_text()
+        self.assertIn("  prefix = \n", text)
+        config.write_text(text.replace("  prefix = \n", f"  prefix = {prefix}\n"))
+        subprocess.run([dovecot.find_program("doveadm"), "-c", config, "reload"], check=True)
+        self.office.prefix = prefix
+        time.sleep(0.5)
+
+    def names_of_office(self):
+        with mail.Account(self.office) as account:
+            return sorted(line.decode().rsplit(" ", 1)[1] for line in account.client.list()[1])
+
+    def test_mailboxes_below_another_prefix_are_the_same(self):
+        with self.account("own") as account:
+            account.create("Work")
+            account.append("Work", mail.ordinary(1), "", 1_700_000_000)
+        self.run_once()
+        self.run_once()  # by what is remembered
+        self.move_namespace("INBOX.")
+        run = self.run_once()
+        self.assertEqual([replica["messages_expunged"] for replica in run.report["replicas"]], [0, 0], run)
+        self.assertEqual(sorted(mail.snapshot(self.servers["own"])), ["INBOX", "Work"])
+        self.assertEqual(self.names_of_office(), ["INBOX", "INBOX.Work"])
+        self.assertEqual(self.run_once().code, CONVERGED)
+
+    def test_a_new_mailbox_goes_below_the_prefix_of_today(self):
+        """Nothing but INBOX is listed, which is called so with any prefix."""
+        self.run_once()
+        self.run_once()
+        self.move_namespace("INBOX.")
+        with self.account("own") as account:
+            account.create("Work")
+        self.run_once()
+        self.assertEqual(self.names_of_office(), ["INBOX", "INBOX.Work"])
 
 
 class ForeignNamespacesOfCyrus(ForeignNamespaces):
