@@ -5,6 +5,12 @@
 namespace imapmesh {
 namespace {
 
+// Without its statistics of memory, which nobody asks for, SQLite takes no lock for each allocation.
+void ConfigureOnce() {
+  static const int configured = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+  static_cast<void>(configured);  // SQLITE_MISUSE: somebody else has used SQLite before, and it stays as it is
+}
+
 void Check(sqlite3* database, int code) {
   if (code == SQLITE_OK || code == SQLITE_ROW || code == SQLITE_DONE) return;
   throw SqliteError(code, database != nullptr ? sqlite3_errmsg(database) : sqlite3_errstr(code));
@@ -64,6 +70,7 @@ std::string_view Statement::Blob(int column) const {
 }
 
 Database::Database(const std::string& path, Mode mode) {
+  ConfigureOnce();
   const int access = mode == Mode::kReadOnly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
   const int flags = access | SQLITE_OPEN_NOMUTEX;
   const int code = sqlite3_open_v2(path.c_str(), &database_, flags, nullptr);

@@ -77,10 +77,10 @@ class Database {
 // BEGIN IMMEDIATE; rolls back unless committed.
 class Transaction {
  public:
-  explicit Transaction(Database& database) : database_(database) { database_.Execute("BEGIN IMMEDIATE"); }
+  explicit Transaction(Database& database) : database_(database) { database_.Prepare("BEGIN IMMEDIATE").Run(); }
   ~Transaction();
   void Commit() {
-    database_.Execute("COMMIT");
+    database_.Prepare("COMMIT").Run();
     open_ = false;
   }
 

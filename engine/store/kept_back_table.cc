@@ -1,12 +1,15 @@
 #include "engine/store/kept_back_table.h"
 
 #include <string>
+#include <utility>
 
 #include "engine/store/state.h"
 
 namespace imapmesh {
 
 void KeptBackTable::Put(MessageId message, const std::vector<KeptBack>& kept) {
+  if (kept.empty() && IsEmpty()) return;
+  empty_ = false;
   database_.Prepare("DELETE FROM kept_back WHERE message = ?").Bind(1, message.value).Run();
   for (const KeptBack& copy : kept) {
     const std::string flags = EncodeFlags(copy.flags);
@@ -18,6 +21,12 @@ void KeptBackTable::Put(MessageId message, const std::vector<KeptBack>& kept) {
         .BindBlob(5, flags)
         .Run();
   }
+}
+
+// Mostly it is: then a message that is planned needs no statement.
+bool KeptBackTable::IsEmpty() {
+  if (!std::exchange(asked_, true)) empty_ = !database_.Prepare("SELECT 1 FROM kept_back LIMIT 1").Step();
+  return empty_;
 }
 
 std::vector<KeptBack> KeptBackTable::Of(MessageId message) {

@@ -38,7 +38,11 @@ class KeptBackTable {
   void UnsettleMessages();
 
  private:
+  bool IsEmpty();
+
   Database& database_;
+  bool empty_ = false;  // certainly; once something was put there it is looked up, also after a rollback
+  bool asked_ = false;
 };
 
 }  // namespace imapmesh

@@ -251,6 +251,21 @@ std::optional<MessageRegisters> State::LoadByUid(MailboxCopyId copy, Uid uid) {
   return Load(MessageId(id));
 }
 
+std::optional<std::pair<MessageId, CopyRegisters>> State::LoadCopyByUid(MailboxCopyId copy, Uid uid) {
+  Statement statement = database_.Prepare(
+      "SELECT mailbox_copy, uid, presence, stamp, flags, guid, message FROM message_copy WHERE mailbox_copy = ? AND "
+      "uid "
+      "= ?");
+  if (!statement.Bind(1, copy.value).Bind(2, uid.value).Step()) return std::nullopt;
+  return std::make_pair(MessageId(statement.Int(6)), ReadCopy(statement));
+}
+
+Uid State::LastUid(MailboxCopyId copy) {
+  Statement statement = database_.Prepare("SELECT max(uid) FROM message_copy WHERE mailbox_copy = ? AND uid > 0");
+  statement.Bind(1, copy.value).Step();
+  return Uid(static_cast<uint32_t>(statement.Int(0)));
+}
+
 std::vector<MessageRegisters> State::LoadByUids(MailboxCopyId copy, const UidSet& uids, size_t limit) {
   std::vector<int64_t> ids;
   for (const UidRange& range : uids.ranges()) {
@@ -369,6 +384,13 @@ std::vector<MessageId> State::MessagesWithMessageId(std::string_view message_id,
 void State::MarkUnsettled(MessageId message) {
   database_.Prepare("INSERT OR IGNORE INTO unsettled(message, mailbox) SELECT id, mailbox FROM message WHERE id = ?")
       .Bind(1, message.value)
+      .Run();
+}
+
+void State::MarkUnsettled(MessageId message, MailboxId mailbox) {
+  database_.Prepare("INSERT OR IGNORE INTO unsettled(message, mailbox) VALUES(?, ?)")
+      .Bind(1, message.value)
+      .Bind(2, mailbox.value)
       .Run();
 }
 

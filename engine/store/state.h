@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/uid_set.h"
@@ -71,6 +72,9 @@ class State {
   std::optional<MessageRegisters> Load(MessageId message);
   std::vector<MessageRegisters> LoadCandidates(MailboxId mailbox, const Digest& identity);
   std::optional<MessageRegisters> LoadByUid(MailboxCopyId copy, Uid uid);
+  // The one copy alone, and the message that it is of.
+  std::optional<std::pair<MessageId, CopyRegisters>> LoadCopyByUid(MailboxCopyId copy, Uid uid);
+  Uid LastUid(MailboxCopyId copy);  // the greatest that is known there; 0: none
   // Messages whose copy here has a UID in the set; at most `limit`.
   std::vector<MessageRegisters> LoadByUids(MailboxCopyId copy, const UidSet& uids, size_t limit);
   int64_t CountByUids(MailboxCopyId copy, const UidSet& uids);
@@ -92,6 +96,7 @@ class State {
   std::vector<MessageId> MessagesWithIdentity(const Digest& identity, size_t limit);
 
   void MarkUnsettled(MessageId message);
+  void MarkUnsettled(MessageId message, MailboxId mailbox);  // which is its mailbox
   void MarkAllUnsettled();
   void ClearUnsettled(MessageId message);
   std::map<MailboxId, int64_t> UnsettledMailboxes();  // how many messages in each

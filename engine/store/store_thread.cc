@@ -38,10 +38,10 @@ void StoreThread::RunWaiting() {
 }
 
 void StoreThread::RunWithin(Job& job) {
-  state_->database().Execute("SAVEPOINT job");
+  state_->database().Prepare("SAVEPOINT job").Run();
   try {
     job.Do(*state_);
-    state_->database().Execute("RELEASE job");
+    state_->database().Prepare("RELEASE job").Run();
   } catch (const SqliteError& error) {
     state_->ForgetCaches();
     job.Fail(Failure(error));

@@ -76,13 +76,16 @@ const Intent* RecordObservation::FindIntent(MessageId message) const {
 // False when content is needed first.
 bool RecordObservation::IdentifyArrivals(State& state, MergeResult& result) {
   identified_.clear();
+  last_interned_ = {};  // what was interned is gone with the transaction, when this one is the second attempt
   cut_at_ = Uid();
+  const Uid last_known = state.LastUid(result.record.id);
   std::map<Digest, int> twins;
   for (const ArrivedMessage& arrived : observation_.arrived) ++twins[arrived.header_digest];
   std::set<MessageId> taken;
   for (const ArrivedMessage& arrived : observation_.arrived) {
-    if (const auto bound = state.LoadByUid(result.record.id, arrived.uid)) {
-      identified_.push_back({&arrived, bound->id, true, false});
+    const auto bound = arrived.uid <= last_known ? state.LoadCopyByUid(result.record.id, arrived.uid) : std::nullopt;
+    if (bound) {
+      identified_.push_back({&arrived, bound->first, true, false});
       continue;
     }
     if (const auto imported = FindImported(state, arrived, result.record.id, taken)) {
@@ -250,18 +253,17 @@ void RecordObservation::RecordBrake(State& state, int64_t count, int64_t known, 
 
 void RecordObservation::MergeChanged(State& state, MergeResult& result) {
   for (const FlagChange& change : observation_.changed) {
-    auto message = state.LoadByUid(result.record.id, change.uid);
-    if (message) MergeKnown(state, *message, change.flags, result);
+    auto found = state.LoadCopyByUid(result.record.id, change.uid);
+    if (found) MergeKnown(state, found->first, found->second, change.flags, result);
   }
 }
 
-void RecordObservation::MergeKnown(State& state, MessageRegisters& message, const std::vector<std::string>& flags,
-                                   MergeResult& result) {
-  CopyRegisters* copy = message.Find(result.record.id);
-  if (!MergeFlags(*copy, Intern(state, flags), FindIntent(message.id), context_)) return;
-  state.SaveCopy(message.id, *copy);
-  state.MarkUnsettled(message.id);
-  if (FindIntent(message.id) == nullptr) Note(state, message.id, StepKind::kFlagsChanged);
+void RecordObservation::MergeKnown(State& state, MessageId message, CopyRegisters& copy,
+                                   const std::vector<std::string>& flags, MergeResult& result) {
+  if (!MergeFlags(copy, Intern(state, flags), FindIntent(message), context_)) return;
+  state.SaveCopy(message, copy);
+  state.MarkUnsettled(message);
+  if (FindIntent(message) == nullptr) Note(state, message, StepKind::kFlagsChanged);
   ++result.changed;
 }
 
@@ -270,7 +272,7 @@ void RecordObservation::MergeArrived(State& state, MergeResult& result) {
     const ArrivedMessage& arrived = *identified.arrived;
     if (identified.known) {
       auto message = state.Load(identified.message);
-      if (message) MergeKnown(state, *message, arrived.flags, result);
+      if (message) MergeKnown(state, message->id, *message->Find(result.record.id), arrived.flags, result);
       continue;
     }
     MessageRegisters message = identified.message.value != 0 ? *state.Load(identified.message)
@@ -281,7 +283,7 @@ void RecordObservation::MergeArrived(State& state, MergeResult& result) {
     const bool unsettled = MergeArrival(message, result.record.id, arrived.uid, HashGuid(arrived.server_guid),
                                         Intern(state, arrived.flags), intent, context_);
     for (const CopyRegisters& copy : message.copies) state.SaveCopy(message.id, copy);
-    if (unsettled) state.MarkUnsettled(message.id);
+    if (unsettled) state.MarkUnsettled(message.id, message.mailbox);
     imported_.Note(state, arrived.uid, message.id);
     const bool first_contact = record_.uid_validity.value == 0 || result.record.rebinding;
     result.others |= intent == nullptr && identified.message.value != 0 && !first_contact && !was_here;
@@ -339,9 +341,11 @@ MessageRegisters RecordObservation::NewMessage(State& state, const ArrivedMessag
 }
 
 std::vector<FlagId> RecordObservation::Intern(State& state, const std::vector<std::string>& names) {
+  if (names == last_interned_.first) return last_interned_.second;  // as most messages of a mailbox
   std::vector<FlagId> flags;
   flags.reserve(names.size());
   for (const std::string& name : names) flags.push_back(state.InternFlag(name));
+  last_interned_ = {names, flags};
   return flags;
 }
 

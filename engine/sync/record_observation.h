@@ -10,6 +10,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/replica/replica.h"
@@ -101,7 +102,8 @@ class RecordObservation {
   void AddUnlisted(State& state, MailboxCopyId copy, const UidSet& present, UidSet& vanished);
   void RecordBrake(State& state, int64_t count, int64_t known, MergeResult& result);
   void MergeChanged(State& state, MergeResult& result);
-  void MergeKnown(State& state, MessageRegisters& message, const std::vector<std::string>& flags, MergeResult& result);
+  void MergeKnown(State& state, MessageId message, CopyRegisters& copy, const std::vector<std::string>& flags,
+                  MergeResult& result);
   void MergeArrived(State& state, MergeResult& result);
   MessageRegisters NewMessage(State& state, const ArrivedMessage& arrived, MailboxId mailbox);
   std::vector<FlagId> Intern(State& state, const std::vector<std::string>& names);
@@ -126,6 +128,7 @@ class RecordObservation {
   UidSet vanished_;
   std::vector<Identified> identified_;
   Uid cut_at_;
+  std::pair<std::vector<std::string>, std::vector<FlagId>> last_interned_;
 };
 
 }  // namespace imapmesh

@@ -220,29 +220,20 @@ asio::awaitable<absl::Status> Coordinator::EstimateProgress(const std::vector<Un
   int64_t unsettled = 0;
   for (const UnsettledMailbox& mailbox : mailboxes) unsettled += mailbox.messages;
   if (unsettled < kProgressWorthwhile) co_return absl::OkStatus();
-  const auto view = mesh_.View(false), ideal = mesh_.View(true);
-  const PlanExceptions exceptions = Exceptions();
+  const auto view = mesh_.View(false);
   mesh_.progress.phase = "adding";
   mesh_.progress.edges.clear();
   for (const GraphEdge& edge : mesh_.graph->edges()) {
     mesh_.progress.edges.push_back({mesh_.name(edge.a), mesh_.name(edge.b), 0, 0, 0, 0});
   }
-  PlanPosition next;
+  EstimateAdditions estimate(*view, mailboxes);
   for (bool more = true; more;) {
-    PlanBatch batch(*view, *ideal, exceptions, mailboxes, next, mesh_.clock->UnixMillis());
-    const auto work = co_await mesh_.store->Run(batch);
-    if (!work.ok()) co_return work.status();
-    CO_RETURN_IF_ERROR(co_await TellConflicts(*work));
-    for (const PlannedMessage& planned : work->messages) {
-      for (const CopyPlan& copy : planned.plan.copies) {
-        if (copy.action != Action::kAdd || copy.because.edge.value < 0) continue;
-        Progress::Edge& edge = mesh_.progress.edges[static_cast<size_t>(copy.because.edge.value)];
-        ++edge.messages_total;
-        edge.bytes_total += static_cast<int64_t>(planned.message.size);
-      }
-    }
-    next = work->next;
-    more = work->more;
+    CO_ASSIGN_OR_RETURN(more, co_await mesh_.store->Run(estimate));
+  }
+  for (const auto& [index, additions] : estimate.by_edge) {
+    Progress::Edge& edge = mesh_.progress.edges[static_cast<size_t>(index)];
+    edge.messages_total = additions.first;
+    edge.bytes_total = additions.second;
   }
   co_return absl::OkStatus();
 }

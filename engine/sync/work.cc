@@ -55,6 +55,25 @@ std::set<ReplicaIndex> Work::Targets(bool deletions) const {
   return targets;
 }
 
+bool EstimateAdditions::operator()(State& state) {
+  size_t left = PlanBatch::kPlanMessages;
+  for (; next_.mailbox < mailboxes_.size(); next_ = {next_.mailbox + 1, MessageId()}) {
+    const MailboxView& mailbox = view_.mailboxes.at(mailboxes_[next_.mailbox].id);
+    const Admissions admissions(*view_.graph, mailbox.name);
+    for (const MessageRegisters& message : state.LoadUnsettled(mailbox.id, next_.after, left)) {
+      next_.after = message.id;
+      for (const CopyPlan& copy : PlanMessage(message, mailbox, admissions, view_.context).copies) {
+        if (copy.action != Action::kAdd || copy.because.edge.value < 0) continue;
+        auto& [messages, bytes] = by_edge[copy.because.edge.value];
+        ++messages;
+        bytes += static_cast<int64_t>(message.size);
+      }
+      if (--left == 0) return true;
+    }
+  }
+  return false;
+}
+
 Work PlanBatch::operator()(State& state) {
   pending.clear();
   pending_in.clear();
@@ -62,6 +81,8 @@ Work PlanBatch::operator()(State& state) {
   planned_.clear();
   leaving_.clear();
   duplicates_.emplace(state, view_, now_);
+  as_ideal_ =
+      view_.context.replica_up == ideal_.context.replica_up && view_.context.edge_paused == ideal_.context.edge_paused;
   Work work = PlanFrom(state);
   for (ConflictNote& note : duplicates_->TakeNotes()) work.conflicts.push_back(std::move(note));
   return work;
@@ -89,8 +110,13 @@ void PlanBatch::PlanOne(State& state, MessageRegisters message, const UnsettledM
   const MailboxView& mailbox = view_.mailboxes.at(unsettled.id);
   if (duplicates_->HasMoved(message.id)) message = *state.Load(message.id);  // another UID since it was loaded
   MessagePlan plan = PlanMessage(message, mailbox, admissions, view_.context);
-  const MessagePlan ideal = PlanMessage(message, mailbox, admissions, ideal_.context);
-  if (PlanDuplicate(state, message, ideal, work)) return;
+  const MessagePlan ideal = as_ideal_ ? plan : PlanMessage(message, mailbox, admissions, ideal_.context);
+  const bool adds = std::any_of(ideal.copies.begin(), ideal.copies.end(),
+                                [](const auto& copy) { return copy.action == Action::kAdd; });
+  // Without another message of its looks it has no double, and its content is nowhere else.
+  const bool alone = adds && state.MessagesWithIdentity(message.identity, 2).size() < 2;
+  const bool ordinary = alone && !duplicates_->IsKnown(message.id);
+  if (!ordinary && PlanDuplicate(state, message, ideal, work)) return;
   Count(state, message, ideal);
   state.kept_back().Put(message.id, ideal.kept_back);
   PlannedMessage planned;
@@ -116,7 +142,7 @@ void PlanBatch::PlanOne(State& state, MessageRegisters message, const UnsettledM
     open = true;
     if (!Wanted(state, message, copy)) continue;
     if (copy.action == Action::kAdd) {
-      const bool copyable = !exceptions_.no_copy.contains({message.id, copy.mailbox_copy});
+      const bool copyable = !alone && !exceptions_.no_copy.contains({message.id, copy.mailbox_copy});
       const auto source = copyable ? FindContent(state, message, copy.target) : std::nullopt;
       if (source) {
         planned.copy_from[copy.target.value] = *source;

@@ -73,6 +73,22 @@ struct PlanExceptions {
   std::set<std::pair<ReplicaIndex, MailboxId>> no_mailbox;  // the replica would not make it
 };
 
+// What a pass is likely to add along each edge, for the display alone: messages and bytes. Of kPlanMessages unsettled
+// messages from a position on; writes nothing. For StoreThread::Run.
+class EstimateAdditions {
+ public:
+  EstimateAdditions(const MeshView& view, const std::vector<UnsettledMailbox>& mailboxes)
+      : view_(view), mailboxes_(mailboxes) {}
+  bool operator()(State& state);  // whether there is more
+
+  std::map<int32_t, std::pair<int64_t, int64_t>> by_edge;
+
+ private:
+  const MeshView& view_;
+  const std::vector<UnsettledMailbox>& mailboxes_;
+  PlanPosition next_;
+};
+
 // Loads, plans and levels the next batch of unsettled messages, mailbox after mailbox in the given order: at most
 // kPlanMessages of them, and not many more bytes to append than kPlanBytes. For StoreThread::Run.
 class PlanBatch {
@@ -120,6 +136,7 @@ class PlanBatch {
   const std::vector<UnsettledMailbox>& mailboxes_;
   PlanPosition from_;
   int64_t now_;
+  bool as_ideal_ = false;                 // every replica is up and no edge paused: the two views plan the same
   uint64_t bytes_ = 0;                    // to append
   std::optional<Duplicates> duplicates_;  // of this batch
   std::set<MessageId> leaving_;           // of those in this batch: only deleted
