@@ -316,13 +316,18 @@ void Model::AddBound(const Graph& graph, const Reaches& reaches, int replica, co
   // after it lost its state.
   const bool marked = state_lost_at_ > 0 && !fate.removals.empty();
   if (coordinators_ > 1 || marked) bound.add_flags_allowed("\\Deleted");
-  // A copy made by the server itself keeps what this replica's copy in another mailbox had, where nothing says
-  // otherwise.
+  // A copy made by a server itself keeps what its copy in another mailbox had, where nothing says otherwise, and goes
+  // on with that.
   for (const auto& [other, elsewhere] : fates()) {
     if (other.second != key.second || other.first == key.first) continue;
     for (const auto& [flag, events] : elsewhere.flags) {
       for (const FlagEvent& event : events) {
-        const bool carried = event.set && reaches.at(other.first)(event.replica, replica, ChangeKind::kFlags);
+        bool carried = false;
+        for (int32_t i = 0; event.set && i < graph.replica_count(); ++i) {
+          const int there = Number(graph, ReplicaIndex(i));
+          carried |= reaches.at(other.first)(event.replica, there, ChangeKind::kFlags) &&
+                     reach(there, replica, ChangeKind::kAddition);
+        }
         if (carried && !HeardOf(reach, replica, fate, flag)) bound.add_flags_allowed(flag);
       }
     }
