@@ -94,6 +94,11 @@ asio::awaitable<absl::Status> FinishGuess(Session& session, const OpenOptions& o
   co_return Apply(session, std::move(missing), options);
 }
 
+// Cyrus throws away what came in one packet with AUTHENTICATE, and so never answers it.
+bool DiscardsBehindLogin(const std::string& greeting) {
+  return greeting.find("Cyrus") != std::string::npos;
+}
+
 // Its length, ":" and itself.
 void Put(std::string& out, std::string_view text) {
   out += std::to_string(text.size()) + ":";
@@ -250,7 +255,8 @@ asio::awaitable<absl::StatusOr<std::unique_ptr<Session>>> OpenSession(std::uniqu
   SetUpRequest guess;
   // A copy: other connections are opened meanwhile.
   const ServerMemory remembered = memory != nullptr ? *memory : ServerMemory();
-  if (!remembered.distrusted && !remembered.capabilities.empty()) {
+  const bool believed = !remembered.distrusted && !remembered.capabilities.empty() && !DiscardsBehindLogin(greeted);
+  if (believed) {
     guess = GuessOf(options, remembered, clock.UnixMillis());
     options.login.behind = [&] {
       auto sent = SendSetUp(*session, guess, remembered.capabilities);

@@ -111,6 +111,22 @@ TEST_F(OpenTest, AServerThatCanOtherThingsNowIsAskedForEverything) {
   EXPECT_EQ(remembered_, (std::vector<bool>{false, false}));
 }
 
+// Cyrus never answers what stands in one packet with AUTHENTICATE: each connection would cost a deadline.
+TEST_F(OpenTest, CyrusIsSentNothingBehindTheLogin) {
+  const std::string greeting = "* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] mail Cyrus IMAP 3.6.1 server ready\r\n";
+  for (int connection = 0; connection < 2; ++connection) {
+    script_ = std::make_shared<Script>(io_.get_executor());
+    script_->Step("", greeting)
+        .Step(kLogin, kIn)
+        .Step("A2" + kId + "A3 ENABLE QRESYNC\r\nA4 NAMESPACE\r\n",
+              kIdAnswer + "A2 OK\r\n* ENABLED QRESYNC\r\nA3 OK\r\n" + kNamespaceAnswer + "A4 OK\r\n");
+    const auto session =
+        Run(OpenSession(std::make_unique<ScriptedStream>(script_), *clock_, io_.get_executor(), open_));
+    ASSERT_TRUE(session.ok()) << session.status();
+    EXPECT_TRUE(Done());
+  }
+}
+
 TEST_F(OpenTest, AnotherGreetingIsAnotherServer) {
   LearnAndRestart();
   open_.memory->greeting = " Oak ready.";

@@ -402,7 +402,9 @@ class Kinds(TierTest):
         self.run_once()
         counts = {name: {mailbox: len(found) for mailbox, found in each.items() if mailbox != "INBOX"}
                   for name, each in self.snapshots().items()}
-        self.assertEqual(counts, {"dovecot": {"Sent": 3}, "cyrus": {"Sent Items": 3}, "courier": {"Sent": 3}})
+        # Courier knows no roles: it has the one name or the other, as it came first.
+        self.assertIn(counts.pop("courier"), ({"Sent": 3}, {"Sent Items": 3}))
+        self.assertEqual(counts, {"dovecot": {"Sent": 3}, "cyrus": {"Sent Items": 3}})
 
     def test_cyrus_and_a_bare_server(self):
         self.start_cyrus("cyrus")
