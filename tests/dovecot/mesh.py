@@ -246,6 +246,16 @@ class MeshTest(unittest.TestCase):
         self.addCleanup(account.close)
         return account
 
+    def deaf_port(self):
+        """Taken, so that no test beside this one gets it, and not listened at."""
+        port = 0
+        for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+            holder = socket.socket(family)
+            self.addCleanup(holder.close)
+            holder.bind((host, port))
+            port = holder.getsockname()[1]
+        return port
+
     def snapshots(self, names=None):
         return {name: mail.snapshot(self.servers[name]) for name in names or self.servers}
 

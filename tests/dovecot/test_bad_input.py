@@ -57,7 +57,7 @@ class BadReplica(MeshTest):
         self.assertNotIn("wrong-secret", run.output)
 
     def test_refused_connection(self):
-        port = dovecot.free_port()
+        port = self.deaf_port()
         self.check_bad_desktop(
             f'  imap {{ host: "127.0.0.1" port: {port} security: PLAINTEXT }}\n'
             '  auth { username: "a" password: "b" }\n', [f"127.0.0.1.*{port}", "refused"])

@@ -412,7 +412,7 @@ service imap-login {
 
     def test_a_name_with_no_address_that_answers(self):
         self.start()
-        port = dovecot.free_port()
+        port = self.deaf_port()
         self.mesh(self.plaintext(host="mail.test", port=port))
         run, _ = self.run_with_hosts("::1 mail.test\n127.0.0.1 mail.test\n", expect=PARTIAL)
         self.assertRegex(run.replica("far")["last_error"],
@@ -468,7 +468,7 @@ class Proxies(ConnectionTest):
 
     def test_what_is_no_proxy(self):
         self.start()
-        nobody = dovecot.free_port()
+        nobody = self.deaf_port()
         self.assert_fails(self.plaintext(extra=f'proxy: "socks5://127.0.0.1:{nobody}"'),
                           f"the proxy cannot be reached: Connection refused", f"127.0.0.1:{nobody}")
         imap_port = self.servers["near"].port  # greets at once, in another language
