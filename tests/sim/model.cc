@@ -210,8 +210,8 @@ int64_t Model::Least(const Reach& reach, int replica, const Fate& fate, bool els
     if (passes || stops) --least;
   }
   // What was moved away, or is a copy, the brake lets go of; and what the engine was about to expunge there does not
-  // count as vanished.
-  if (renamed_ || elsewhere) least -= static_cast<int64_t>(fate.wipes.size());
+  // count as vanished; nor does what a lost state knew alone.
+  if (renamed_ || elsewhere || state_lost_at_ > 0) least -= static_cast<int64_t>(fate.wipes.size());
   if (duplicates_go_) least = std::min<int64_t>(least, 1);
   return std::max<int64_t>(least, 0);
 }

@@ -40,6 +40,9 @@ class Model {
   void InboxRenamed(const std::string& to, const Content& content) { ++inbox_renamed_[{to, content.number}]; }
   // With all that was in it, told of by Removed. Mail that arrives in it meanwhile brings all of it back too.
   void MailboxDeleted(const std::string& mailbox) { deleted_.insert(mailbox); }
+  // Of a mailbox whose messages some daemon did not know: to it this is another mailbox, and what is in it is put back
+  // under the old name too.
+  void RenamedUnknown() { ++renames_lost_; }
   bool renamed() const { return renamed_; }
   // Or INBOX, or what it looks like: some mailbox has another UIDVALIDITY.
   bool renamed_or_renumbered() const { return renamed_ || !renumbered_at_.empty(); }

@@ -400,13 +400,23 @@ void World::RenameMailbox(const Step& step) {
   const size_t chosen = step.c % names;
   const std::string to = chosen < kNewNames.size() ? kNewNames[chosen] : kMailboxNames[chosen - kNewNames.size()];
   if (from == "INBOX") return RenameInbox(r, to);
+  NoteUnknown(r, from);
   if (account(r).Rename(from, to)) model_.MailboxRenamed();
+}
+
+void World::NoteUnknown(int replica, const std::string& mailbox) {
+  std::vector<Place> places;
+  for (const auto& [uid, copy] : account(replica).Find(mailbox)->messages) {
+    places.push_back({replica, mailbox, uid, copy.content});
+  }
+  if (!KnownToAll(places)) model_.RenamedUnknown();
 }
 
 // Its messages move, and it has another UIDVALIDITY.
 void World::RenameInbox(int replica, const std::string& to) {
   if (account(replica).Find(to) != nullptr) return;
   model_.Renumbered(replica, "INBOX");
+  NoteUnknown(replica, "INBOX");
   const auto messages = account(replica).Find("INBOX")->messages;
   for (const auto& [uid, copy] : messages) {
     model_.Added(replica, to, copy.content, copy.flags);

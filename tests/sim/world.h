@@ -79,6 +79,7 @@ class World {
   void CreateMailbox(int replica, const std::string& mailbox);
   void DeleteMailbox(int replica, const std::string& mailbox);
   void RenameMailbox(const Step& step);
+  void NoteUnknown(int replica, const std::string& mailbox);
   void RenameInbox(int replica, const std::string& to);
   void Wipe(int replica, const std::string& mailbox);
   bool Reaches(int from, int to, const std::string& mailbox) const;  // additions
