@@ -118,7 +118,7 @@ Duration Coordinator::UntilRetry(ReplicaIndex r) {
 
 Duration Coordinator::UntilNextDue() {
   const Duration now = mesh_.clock->Now();
-  Duration wait = std::min(UntilEdgesOpen(), settling_ ? Duration(milliseconds(500)) : Duration(seconds(3600)));
+  Duration wait = std::min(UntilEdgesOpen(), settling_ ? kPauseToSettle : Duration(seconds(3600)));
   for (size_t r = 0; r < mesh_.replicas.size(); ++r) {
     ReplicaSlot& slot = mesh_.replicas[r];
     if (slot.tasks > 0) continue;
