@@ -88,9 +88,7 @@ class Stand:
 
     def close(self):
         for site in self.sites.values():
-            site.tell_to_stop()
-        for site in self.sites.values():
-            site.stop()
+            site.discard()
 
     def home(self, site, user):
         return self.sites[site].homes / user

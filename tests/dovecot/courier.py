@@ -66,16 +66,15 @@ class Courier:
                     self.children.append(subprocess.Popen(["/bin/sh", "-c", self.tunnel_command()], stdin=connection,
                                                           stdout=connection, stderr=log))
 
-    def tell_to_stop(self):
-        self.listener.close()
-
     def stop(self):
-        self.tell_to_stop()
+        self.listener.close()
         for child in self.children:
             if child.poll() is None:
                 child.terminate()
             child.wait()
         self.children = []
+
+    discard = stop
 
     def endpoint(self, kind="tunnel"):
         """The endpoint lines of a replica block; whatever the kind, it is reached by a tunnel."""

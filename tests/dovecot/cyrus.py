@@ -125,17 +125,15 @@ EVENTS {{
         admin.create(f"user/{self.username}")  # refused when it is there: started again
         admin.logout()
 
-    def tell_to_stop(self):
-        if self.process is not None:
-            self.process.send_signal(signal.SIGTERM)
-
     def stop(self):
         if self.process is None:
             return
-        self.tell_to_stop()
+        self.process.send_signal(signal.SIGTERM)
         dovecot.wait_or_kill(self.process)
         self.process = None
         self.listener.close()
+
+    discard = stop
 
     def endpoint(self, kind="imap"):
         """The endpoint and auth lines of a replica block; Cyrus is reached by TCP alone."""

@@ -6,6 +6,7 @@ it answers; `stop()` ends exactly the master process that was started.
 
 import contextlib
 import grp
+import itertools
 import os
 import pathlib
 import pwd
@@ -39,11 +40,18 @@ def find_program(name):
     return found
 
 
+# run.py gives each test ports of its own, below those that the kernel gives to connections: so that nobody else gets
+# the port of a server that is down for a while.
+FIRST_PORT = int(os.environ.get("IMAPMESH_FIRST_PORT") or 0)
+_ports = itertools.count(FIRST_PORT) if FIRST_PORT else itertools.repeat(0)
+
+
 def free_port():
     """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    for port in _ports:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return probe.getsockname()[1]
 
 
 def descendants(pid):
@@ -231,18 +239,18 @@ protocol imap {{
             time.sleep(0.05)
         raise RuntimeError(f"dovecot {self.name} does not answer: {self.log_text()}")
 
-    def tell_to_stop(self):
-        """stop() without waiting: Dovecot takes a second, and several may take it together."""
-        if self.process is not None:
-            self.process.send_signal(signal.SIGTERM)
-
     def stop(self):
         """Ends the master, which ends its children; nothing listens on the port afterwards."""
         if self.process is None:
             return
-        self.tell_to_stop()
+        self.process.send_signal(signal.SIGTERM)
         wait_or_kill(self.process)
         self.process = None
+
+    def discard(self):
+        """For good, at once, whatever becomes of the mail; asked to stop, Dovecot takes a second."""
+        if self.process is not None:
+            self.kill()
 
     def pause(self):
         """The listeners and connections stay, nobody answers: a server that hangs, until resume()."""
@@ -257,6 +265,9 @@ protocol imap {{
         self._signal_all(signal.SIGKILL)
         self.process.wait()
         self.process = None
+        # Of a Maildir's lock Dovecot cannot tell that its owner is dead: it would wait for two minutes.
+        for lock in self.homes.rglob("dovecot-uidlist.lock"):
+            lock.unlink()
 
     def _signal_all(self, number):
         for pid in descendants(self.process.pid) + [self.process.pid]:

@@ -10,6 +10,7 @@ a kind itself. The last line is `N passed, N failed, N skipped`.
 import argparse
 import concurrent.futures
 import importlib
+import itertools
 import os
 import pathlib
 import shutil
@@ -23,6 +24,7 @@ import unittest
 HERE = pathlib.Path(__file__).resolve().parent
 TIMEOUT_S = 180  # a class may set its own as timeout_s
 GRACE_S = 20  # for a test that was told to end to stop its servers
+PORTS = range(10000, 32000, 50)  # where the ports of each test begin; above, the kernel's own for connections begin
 
 
 def load(pattern_list):
@@ -58,14 +60,14 @@ def run_one(name):
     return 0 if result.wasSuccessful() and result.testsRun else 1
 
 
-def spawn(name, timeout):
-    """Runs one test in a process and a scratch folder of its own; returns (exit code, seconds, output)."""
+def spawn(name, timeout, first_port):
+    """Runs one test in a process, a scratch folder and ports of its own; returns (exit code, seconds, output)."""
     scratch = tempfile.mkdtemp(prefix="im.")
     os.chmod(scratch, 0o755)  # mail belongs to another user when this runs as root
     started = time.monotonic()
     process = subprocess.Popen([sys.executable, __file__, "--one", name], stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
-                               env={**os.environ, "TMPDIR": scratch})
+                               env={**os.environ, "TMPDIR": scratch, "IMAPMESH_FIRST_PORT": str(first_port)})
     try:
         output, _ = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
@@ -107,7 +109,9 @@ def main():
         return 0
     counts = {0: 0, 1: 0, 77: 0}
     with concurrent.futures.ThreadPoolExecutor(arguments.workers) as pool:
-        running = {pool.submit(spawn, name, timeout): name for name, timeout in tests.items()}
+        # Another run.py beside this one begins elsewhere.
+        ports = itertools.islice(itertools.cycle(PORTS), os.getpid() % len(PORTS), None)
+        running = {pool.submit(spawn, name, timeout, next(ports)): name for name, timeout in tests.items()}
         for done in concurrent.futures.as_completed(running):
             code, seconds, output = done.result()
             code = code if code in (0, 77) else 1
