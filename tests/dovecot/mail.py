@@ -55,8 +55,12 @@ def parse_date(text):
     return int(datetime.datetime.strptime(text.strip(), "%d-%b-%Y %H:%M:%S %z").timestamp())
 
 
+class Refused(AssertionError):
+    """A server did not say OK."""
+
+
 class Account:
-    """A mail user's connection to one account. Every method raises when the server does not say OK."""
+    """A mail user's connection to one account. Every method raises Refused when the server does not say OK."""
 
     def __init__(self, server, username=None):
         self.server = server
@@ -78,7 +82,7 @@ class Account:
 
     def _ok(self, answer):
         if answer[0] != "OK":
-            raise AssertionError(f"{self.server.name}: {answer}")
+            raise Refused(f"{self.server.name}: {answer}")
         return answer[1]
 
     def _here(self, mailbox):
@@ -158,11 +162,11 @@ class Account:
                 line = client.readline()
                 if line.startswith(tag):
                     if line.split()[1] != b"OK":
-                        raise AssertionError(f"{self.server.name}: {line!r}")
+                        raise Refused(f"{self.server.name}: {line!r}")
                     del client.tagged_commands[tag]
                     break
                 if not line:
-                    raise AssertionError(f"{self.server.name}: closed during APPEND")
+                    raise Refused(f"{self.server.name}: closed during APPEND")
 
     def _select(self, mailbox):
         self._ok(self.client.select(self._here(mailbox)))

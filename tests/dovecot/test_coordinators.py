@@ -249,16 +249,18 @@ class Together(CoordinatorsTest):
         self.assert_outcome()
 
     def wait_for_all_mail(self):
-        def differences():
+        differences = {}
+
+        def all_is_there():
             held = {name: {message.digest for messages in mailboxes.values() for message in messages}
                     for name, mailboxes in self.snapshots().items()}
-            return {name: {"lacks": sorted(set(self.expected) - digests), "has": sorted(digests - set(self.expected))}
-                    for name, digests in held.items() if digests != set(self.expected)}
+            differences.clear()
+            differences.update(
+                {name: {"lacks": sorted(set(self.expected) - digests), "has": sorted(digests - set(self.expected))}
+                 for name, digests in held.items() if digests != set(self.expected)})
+            return not differences
 
-        deadline = time.monotonic() + 60
-        while differences():
-            self.assertLess(time.monotonic(), deadline, differences())
-            time.sleep(0.2)
+        self.wait_for(all_is_there, differences, 60)
 
     def settle(self):
         """Until both have had nothing to do for a while."""

@@ -26,12 +26,7 @@ class WatchPath(MeshTest):
         """Seconds from the answer to APPEND until the message is at the other server."""
         content = mail.ordinary(number)
         self.near.append(mailbox, content, "", 1_700_000_000 + number)
-        started = time.monotonic()
-        while not self.far.uids(mailbox, f'SUBJECT "Message {number}"'):
-            if time.monotonic() - started > 10:
-                self.fail(f"message {number} did not arrive")
-            time.sleep(0.002)
-        return time.monotonic() - started
+        return self.wait_for(lambda: self.far.uids(mailbox, f'SUBJECT "Message {number}"'), f"message {number}")
 
     def test_mail_arrives_before_the_server_tells_of_it(self):
         self.start(watched=True)
