@@ -11,6 +11,7 @@ import os
 import pathlib
 import pwd
 import re
+import select
 import shlex
 import shutil
 import signal
@@ -262,7 +263,15 @@ protocol imap {{
     def kill(self):
         """kill -9 of the master and of every process that serves a connection; start() starts it again."""
         self._signal_all(signal.SIGSTOP)  # so that nobody starts another meanwhile
-        self._signal_all(signal.SIGKILL)
+        with contextlib.ExitStack() as opened:
+            ends = []
+            for pid in descendants(self.process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    ends.append(os.pidfd_open(pid))
+                    opened.callback(os.close, ends[-1])
+            self._signal_all(signal.SIGKILL)
+            for end in ends:  # else the next Dovecot finds sockets that still answer
+                select.select([end], [], [], 10)
         self.process.wait()
         self.process = None
         # Of a Maildir's lock Dovecot cannot tell that its owner is dead: it would wait for two minutes.
