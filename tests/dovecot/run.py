@@ -9,12 +9,14 @@ a kind itself. The last line is `N passed, N failed, N skipped`.
 
 import argparse
 import concurrent.futures
+import contextlib
 import importlib
-import itertools
 import os
 import pathlib
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,7 +26,7 @@ import unittest
 HERE = pathlib.Path(__file__).resolve().parent
 TIMEOUT_S = 180  # a class may set its own as timeout_s
 GRACE_S = 20  # for a test that was told to end to stop its servers
-PORTS = range(10000, 32000, 50)  # where the ports of each test begin; above, the kernel's own for connections begin
+PORTS = range(10000, 32000, 50)  # where those of a test begin; above, the kernel's own for connections begin
 
 
 def load(pattern_list):
@@ -60,8 +62,27 @@ def run_one(name):
     return 0 if result.wasSuccessful() and result.testsRun else 1
 
 
-def spawn(name, timeout, first_port):
+@contextlib.contextmanager
+def own_ports():
+    """The first of ports that no other test uses, of another run.py neither: whoever holds it has those behind it."""
+    for first in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as holder:
+            try:
+                holder.bind(("127.0.0.1", first))
+            except OSError:
+                continue
+            yield first + 1
+            return
+    raise RuntimeError("no ports are left")
+
+
+def spawn(name, timeout):
     """Runs one test in a process, a scratch folder and ports of its own; returns (exit code, seconds, output)."""
+    with own_ports() as first_port:
+        return run_test(name, timeout, first_port)
+
+
+def run_test(name, timeout, first_port):
     scratch = tempfile.mkdtemp(prefix="im.")
     os.chmod(scratch, 0o755)  # mail belongs to another user when this runs as root
     started = time.monotonic()
@@ -109,9 +130,7 @@ def main():
         return 0
     counts = {0: 0, 1: 0, 77: 0}
     with concurrent.futures.ThreadPoolExecutor(arguments.workers) as pool:
-        # Another run.py beside this one begins elsewhere.
-        ports = itertools.islice(itertools.cycle(PORTS), os.getpid() % len(PORTS), None)
-        running = {pool.submit(spawn, name, timeout, next(ports)): name for name, timeout in tests.items()}
+        running = {pool.submit(spawn, name, timeout): name for name, timeout in tests.items()}
         for done in concurrent.futures.as_completed(running):
             code, seconds, output = done.result()
             code = code if code in (0, 77) else 1
