@@ -48,6 +48,13 @@ void MoveTo(CopyRegisters& copy, const CopyRegisters& other) {
   copy.flags = FlagsAt(copy.flags, other.flags);
 }
 
+// The one that `copy` meant is gone, and the mark that somebody put on it before with it: it says nothing of the other
+// one, and where it was carried meanwhile it is taken back.
+void Replace(CopyRegisters& copy, const CopyRegisters& other, const MergeContext& context) {
+  if (copy.flags.IsSet(context.deleted_flag)) copy.flags.Put(context.deleted_flag, false, context.stamp);
+  MoveTo(copy, other);
+}
+
 std::string KeyOf(const MessageRegisters& second, MailboxCopyId here) {
   const CopyRegisters* copy = second.Find(here);
   return "duplicate:" + std::to_string(second.id.value) + ":" + std::to_string(here.value) + ":" +
@@ -226,14 +233,14 @@ std::vector<CopyPlan> Duplicates::Removals(const MessageRegisters& second) {
 }
 
 bool TakeOver(State& state, const std::vector<HeldCopy>& held, MessageRegisters& first, MailboxCopyId here,
-              const UidSet& vanished) {
+              const UidSet& vanished, const MergeContext& context) {
   for (const HeldCopy& candidate : held) {
     if (candidate.copy != here || candidate.message == first.id) continue;
     const auto second = state.Load(candidate.message);
     const CopyRegisters* other = second && IsSameMail(first, *second) ? FindBound(*second, here) : nullptr;
     if (other == nullptr || vanished.Contains(other->uid)) continue;
     CopyRegisters& copy = *first.Find(here);
-    MoveTo(copy, *other);
+    Replace(copy, *other, context);
     state.ForgetCopy(second->id, here);
     state.SaveCopy(first.id, copy);
     state.MarkUnsettled(first.id);
@@ -243,7 +250,8 @@ bool TakeOver(State& state, const std::vector<HeldCopy>& held, MessageRegisters&
   return false;
 }
 
-bool TakeEqual(State& state, MessageRegisters& first, MailboxCopyId here, const UidSet& vanished, Stamp now) {
+bool TakeEqual(State& state, MessageRegisters& first, MailboxCopyId here, const UidSet& vanished,
+               const MergeContext& context) {
   for (const MessageId id : state.MessagesWithIdentity(first.identity, kTwinsMost)) {
     auto other = id == first.id ? std::nullopt : state.Load(id);
     if (!other || !IsSameMail(first, *other)) continue;
@@ -254,11 +262,11 @@ bool TakeEqual(State& state, MessageRegisters& first, MailboxCopyId here, const 
     if (apart == nullptr) continue;
     const CopyRegisters* deleted = other->Find(apart->mailbox_copy);
     CopyRegisters& copy = *first.Find(here);
-    MoveTo(copy, *beside);
+    Replace(copy, *beside, context);
     CopyRegisters left = *other->Find(here);
     left.presence = Presence::kAbsent;
     left.uid = Uid();
-    left.stamp = deleted != nullptr ? deleted->stamp : now;
+    left.stamp = deleted != nullptr ? deleted->stamp : context.stamp;
     state.SaveCopy(other->id, left);  // no UID is two messages', not for a moment
     state.SaveCopy(first.id, copy);
     state.MarkUnsettled(first.id);

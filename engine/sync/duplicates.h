@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "engine/store/state.h"
+#include "engine/sync/merge.h"
 #include "engine/sync/mesh.h"
 #include "engine/sync/plan.h"
 
@@ -84,16 +85,16 @@ class Duplicates {
 };
 
 // `first` is gone from `here` by somebody's hand. When one of `held` is a second copy of it there that is not among
-// `vanished`, that one takes its place: both are saved, and true is returned.
+// `vanished`, that one takes its place: both are saved, and true is returned. `context` is the observation's.
 bool TakeOver(State& state, const std::vector<HeldCopy>& held, MessageRegisters& first, MailboxCopyId here,
-              const UidSet& vanished);
+              const UidSet& vanished, const MergeContext& context);
 
 // The same of an equal message beside it that is not everywhere where `first` is: because it was deleted there (one of
 // two equal messages was deleted at each of two replicas, and whoever did it did not see which of them the mesh takes
 // for which), or because it was not carried there yet. One stays, and where it is already: else two coordinators, each
-// a step behind the other, could carry the one and delete the other in turn without end. `now` is the observation's
-// stamp.
-bool TakeEqual(State& state, MessageRegisters& first, MailboxCopyId here, const UidSet& vanished, Stamp now);
+// a step behind the other, could carry the one and delete the other in turn without end.
+bool TakeEqual(State& state, MessageRegisters& first, MailboxCopyId here, const UidSet& vanished,
+               const MergeContext& context);
 
 // Whatever is gone from `here` and marked as held waits for `conflict`. Second copies among it are none any more: what
 // was to be decided about them is closed, and nobody decides twice about one message.

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <set>
 
 #include "engine/sync/conflicts.h"
 #include "engine/sync/work.h"
@@ -71,7 +72,17 @@ class DuplicatesTest : public testing::Test {
     auto message = *state_.Load(id);
     UidSet vanished;
     vanished.Add(message.Find(mailbox_.copies[replica])->uid);
-    return TakeOver(state_, state_.conflicts().HeldByKind(kDuplicate), message, mailbox_.copies[replica], vanished);
+    return TakeOver(state_, state_.conflicts().HeldByKind(kDuplicate), message, mailbox_.copies[replica], vanished,
+                    Now());
+  }
+
+  // Of an observation that is made now.
+  MergeContext Now() { return {state_.NextStamp(), deleted_}; }
+
+  void Mark(MessageId id, size_t replica, Stamp stamp) {
+    CopyRegisters copy = *state_.Load(id)->Find(mailbox_.copies[replica]);
+    copy.flags.Put(deleted_, true, stamp);
+    state_.SaveCopy(id, copy);
   }
 
   Work Plan() {
@@ -90,6 +101,7 @@ class DuplicatesTest : public testing::Test {
   PlanExceptions exceptions_;
   MailboxView mailbox_;
   MessageId first_;
+  FlagId deleted_ = state_.InternFlag("\\Deleted");
 };
 
 TEST_F(DuplicatesTest, ASecondCopyWhereAMessageWasCarriedIsReportedAndCarriedNowhere) {
@@ -178,6 +190,22 @@ TEST_F(DuplicatesTest, WhenAnybodyRemovesOneOfTheTwoTheMessageIsStillThere) {
   EXPECT_FALSE(EndsByHand(first_, 1));  // the last one: that is a deletion
 }
 
+TEST_F(DuplicatesTest, TheMarkOfTheOneThatIsExpungedGoesWithIt) {
+  const MessageId second = Insert();
+  Put(second, 1, 21, kNow + 80, StepKind::kSeen);
+  Plan();
+  const Stamp marked = state_.NextStamp();
+  for (size_t replica = 0; replica < 3; ++replica) Mark(first_, replica, marked);  // it was carried before the EXPUNGE
+  EXPECT_TRUE(EndsByHand(first_, 1));
+  const Work work = Plan();
+  ASSERT_EQ(work.messages.size(), 1u);
+  std::set<int32_t> taken_back;
+  for (const CopyPlan& copy : work.messages[0].plan.copies) {
+    if (!copy.flag_changes.empty() && !copy.flags.IsSet(deleted_)) taken_back.insert(copy.target.value);
+  }
+  EXPECT_EQ(taken_back, (std::set<int32_t>{0, 2}));
+}
+
 TEST_F(DuplicatesTest, OfTwoEqualMessagesDeletedCrosswiseOneStays) {
   const MessageId second = Insert();
   Put(second, 0, 11, kNow, StepKind::kSeen);
@@ -187,7 +215,7 @@ TEST_F(DuplicatesTest, OfTwoEqualMessagesDeletedCrosswiseOneStays) {
   UidSet vanished;
   vanished.Add(Uid(20));
   auto first = *state_.Load(first_);
-  const Stamp now = state_.NextStamp();
+  const MergeContext now = Now();
   EXPECT_FALSE(TakeEqual(state_, first, mailbox_.copies[1], vanished, now)) << "the other one is to stay";
   CopyRegisters gone = *message.Find(mailbox_.copies[0]);
   gone.presence = Presence::kAbsent;
@@ -208,7 +236,7 @@ TEST_F(DuplicatesTest, WhenOneOfTwoEqualMessagesIsDeletedTheOneThatIsEverywhereS
   UidSet vanished;
   vanished.Add(Uid(20));
   auto first = *state_.Load(first_);
-  EXPECT_TRUE(TakeEqual(state_, first, mailbox_.copies[1], vanished, state_.NextStamp()));
+  EXPECT_TRUE(TakeEqual(state_, first, mailbox_.copies[1], vanished, Now()));
   EXPECT_EQ(UidOf(first_, 1), Uid(21));
   EXPECT_TRUE(Plan().messages.empty()) << "nothing is carried, nothing expunged";
   EXPECT_TRUE(Open().empty());

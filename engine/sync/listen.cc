@@ -23,6 +23,12 @@ bool HasCompany(const Mesh& mesh) {
   return mesh.clock->UnixMillis() - mesh.others_unix_ms <= kRememberedMillis;
 }
 
+// More than another coordinator needs from one step to the next, mostly.
+Duration Moment(Mesh& mesh, ReplicaIndex r) {
+  const double round_trips_ms = mesh.slot(r).replica->info().round_trip_ms * kRoundTripsToWait;
+  return std::max<Duration>(kLongestWait, duration_cast<Duration>(duration<double, std::milli>(round_trips_ms)));
+}
+
 bool IsPlanned(State& state, const MeshView& view, const Change& addition) {
   const auto message = state.Load(addition.planned->message.id);
   if (!message) return false;
@@ -76,12 +82,7 @@ asio::awaitable<absl::StatusOr<std::vector<Change>>> StillWanted(Mesh& mesh, con
 
 asio::awaitable<bool> MayAdd(Mesh& mesh, ReplicaIndex target, std::string mailbox) {
   if (!HasCompany(mesh)) co_return true;
-  const auto round_trip =
-      duration_cast<Duration>(duration<double, std::milli>(mesh.slot(target).replica->info().round_trip_ms));
-  const Duration longest = std::max<Duration>(
-      kLongestWait, duration_cast<Duration>(
-                        duration<double, std::nano>(static_cast<double>(round_trip.count()) * kRoundTripsToWait)));
-  co_await Sleep(*mesh.clock, mesh.executor, mesh.Draw(longest));
+  co_await Sleep(*mesh.clock, mesh.executor, mesh.Draw(Moment(mesh, target)));
   const auto next = co_await mesh.slot(target).replica->NextUid(mailbox);
   const MailboxCopyRecord* recorded = mesh.FindCopy(target, mailbox);
   const bool unknown = !next.ok() || next->value == 0 || recorded == nullptr || recorded->uid_next.value == 0;
@@ -89,6 +90,12 @@ asio::awaitable<bool> MayAdd(Mesh& mesh, ReplicaIndex target, std::string mailbo
   mesh.slot(target).look_due = true;
   mesh.due.insert({target.value, mailbox});
   co_return false;
+}
+
+asio::awaitable<bool> AwaitExpunge(Mesh& mesh, ReplicaIndex r) {
+  if (!HasCompany(mesh)) co_return false;
+  co_await Sleep(*mesh.clock, mesh.executor, Moment(mesh, r));
+  co_return true;
 }
 
 }  // namespace imapmesh

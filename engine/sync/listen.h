@@ -1,8 +1,8 @@
 // Listen before talk: where other coordinators carry the same mail, a moment's wait and a question before an addition
-// leave few races (duplicates.h finds the others).
+// leave few races (duplicates.h finds the others); and what they do in two steps is not taken for two changes.
 //
-// apply_appends.cc and apply_copies.cc ask MayAdd; observe.cc tells what it saw of others. Engine thread. Where nobody
-// else was seen nothing is waited for and nothing asked.
+// apply_appends.cc and apply_copies.cc ask MayAdd; observe.cc tells what it saw of others, and asks AwaitExpunge.
+// Engine thread. Where nobody else was seen nothing is waited for and nothing asked.
 #ifndef IMAPMESH_ENGINE_SYNC_LISTEN_H_
 #define IMAPMESH_ENGINE_SYNC_LISTEN_H_
 
@@ -22,6 +22,11 @@ asio::awaitable<absl::Status> LoadOthers(Mesh& mesh);
 // Whether an addition may be begun. False: something came to the mailbox copy that is not recorded yet; it is due for
 // observation then, and the next plan knows better.
 asio::awaitable<bool> MayAdd(Mesh& mesh, ReplicaIndex target, std::string mailbox);
+
+// Somebody marked messages \Deleted at the replica. Where others were seen that may be one of them on its way to an
+// EXPUNGE: waits as long as that takes mostly, and returns whether it did; then the mailbox copy is to be observed
+// again.
+asio::awaitable<bool> AwaitExpunge(Mesh& mesh, ReplicaIndex r);
 
 // Of additions that listened: those that the plan would still make. What was deleted meanwhile, and brought to others
 // all the same, they would take for new; so it would go round for ever. All of them where nobody else was seen.

@@ -123,7 +123,7 @@ bool AsksForALook(ReplicaSlot& slot, const MailboxCopyRecord& record, UidValidit
 asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::string mailbox, Prepared prepared) {
   mesh.due.erase({r.value, mailbox});
   mesh.incomplete.insert({r.value, mailbox});
-  bool compared = false, untold = false;
+  bool compared = false, untold = false, waited = false;
   for (bool more = true; more;) {
     const MailboxCopyRecord* found = mesh.FindCopy(r, mailbox);
     if (found == nullptr || !found->exists) co_return absl::OkStatus();
@@ -191,6 +191,10 @@ asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::strin
     untold = result->untold;
     const bool compare = result->compare && !std::exchange(compared, true);
     more = (observation->more && !result->cut) || compare;
+    if (result->marked && !std::exchange(waited, true)) {
+      const bool again = co_await AwaitExpunge(mesh, r);
+      more = more || again;
+    }
     if (!observation->more && !result->cut) mesh.incomplete.erase({r.value, mailbox});
   }
   co_return absl::OkStatus();

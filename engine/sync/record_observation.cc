@@ -201,8 +201,8 @@ void RecordObservation::MergeGone(State& state, MergeResult& result) {
     CopyRegisters* copy = message.Find(result.record.id);
     const Intent* intent = FindIntent(message.id);
     const bool by_somebody = intent == nullptr || intent->kind != IntentKind::kExpunge;
-    if (by_somebody && (TakeOver(state, second_copies, message, result.record.id, vanished) ||
-                        TakeEqual(state, message, result.record.id, vanished, context_.stamp))) {
+    if (by_somebody && (TakeOver(state, second_copies, message, result.record.id, vanished, context_) ||
+                        TakeEqual(state, message, result.record.id, vanished, context_))) {
       ++result.vanished;
       continue;
     }
@@ -264,6 +264,8 @@ void RecordObservation::MergeKnown(State& state, MessageId message, CopyRegister
   state.SaveCopy(message, copy);
   state.MarkUnsettled(message);
   if (FindIntent(message) == nullptr) Note(state, message, StepKind::kFlagsChanged);
+  const FlagRegister mark = copy.flags.Get(deleted_flag_);
+  result.marked |= mark.set && mark.stamp == context_.stamp;
   ++result.changed;
 }
 

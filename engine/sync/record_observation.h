@@ -50,6 +50,7 @@ struct MergeResult {
   MailboxCopyRecord record;
   int64_t arrived = 0, changed = 0, vanished = 0, adopted = 0;
   bool others = false;  // somebody else brought a message that the mesh had elsewhere
+  bool marked = false;  // somebody marked known messages \Deleted
   bool brake = false;
   bool settling = false;  // intents are still too young to be judged
   bool cut = false;       // arrivals wait for content that cannot be had now

@@ -216,6 +216,8 @@ class Together(CoordinatorsTest):
         daemons = []
         for coordinator in self.coordinators:  # one after the other: what is doubled is doubled by what follows
             daemons.append(coordinator.start())
+            # What somebody deletes before a coordinator's first look, that one cannot know of: to it, it is not there yet.
+            self.wait_for(lambda: coordinator.client("--json", "status").get("converged"), "the first looks", 60)
             self.wait_for(self.agree, "the first agreement", 60)
         for _ in range(6):
             self.change()
