@@ -64,11 +64,12 @@ std::vector<Copier::CopyGroup> Copier::CopyGroups(const Work& work, ReplicaIndex
       if (copy.target != target) continue;
       const auto found = planned.copy_from.find(copy.target.value);
       if (copy.action != Action::kAdd || found == planned.copy_from.end() || copy.mailbox_copy.value == 0) continue;
-      const auto& [source, departure] = found->second;
+      const MessageSource& source = found->second.source;
       if (!taken.emplace(source.mailbox_copy, source.uid).second) continue;  // the next round takes it
-      auto& parts = groups[{source.mailbox_copy, copy.mailbox_copy, departure.has_value()}];
+      const bool move = found->second.departure.has_value();
+      auto& parts = groups[{source.mailbox_copy, copy.mailbox_copy, move}];
       if (parts.empty() || parts.back().changes.size() >= kMessagesACopy) {
-        parts.push_back({copy.target, source.mailbox_copy, departure.has_value(), {}});
+        parts.push_back({copy.target, source.mailbox_copy, move, {}});
       }
       parts.back().changes.push_back({{&planned, &copy, copy.mailbox_copy}, found->second});
     }

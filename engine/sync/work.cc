@@ -147,6 +147,7 @@ void PlanBatch::PlanOne(State& state, MessageRegisters message, const UnsettledM
       if (source) {
         planned.copy_from[copy.target.value] = *source;
         planned_.insert(source->source.message);
+        TakeAlong(state, mailbox, *source, copy);
       }
       std::erase_if(copy.holders, [&](ReplicaIndex holder) {
         const MailboxCopyId there = mailbox.copies[static_cast<size_t>(holder.value)];
@@ -234,7 +235,7 @@ void PlanBatch::DecideConflict(State& state, MessageRegisters& message, const Me
   if (plan.keywords) RecordKeywordConflict(state, message, *plan.keywords, work);
   std::optional<Stamp> restored;
   for (const CopyPlan& copy : plan.copies) {
-    if (copy.conflict) RecordConflict(state, message, copy, work);
+    if (copy.conflict && !GoesAlong(state, message, copy)) RecordConflict(state, message, copy, work);
     if (copy.action != Action::kRestore) continue;
     if (!restored) restored = state.NextStamp();
     CopyRegisters* here = message.Find(copy.mailbox_copy);
@@ -352,27 +353,63 @@ std::optional<ServerSideCopy> PlanBatch::FindContent(State& state, const Message
       const auto where = view_.copies.find(copy.mailbox_copy);
       if (where == view_.copies.end() || where->second.first != replica) continue;
       if (!copy.present() || copy.uid.value == 0) continue;
-      const ServerSideCopy here{{id, copy.mailbox_copy, copy.uid}, FindDeparture(state, *other, replica)};
-      if (here.departure) return here;
+      ServerSideCopy here{{id, copy.mailbox_copy, copy.uid}, std::nullopt, {}};
+      if (const auto departure = FindDeparture(state, *other, replica)) {
+        if (view_.can_move[static_cast<size_t>(replica.value)]) here.departure = departure->stamp;
+        here.unseen = departure->unseen;
+        return here;
+      }
       if (!found) found = here;
     }
   }
   return found;
 }
 
-std::optional<Stamp> PlanBatch::FindDeparture(State& state, const MessageRegisters& source,
-                                              ReplicaIndex replica) const {
-  if (!view_.can_move[static_cast<size_t>(replica.value)]) return std::nullopt;
+// The deletion of a message that leaves for the one place where one like it is to be added.
+std::optional<CopyPlan> PlanBatch::FindDeparture(State& state, const MessageRegisters& source,
+                                                 ReplicaIndex replica) const {
   const MailboxView& mailbox = view_.mailboxes.at(source.mailbox);
   const Admissions admissions(*view_.graph, mailbox.name);
-  for (const CopyPlan& copy : PlanMessage(source, mailbox, admissions, view_.context).copies) {
-    if (copy.target != replica || copy.action != Action::kExpunge || copy.conflict) continue;
+  for (CopyPlan& copy : PlanMessage(source, mailbox, admissions, view_.context).copies) {
+    if (copy.target != replica || copy.action != Action::kExpunge) continue;
     if (exceptions_.refused.contains({source.id, copy.mailbox_copy})) continue;
     if (state.HasIntent(source.id, copy.mailbox_copy)) continue;
     // One addition, the one that asks: another would find its source gone.
-    if (PendingAdditions(state, source.identity, source.id, replica) == 1) return copy.stamp;
+    if (PendingAdditions(state, source.identity, source.id, replica) == 1) return std::move(copy);
   }
   return std::nullopt;
+}
+
+// What was changed of a message here, while somebody moved it elsewhere, is changed of it in its new mailbox.
+void PlanBatch::TakeAlong(State& state, const MailboxView& mailbox, const ServerSideCopy& source,
+                          CopyPlan& addition) const {
+  if (source.unseen.empty()) return;
+  const auto r = static_cast<size_t>(addition.target.value);
+  const FlagLimits limits = r < mailbox.limits.size() ? mailbox.limits[r].flags : FlagLimits();
+  const Stamp stamp = state.NextStamp();
+  for (const FlagRegister& change : source.unseen) {
+    if (CanChange(limits, change.flag)) addition.flags.Put(change.flag, change.set, stamp);
+  }
+}
+
+// Whether the message was moved, and what was changed at the target of its deletion goes along, or has gone: nothing is
+// lost then.
+bool PlanBatch::GoesAlong(State& state, const MessageRegisters& message, const CopyPlan& plan) const {
+  if (plan.action != Action::kExpunge) return false;
+  if (PendingAdditions(state, message.identity, message.id, plan.target) == 1) return true;
+  for (const MessageId id : state.MessagesWithIdentity(message.identity, 16)) {
+    const auto other = id == message.id ? std::nullopt : state.Load(id);
+    if (!other || !SameContent(view_, message, *other)) continue;
+    for (const CopyRegisters& copy : other->copies) {
+      const auto where = view_.copies.find(copy.mailbox_copy);
+      if (where == view_.copies.end() || where->second.first != plan.target || !copy.present()) continue;
+      const bool has_all = std::all_of(plan.unseen.begin(), plan.unseen.end(), [&](const FlagRegister& change) {
+        return copy.flags.IsSet(change.flag) == change.set;
+      });
+      if (has_all) return true;
+    }
+  }
+  return false;
 }
 
 bool PlanBatch::MailboxWaits(const MailboxView& mailbox, ReplicaIndex replica) {

@@ -27,6 +27,8 @@ struct ServerSideCopy {
   // Of the source's own pending expunge, when nothing else wants the source: then one MOVE does both, and no instant
   // shows the message twice.
   std::optional<Stamp> departure;
+  // Changes of the source that whoever moved it had not seen: they go along.
+  std::vector<FlagRegister> unseen = {};
 };
 
 // A message and what is to be done to its copies.
@@ -124,7 +126,9 @@ class PlanBatch {
   ConflictRecord NewConflict(const MessageRegisters& message) const;
   bool MovePending(State& state, const MessageRegisters& message, const CopyPlan& plan) const;
   std::optional<ServerSideCopy> FindContent(State& state, const MessageRegisters& message, ReplicaIndex replica) const;
-  std::optional<Stamp> FindDeparture(State& state, const MessageRegisters& source, ReplicaIndex replica) const;
+  std::optional<CopyPlan> FindDeparture(State& state, const MessageRegisters& source, ReplicaIndex replica) const;
+  void TakeAlong(State& state, const MailboxView& mailbox, const ServerSideCopy& source, CopyPlan& addition) const;
+  bool GoesAlong(State& state, const MessageRegisters& message, const CopyPlan& plan) const;
   int PendingAdditions(State& state, const Digest& identity, MessageId except, ReplicaIndex replica) const;
   static bool MailboxWaits(const MailboxView& mailbox, ReplicaIndex replica);
   bool MovedWhereItWaits(State& state, const MessageRegisters& message, ReplicaIndex replica) const;

@@ -244,14 +244,18 @@ class Changes(MeshTest):
         self.assertEqual((len(found["INBOX"]), len(found["Work"])), (10, 3))
         self.assert_quiet()
 
-    def test_a_message_flagged_on_one_replica_and_moved_on_another(self):
+    def test_flags_changed_on_one_replica_follow_a_message_that_was_moved_on_another(self):
+        self.server_.store("INBOX", self.uid(self.server_, 7), "+FLAGS", "\\Flagged Old")
+        self.run_once()
         self.laptop.move("INBOX", self.uid(self.laptop, 7), "Work")
         self.desktop.store("INBOX", self.uid(self.desktop, 7), "+FLAGS", "\\Seen")
-        self.run_once(expect=None)
+        self.desktop.store("INBOX", self.uid(self.desktop, 7), "-FLAGS", "\\Flagged")
+        run = self.run_once()
         found = self.check(deleted=[("INBOX", self.digests[7])])
         self.assertEqual((len(found["INBOX"]), len(found["Work"])), (11, 1))
-        self.run_once(expect=None)
-        self.check()
+        self.assertEqual(found["Work"][0].flags, {"\\seen", "old"})
+        self.assertEqual(run.report["conflicts_resolved"], 0, run)
+        self.assert_quiet()
 
     def test_flags_set_on_a_message_that_was_moved_are_kept(self):
         self.laptop.move("INBOX", self.uid(self.laptop, 7), "Work")
