@@ -84,8 +84,9 @@ asio::awaitable<bool> MayAdd(Mesh& mesh, ReplicaIndex target, std::string mailbo
   co_await Sleep(*mesh.clock, mesh.executor, mesh.Draw(longest));
   const auto next = co_await mesh.slot(target).replica->NextUid(mailbox);
   const MailboxCopyRecord* recorded = mesh.FindCopy(target, mailbox);
-  const bool unknown = !next.ok() || next->value == 0 || recorded == nullptr || recorded->uid_next.value == 0;
-  if (unknown || *next <= recorded->uid_next) co_return true;  // an error shows again with the addition itself
+  const bool unknown = !next.ok() || next->value == 0 || recorded == nullptr;
+  // One that was never observed was made just now, and empty.
+  if (unknown || *next <= std::max(recorded->uid_next, Uid(1))) co_return true;  // an error shows with the addition
   mesh.slot(target).look_due = true;
   mesh.due.insert({target.value, mailbox});
   co_return false;
