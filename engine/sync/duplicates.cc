@@ -24,6 +24,11 @@ bool IsSameMail(const MessageRegisters& a, const MessageRegisters& b) {
   return !a.content || !b.content || a.content->exact == b.content->exact;
 }
 
+// What certainly holds the same bytes.
+bool IsEqual(const MessageRegisters& a, const MessageRegisters& b) {
+  return IsSameMail(a, b) && (!a.message_id.empty() || (a.content && b.content));
+}
+
 const CopyRegisters* FindBound(const MessageRegisters& message, MailboxCopyId here) {
   const CopyRegisters* copy = message.Find(here);
   return copy != nullptr && copy->present() && copy->uid.value != 0 ? copy : nullptr;
@@ -246,10 +251,9 @@ bool TakeOver(State& state, const std::vector<HeldCopy>& held, MessageRegisters&
 bool TakeEqual(State& state, MessageRegisters& first, MailboxCopyId here, const UidSet& vanished, Stamp now) {
   for (const MessageId id : state.MessagesWithIdentity(first.identity, kTwinsMost)) {
     auto other = id == first.id ? std::nullopt : state.Load(id);
-    if (!other || !IsSameMail(first, *other)) continue;
-    const bool equal = !first.message_id.empty() || (first.content && other->content);
+    if (!other || !IsEqual(first, *other)) continue;
     const CopyRegisters* beside = FindBound(*other, here);
-    if (!equal || beside == nullptr || vanished.Contains(beside->uid)) continue;
+    if (beside == nullptr || vanished.Contains(beside->uid)) continue;
     const CopyRegisters* apart = FindApart(first, *other, beside->stamp);
     if (apart == nullptr) continue;
     const CopyRegisters* deleted = other->Find(apart->mailbox_copy);
@@ -266,6 +270,18 @@ bool TakeEqual(State& state, MessageRegisters& first, MailboxCopyId here, const 
     return true;
   }
   return false;
+}
+
+bool ExchangeEqual(State& state, MessageId one, MessageId other, MailboxCopyId here) {
+  auto first = state.Load(one), second = state.Load(other);
+  if (!first || !second || !IsEqual(*first, *second)) return false;
+  CopyRegisters &a = *first->Find(here), &b = *second->Find(here);
+  std::swap(a.uid, b.uid);
+  std::swap(a.guid, b.guid);
+  state.ForgetCopy(other, here);  // no UID is two messages', not for a moment
+  state.SaveCopy(one, a);
+  state.SaveCopy(other, b);
+  return true;
 }
 
 void HoldGone(State& state, int64_t conflict, MailboxCopyId here, int64_t now_unix_ms) {

@@ -95,6 +95,11 @@ bool TakeOver(State& state, const std::vector<HeldCopy>& held, MessageRegisters&
 // stamp.
 bool TakeEqual(State& state, MessageRegisters& first, MailboxCopyId here, const UidSet& vanished, Stamp now);
 
+// Equal messages whose flags were exchanged at `here`: which of them is which nobody can tell, and another coordinator,
+// which took the one for the other, carried the flags of each to the other. They change places there instead; else the
+// coordinators could carry the flags crosswise in turn without end. False when they are not equal.
+bool ExchangeEqual(State& state, MessageId one, MessageId other, MailboxCopyId here);
+
 // Whatever is gone from `here` and marked as held waits for `conflict`. Second copies among it are none any more: what
 // was to be decided about them is closed, and nobody decides twice about one message.
 void HoldGone(State& state, int64_t conflict, MailboxCopyId here, int64_t now_unix_ms);

@@ -101,6 +101,7 @@ class RecordObservation {
   bool IsWhole() const;
   void AddUnlisted(State& state, MailboxCopyId copy, const UidSet& present, UidSet& vanished);
   void RecordBrake(State& state, int64_t count, int64_t known, MergeResult& result);
+  void ExchangeEquals(State& state, MailboxCopyId here);
   void MergeChanged(State& state, MergeResult& result);
   void MergeKnown(State& state, MessageId message, CopyRegisters& copy, const std::vector<std::string>& flags,
                   MergeResult& result);
