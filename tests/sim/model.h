@@ -73,8 +73,10 @@ class Model {
   // The replica keeps no keyword but kFixedKeyword.
   void FixedKeywords(int replica) { fixed_keywords_.insert(replica); }
   void SetCoordinators(int count) { coordinators_ = count; }
-  // `graph` is the final one, of all coordinators together; replica r of the runner is named "r<r>".
-  void Expect(const Graph& graph, checker::History& history) const;
+  // `graph` is the final one, of all coordinators together; `carried`: what each of them carries. Replica r of the
+  // runner is named "r<r>".
+  using Carried = std::vector<std::shared_ptr<const Graph>>;
+  void Expect(const Graph& graph, const Carried& carried, checker::History& history) const;
   // For a history without faults: what must have been fetched once by each daemon at most.
   void ExpectDownloads(checker::History& history) const;
   // Messages that users put somewhere, in all.
@@ -119,6 +121,8 @@ class Model {
   // It went from INBOX by a RENAME, and somebody took it away from where it went, or renamed INBOX elsewhere too.
   bool LeftARename(const Key& key) const;
   bool HasRemovals(const std::string& mailbox) const;
+  // Of what is kept twice each RENAME that two daemons carry may make as many again.
+  bool RenamesMayDouble() const { return renamed_ && coordinators_ > 1 && !duplicates_go_; }
 
   class Reach;
   bool HeardOf(const Reach& reach, int replica, const Fate& fate, const std::string& flag) const;
