@@ -214,6 +214,10 @@ void RecordObservation::MergeGone(State& state, MergeResult& result) {
     if (hold && intent == nullptr) {
       copy->presence = Presence::kHeld;
       copy->uid = Uid();
+    } else if (!was_to_go && company_ && IsCarriedTwice(state, message, result.record.id, now_)) {
+      copy->presence = Presence::kAbsent;  // nobody deleted it: it is given back
+      copy->uid = Uid();
+      copy->stamp = Stamp(0);
     } else if (!MergeVanished(*copy, intent, context_)) {
       continue;
     }

@@ -17,6 +17,7 @@
 #include "engine/store/state.h"
 #include "engine/sync/identify.h"
 #include "engine/sync/imported_pairs.h"
+#include "engine/sync/listen.h"
 #include "engine/sync/merge.h"
 #include "engine/sync/mesh.h"
 
@@ -66,6 +67,7 @@ class RecordObservation {
         replica_name_(mesh.name(r)),
         brake_(mesh.graph->topology().policy().brake()),
         deleted_flag_(mesh.deleted_flag),
+        company_(HasCompany(mesh)),
         now_(mesh.clock->UnixMillis()) {}
 
   std::map<Uid, ContentIdentity> arrival_content;      // filled between attempts
@@ -122,6 +124,7 @@ class RecordObservation {
   std::string replica_name_;
   v1::Brake brake_;
   FlagId deleted_flag_;
+  bool company_;  // other coordinators are at work
   int64_t now_;
   MergeContext context_;
   ImportedPairs imported_;
