@@ -34,9 +34,10 @@ class Model::Reach {
     for (const std::shared_ptr<const Graph>& one : carried) {
       const Pairs whole = Whole(*one, mailbox);
       for (const auto& [a, b] : whole) {
-        if (whole.contains({b, a})) equal_.insert({a, b});
+        if (whole.contains({b, a})) together_.insert({a, b});
       }
     }
+    equal_ = together_;
     Close(equal_);
   }
 
@@ -46,6 +47,8 @@ class Model::Reach {
   // Whether everything passes both ways: then the two must be equal. Each way must be one coordinator's: of a cycle of
   // one-way edges that several carry none can tell a message that came again from one that was not deleted yet.
   bool Equal(int a, int b) const { return equal_.contains({a, b}); }
+  // The same, by one coordinator.
+  bool Together(int a, int b) const { return together_.contains({a, b}); }
 
  private:
   using Pairs = std::set<std::pair<int, int>>;
@@ -81,6 +84,7 @@ class Model::Reach {
   }
 
   Pairs pairs_[3];
+  Pairs together_;
   Pairs equal_;
 };
 
@@ -155,8 +159,11 @@ bool Model::WasAddedOnce(const std::string& mailbox, const Content& content) con
   return added == 1 && found->second.restored.empty() && found->second.races == 0;
 }
 
-void Model::Raced(const std::string& mailbox, const Content& content) {
-  for (Fate* fate : Find(mailbox, content.number)) ++fate->races;
+void Model::Raced(const std::string& mailbox, const Content& content, bool reported) {
+  for (Fate* fate : Find(mailbox, content.number)) {
+    ++fate->races;
+    fate->race_unreported |= !reported;
+  }
 }
 
 void Model::FlagChanged(int replica, const std::string& mailbox, const Content& content, const std::string& flag,
@@ -282,7 +289,8 @@ void Model::AddFlags(const Reach& reach, int replica, const Key& key, const Fate
     }
     // What is kept under two names has flags of its own under each.
     const bool doubled = renames_lost_ > 0 || RenamesMayDouble();
-    const bool certain = added == 1 && !doubled && !taken_elsewhere.contains(flag) && fate.removals.empty() &&
+    const bool stops = KeywordsMayStop() && !flag.starts_with('\\') && flag != kFixedKeyword;
+    const bool certain = added == 1 && !doubled && !stops && !taken_elsewhere.contains(flag) && fate.removals.empty() &&
                          !fate.flags_uncertain && fate.restored.empty() && fate.wipes.empty() && fate.races == 0;
     const bool reaches = reach(events.back().replica, replica, ChangeKind::kFlags);
     // After a loss of the state, or without a base, flags of all sides are kept. Several coordinators take what another
@@ -317,7 +325,8 @@ void Model::AddBound(const Graph& graph, const Reaches& reaches, int replica, co
   for (const auto& [from, count] : fate.added) added += count;
   // Each second copy of a race is reported, and goes if a person says so; unless a user put it there twice as well, or
   // deleted the first one: then the second one is what is left, and stays.
-  const bool settled = races_are_reported_ && duplicates_go_ && added == 1 && fate.removals.empty();
+  const bool reported = races_are_reported_ && !fate.race_unreported;
+  const bool settled = reported && duplicates_go_ && added == 1 && fate.removals.empty();
   if (most > 0 && !settled) most += fate.races;
   // Deleted while one of several daemons was still adding it: that one's copy came back as another message.
   for (const Removal& removal : fate.removals) most += coordinators_ > 1 && !removal.known ? 1 : 0;
@@ -374,7 +383,8 @@ void Model::Expect(const Graph& graph, const Carried& carried, checker::History&
       for (int32_t j = 0; j < graph.replica_count(); ++j) {
         const int other = Number(graph, ReplicaIndex(j));
         // One that cannot hold what the others do is not equal to them.
-        const bool alike = fixed_keywords_.contains(replica) == fixed_keywords_.contains(other);
+        const bool alike = fixed_keywords_.contains(replica) == fixed_keywords_.contains(other) &&
+                           (!KeywordsMayStop() || reach.Together(replica, other));
         if (other == replica || !reach.Equal(replica, other) || !alike) continue;
         group.add_replicas(ReplicaName(other));
         grouped.insert(other);
