@@ -7,13 +7,14 @@
 
 namespace imapmesh {
 
-asio::awaitable<absl::Status> ImapReplica::CreateMailbox(std::string mailbox, bool subscribe) {
+asio::awaitable<absl::StatusOr<bool>> ImapReplica::CreateMailbox(std::string mailbox, bool subscribe) {
   auto lease = co_await pool_.Acquire("");
   if (!lease.ok()) co_return Explain(lease.status(), mailbox, "connecting");
   const absl::Status confirmed = co_await ConfirmNames(**lease);
   if (!confirmed.ok()) co_return Explain(confirmed, mailbox, "asking for the namespaces before creating it");
   const std::string raw = names_.ToServer(mailbox);
   absl::Status created = co_await imap::Create(**lease, raw);
+  const bool made = created.ok();
   if (!created.ok() && !OutcomeUnknown(created)) {
     const auto exists = co_await imap::Exists(**lease, raw);
     // What refuses to make a name may refuse to look for it too: the first answer tells why.
@@ -22,9 +23,10 @@ asio::awaitable<absl::Status> ImapReplica::CreateMailbox(std::string mailbox, bo
   }
   if (!created.ok()) co_return Explain(created, mailbox, "creating it");
   mailboxes_listed_.insert(mailbox);
-  if (!subscribe) co_return absl::OkStatus();
+  if (!subscribe) co_return made;
   const absl::Status subscribed = co_await imap::Subscribe(**lease, raw);
-  co_return Explain(subscribed, mailbox, "subscribing to it");
+  if (!subscribed.ok()) co_return Explain(subscribed, mailbox, "subscribing to it");
+  co_return made;
 }
 
 asio::awaitable<absl::Status> ImapReplica::Subscribe(std::string mailbox, bool subscribed) {

@@ -302,9 +302,9 @@ class Replica {
   // How many mailboxes it pays to change over one connection before another is used beside it.
   virtual size_t mailboxes_a_connection() const { return 4; }
 
-  // CREATE, and SUBSCRIBE when asked. OK when it exists already, kAlreadyExists when the server says so and does not
+  // CREATE, and SUBSCRIBE when asked. False when it exists already, kAlreadyExists when the server says so and does not
   // list it: it takes the name for another's, differing in case or spelling.
-  virtual asio::awaitable<absl::Status> CreateMailbox(std::string mailbox, bool subscribe) = 0;
+  virtual asio::awaitable<absl::StatusOr<bool>> CreateMailbox(std::string mailbox, bool subscribe) = 0;
   virtual asio::awaitable<absl::Status> Subscribe(std::string mailbox, bool subscribed) = 0;
   // Whether LIST of exactly this local name shows a mailbox.
   virtual asio::awaitable<absl::StatusOr<bool>> MailboxExists(std::string local_name) = 0;

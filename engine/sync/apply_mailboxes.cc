@@ -82,6 +82,7 @@ class MailboxApplier {
   asio::awaitable<absl::Status> RecordRename(ReplicaIndex target, MailboxRename rename, bool subscriptions);
   asio::awaitable<absl::Status> TakeBackName(MailboxOperation operation);
   asio::awaitable<absl::Status> Create(MailboxOperation operation);
+  void LookFirst(ReplicaIndex target, const std::string& mailbox);
   asio::awaitable<absl::Status> RecordSpelling(MailboxOperation operation, std::string name_here);
   asio::awaitable<absl::Status> Subscribe(MailboxOperation operation);
   asio::awaitable<absl::Status> Delete(MailboxOperation operation);
@@ -312,20 +313,28 @@ asio::awaitable<absl::Status> MailboxApplier::Create(MailboxOperation operation)
     co_return absl::OkStatus();
   }
   Replica& replica = *mesh_.slot(operation.target).replica;
-  const absl::Status created = co_await replica.CreateMailbox(operation.name, operation.subscribe);
-  const std::string plain = SpelledOtherwise(operation.target, operation.name, created);
+  const auto created = co_await replica.CreateMailbox(operation.name, operation.subscribe);
+  const std::string plain = SpelledOtherwise(operation.target, operation.name, created.status());
   if (!plain.empty()) {
-    const absl::Status spelled = co_await replica.CreateMailbox(plain, operation.subscribe);
+    const auto spelled = co_await replica.CreateMailbox(plain, operation.subscribe);
+    if (spelled.ok() && !*spelled) LookFirst(operation.target, operation.name);
     if (spelled.ok()) co_return co_await RecordSpelling(std::move(operation), plain);
   }
   if (!created.ok()) {
-    Refuse(operation, created,
+    Refuse(operation, created.status(),
            "give it another name there by name_map, create it by hand, or exclude it on the edges to this replica");
     co_return absl::OkStatus();
   }
+  if (!*created) LookFirst(operation.target, operation.name);
   CO_RETURN_IF_ERROR(co_await Record(operation));
   Done(operation, "CREATE");
   co_return absl::OkStatus();
+}
+
+// Somebody made it meanwhile: nothing is added before it is known what is in it.
+void MailboxApplier::LookFirst(ReplicaIndex target, const std::string& mailbox) {
+  mesh_.due.insert({target.value, mailbox});
+  mesh_.incomplete.insert({target.value, mailbox});
 }
 
 // It is there under another name, which is as good as the mesh's.

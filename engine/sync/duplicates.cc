@@ -17,11 +17,18 @@ constexpr int64_t kSameRoundMillis = 5000;
 // How many steps of the history are looked through: what happened within kRaceMillis is among them.
 constexpr int64_t kRecentSteps = 50'000;
 constexpr size_t kTwinsMost = 16;
+// How far apart two coordinators carry one deletion.
+constexpr int64_t kSameDeletionMillis = 10 * 1000;
 
 bool IsSameMail(const MessageRegisters& a, const MessageRegisters& b) {
   if (a.id == b.id || a.mailbox != b.mailbox || a.identity != b.identity) return false;
   if (a.size != b.size || a.internal_date != b.internal_date || a.message_id != b.message_id) return false;
   return !a.content || !b.content || a.content->exact == b.content->exact;
+}
+
+// What certainly holds the same bytes.
+bool IsEqual(const MessageRegisters& a, const MessageRegisters& b) {
+  return IsSameMail(a, b) && (!a.message_id.empty() || (a.content && b.content));
 }
 
 const CopyRegisters* FindBound(const MessageRegisters& message, MailboxCopyId here) {
@@ -212,11 +219,15 @@ std::vector<CopyPlan> Duplicates::Removals(const MessageRegisters& second) {
   std::vector<CopyPlan> removals;
   const auto held = held_.find(second.id);
   if (held == held_.end()) return removals;
+  std::set<MailboxCopyId> alone;
   for (const HeldCopy& decided : held->second) {
-    const CopyRegisters* here = FindBound(second, decided.copy);
-    if (decided.open || here == nullptr || !view_.copies.contains(decided.copy)) continue;
-    if (!FindTwin(second, decided.copy)) {  // the first one is gone by now: this is the message
+    if (decided.open || !view_.copies.contains(decided.copy)) continue;
+    const CopyRegisters *copy = second.Find(decided.copy), *here = FindBound(second, decided.copy);
+    const bool gone = copy == nullptr || copy->presence == Presence::kAbsent;
+    if (!gone && here == nullptr) continue;
+    if (gone || !FindTwin(second, decided.copy)) {  // the first one is gone by now: this is the message
       state_.conflicts().Release(second.id, decided.copy);
+      alone.insert(decided.copy);
       continue;
     }
     CopyPlan removal;
@@ -229,6 +240,8 @@ std::vector<CopyPlan> Duplicates::Removals(const MessageRegisters& second) {
     removal.because = {AnyEdgeOf(*view_.graph, removal.target), removal.target, here->stamp};
     removals.push_back(std::move(removal));
   }
+  std::erase_if(held->second, [&](const HeldCopy& copy) { return alone.contains(copy.copy); });
+  if (held->second.empty()) held_.erase(held);
   return removals;
 }
 
@@ -254,10 +267,9 @@ bool TakeEqual(State& state, MessageRegisters& first, MailboxCopyId here, const 
                const MergeContext& context) {
   for (const MessageId id : state.MessagesWithIdentity(first.identity, kTwinsMost)) {
     auto other = id == first.id ? std::nullopt : state.Load(id);
-    if (!other || !IsSameMail(first, *other)) continue;
-    const bool equal = !first.message_id.empty() || (first.content && other->content);
+    if (!other || !IsEqual(first, *other)) continue;
     const CopyRegisters* beside = FindBound(*other, here);
-    if (!equal || beside == nullptr || vanished.Contains(beside->uid)) continue;
+    if (beside == nullptr || vanished.Contains(beside->uid)) continue;
     const CopyRegisters* apart = FindApart(first, *other, beside->stamp);
     if (apart == nullptr) continue;
     const CopyRegisters* deleted = other->Find(apart->mailbox_copy);
@@ -274,6 +286,30 @@ bool TakeEqual(State& state, MessageRegisters& first, MailboxCopyId here, const 
     return true;
   }
   return false;
+}
+
+bool IsCarriedTwice(State& state, const MessageRegisters& gone, MailboxCopyId here, int64_t now_unix_ms) {
+  for (const MessageId id : state.MessagesWithIdentity(gone.identity, kTwinsMost)) {
+    const auto other = id == gone.id ? std::nullopt : state.Load(id);
+    const CopyRegisters* copy = other && IsEqual(gone, *other) ? other->Find(here) : nullptr;
+    if (copy == nullptr || copy->presence != Presence::kAbsent) continue;
+    const auto step = state.history().LastPresence(id, here, kRecentSteps);
+    const bool ours = step && step->kind == StepKind::kExpunged;
+    if (ours && now_unix_ms - step->unix_ms <= kSameDeletionMillis) return true;
+  }
+  return false;
+}
+
+bool ExchangeEqual(State& state, MessageId one, MessageId other, MailboxCopyId here) {
+  auto first = state.Load(one), second = state.Load(other);
+  if (!first || !second || !IsEqual(*first, *second)) return false;
+  CopyRegisters &a = *first->Find(here), &b = *second->Find(here);
+  std::swap(a.uid, b.uid);
+  std::swap(a.guid, b.guid);
+  state.ForgetCopy(other, here);  // no UID is two messages', not for a moment
+  state.SaveCopy(one, a);
+  state.SaveCopy(other, b);
+  return true;
 }
 
 void HoldGone(State& state, int64_t conflict, MailboxCopyId here, int64_t now_unix_ms) {

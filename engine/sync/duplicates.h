@@ -52,7 +52,7 @@ class Duplicates {
   // of the batch so far and those that it copies from; `leaving` those of them that it only deletes.
   Standing Judge(const MessageRegisters& message, const std::set<MessageId>& planned,
                  const std::set<MessageId>& leaving);
-  // What a person decided to remove and stands beside another copy.
+  // What a person decided to remove and stands beside another copy. What stands alone by now is known no longer.
   std::vector<CopyPlan> Removals(const MessageRegisters& second);
   // Whether its copies have other UIDs since this was made.
   bool HasMoved(MessageId message) const { return moved_.contains(message); }
@@ -95,6 +95,15 @@ bool TakeOver(State& state, const std::vector<HeldCopy>& held, MessageRegisters&
 // a step behind the other, could carry the one and delete the other in turn without end.
 bool TakeEqual(State& state, MessageRegisters& first, MailboxCopyId here, const UidSet& vanished,
                const MergeContext& context);
+
+// Whether an equal message was just deleted here by this coordinator itself: then another one, which took the one for
+// the other, may have carried the same deletion, and `gone` was not meant.
+bool IsCarriedTwice(State& state, const MessageRegisters& gone, MailboxCopyId here, int64_t now_unix_ms);
+
+// Equal messages whose flags were exchanged at `here`: which of them is which nobody can tell, and another coordinator,
+// which took the one for the other, carried the flags of each to the other. They change places there instead; else the
+// coordinators could carry the flags crosswise in turn without end. False when they are not equal.
+bool ExchangeEqual(State& state, MessageId one, MessageId other, MailboxCopyId here);
 
 // Whatever is gone from `here` and marked as held waits for `conflict`. Second copies among it are none any more: what
 // was to be decided about them is closed, and nobody decides twice about one message.

@@ -230,6 +230,17 @@ TEST_F(DuplicatesTest, OfTwoEqualMessagesDeletedCrosswiseOneStays) {
   }
 }
 
+TEST_F(DuplicatesTest, OfTwoEqualMessagesWhoseFlagsWereExchangedEachTakesTheOthersPlace) {
+  const MessageId second = Insert(), other = Insert(/*internal_date=*/6000);
+  Put(second, 1, 21, kNow, StepKind::kSeen);
+  Put(other, 1, 22, kNow, StepKind::kSeen);
+  EXPECT_FALSE(ExchangeEqual(state_, first_, other, mailbox_.copies[1])) << "they are not equal";
+  EXPECT_TRUE(ExchangeEqual(state_, first_, second, mailbox_.copies[1]));
+  EXPECT_EQ(UidOf(first_, 1), Uid(21));
+  EXPECT_EQ(UidOf(second, 1), Uid(20));
+  EXPECT_EQ(UidOf(first_, 0), Uid(10)) << "elsewhere nothing changed";
+}
+
 TEST_F(DuplicatesTest, WhenOneOfTwoEqualMessagesIsDeletedTheOneThatIsEverywhereStays) {
   const MessageId second = Insert();
   Put(second, 1, 21, kNow, StepKind::kSeen);

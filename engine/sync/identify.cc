@@ -24,10 +24,16 @@ bool WaitsForOthers(const Candidates& free) {
   return std::any_of(free.begin(), free.end(), lost) && std::none_of(free.begin(), free.end(), awaited);
 }
 
-// Equal messages are told apart by their order alone; an exact one goes first.
+bool IsAnywhere(const Candidate& candidate) {
+  return candidate.obtainable || candidate.awaited_here;
+}
+
+// Equal messages are told apart by their order alone; an exact one goes first, and one that was deleted everywhere
+// last: another one, which is somewhere, would be carried here beside it.
 void SortForMatching(const Arrival& arrival, Candidates& candidates) {
   std::stable_sort(candidates.begin(), candidates.end(), [&](const Candidate* a, const Candidate* b) {
     if (IsExact(arrival, *a) != IsExact(arrival, *b)) return IsExact(arrival, *a);
+    if (IsAnywhere(*a) != IsAnywhere(*b)) return IsAnywhere(*a);
     return a->message < b->message;
   });
 }

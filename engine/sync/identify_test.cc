@@ -105,6 +105,17 @@ TEST(Identify, EqualMessagesKeepTheirNumber) {
   EXPECT_EQ(Identify(arrival, {first, third, second}).message, MessageId(8));
 }
 
+TEST(Identify, OfEqualMessagesOneThatIsSomewhereIsMeant) {
+  Arrival arrival = Exact();
+  arrival.content = Content(1, 1);
+  Candidate gone = Known(7, true), somewhere = Known(8, true);
+  gone.content = somewhere.content = arrival.content;
+  gone.obtainable = false;
+  EXPECT_EQ(Identify(arrival, {gone, somewhere}).message, MessageId(8)) << "the other one was deleted everywhere";
+  gone.awaited_here = true;
+  EXPECT_EQ(Identify(arrival, {gone, somewhere}).message, MessageId(7)) << "it was here under another UID";
+}
+
 TEST(Identify, WhatOtherToolsChangedOnTheWayIsTheSameMessage) {
   Arrival arrival = Exact();
   arrival.size = 200;

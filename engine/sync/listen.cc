@@ -19,10 +19,6 @@ constexpr int64_t kSavedEveryMillis = int64_t{3600} * 1000;
 constexpr Duration kLongestWait = milliseconds(300);
 constexpr double kRoundTripsToWait = 10;
 
-bool HasCompany(const Mesh& mesh) {
-  return mesh.clock->UnixMillis() - mesh.others_unix_ms <= kRememberedMillis;
-}
-
 // More than another coordinator needs from one step to the next, mostly.
 Duration Moment(Mesh& mesh, ReplicaIndex r) {
   const double round_trips_ms = mesh.slot(r).replica->info().round_trip_ms * kRoundTripsToWait;
@@ -40,6 +36,10 @@ bool IsPlanned(State& state, const MeshView& view, const Change& addition) {
 }
 
 }  // namespace
+
+bool HasCompany(const Mesh& mesh) {
+  return mesh.clock->UnixMillis() - mesh.others_unix_ms <= kRememberedMillis;
+}
 
 asio::awaitable<absl::Status> NoteOthers(Mesh& mesh) {
   const int64_t now = mesh.clock->UnixMillis();
@@ -85,8 +85,9 @@ asio::awaitable<bool> MayAdd(Mesh& mesh, ReplicaIndex target, std::string mailbo
   co_await Sleep(*mesh.clock, mesh.executor, mesh.Draw(Moment(mesh, target)));
   const auto next = co_await mesh.slot(target).replica->NextUid(mailbox);
   const MailboxCopyRecord* recorded = mesh.FindCopy(target, mailbox);
-  const bool unknown = !next.ok() || next->value == 0 || recorded == nullptr || recorded->uid_next.value == 0;
-  if (unknown || *next <= recorded->uid_next) co_return true;  // an error shows again with the addition itself
+  const bool unknown = !next.ok() || next->value == 0 || recorded == nullptr;
+  // One that was never observed was made just now, and empty.
+  if (unknown || *next <= std::max(recorded->uid_next, Uid(1))) co_return true;  // an error shows with the addition
   mesh.slot(target).look_due = true;
   mesh.due.insert({target.value, mailbox});
   co_return false;

@@ -14,6 +14,9 @@
 
 namespace imapmesh {
 
+// Whether somebody else was seen to carry the same mail lately.
+bool HasCompany(const Mesh& mesh);
+
 // Somebody else brought a message to a replica that the mesh had elsewhere already. Remembered over restarts, for a
 // week from the last time.
 asio::awaitable<absl::Status> NoteOthers(Mesh& mesh);

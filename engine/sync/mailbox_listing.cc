@@ -56,6 +56,7 @@ std::optional<std::vector<MailboxId>> DueIfAsRecorded(const std::vector<const Ma
 ListingResult ListingRecorder::operator()(State& state) {
   result_ = ListingResult();
   renamed_.clear();
+  as_new_.clear();
   given_up_.clear();
   stamp_.reset();
   copies_.clear();
@@ -117,6 +118,13 @@ void ListingRecorder::Record(State& state) {
   }
   for (size_t l = 0; l < lines.size(); ++l) {
     if (lines[l].selectable && !match.known[l]) Add(state, lines[l]);
+  }
+  while (!as_new_.empty()) {
+    const std::string name = *as_new_.begin();
+    as_new_.erase(as_new_.begin());
+    const auto line =
+        std::find_if(lines.begin(), lines.end(), [&](const MailboxStatus& each) { return each.local_name == name; });
+    if (line != lines.end() && line->selectable) Add(state, *line);
   }
   if (match.inbox_renamed) EmptyInbox(state, mine[match.inbox_renamed->first], lines[match.inbox_renamed->second]);
 }
@@ -275,8 +283,50 @@ void ListingRecorder::Rename(State& state, const std::string& name, MailboxCopyR
 
 // Gives the mailbox its new name in the mesh; one that another mailbox has is changed until it is free.
 void ListingRecorder::RenameInMesh(State& state, const std::string& wanted, MailboxId mailbox) {
+  if (Join(state, wanted, mailbox)) return;
   const std::string name = FreeName(state, wanted);
   GiveName(state, mailbox, name, name == wanted ? Now(state) : state.NextStamp());
+}
+
+// Where no replica has both, two mailboxes of one name are one, as at first contact: another coordinator carried the
+// rename to where this one did not know of the mailbox yet. Where names are contested they decide in any case. What is
+// here is identified anew, as a copy of the mailbox that has the name.
+bool ListingRecorder::Join(State& state, const std::string& name, MailboxId mailbox) {
+  const auto named = state.mailboxes().Find(name);
+  if (!named || *named == mailbox || !IsAlive(*named) || given_up_.contains(*named)) return false;
+  const ReplicaId replica = replicas_[static_cast<size_t>(here_.value)];
+  const std::vector<MailboxCopyRecord> all = state.MailboxCopies();  // also of replicas that are left out for now
+  const bool elsewhere = std::any_of(all.begin(), all.end(), [&](const MailboxCopyRecord& copy) {
+    return copy.mailbox == mailbox && copy.replica != replica && (copy.exists || copy.gone != MailboxGone::kNo);
+  });
+  const MailboxCopyRecord* other = Find(*named, replica);
+  const bool both_here = other != nullptr && other->exists;
+  if ((elsewhere || both_here) && !IsContested(state, name)) return false;
+  MailboxCopyRecord& record = *Find(mailbox, replica);
+  const std::string before =
+      elsewhere ? record.mailbox_name : name + " (deleted " + std::to_string(mailbox.value) + ")";
+  Forget(state, record);
+  as_new_.insert(name);
+  GiveName(state, mailbox, FreeName(state, before), Now(state));
+  See(name, "it is the mailbox of that name elsewhere");
+  return true;
+}
+
+// Whether coordinators that took one mailbox for two, or two for one, give each other's mailboxes new names: one of
+// them was chosen already. What further names they chose would be contested too, without end.
+bool ListingRecorder::IsContested(State& state, const std::string& name) const {
+  if (state.mailboxes().Find(name + " (" + ReplicaName() + ")")) return true;
+  for (const v1::Replica& replica : graph_.topology().replica()) {
+    if (name.find(" (" + replica.name() + ")") != std::string::npos) return true;
+    if (name.find(" (" + replica.name() + " ") != std::string::npos) return true;
+  }
+  return false;
+}
+
+// Whether somebody gave it a name here that goes nowhere else.
+bool ListingRecorder::IsOwnAffair(const MailboxCopyRecord& record) const {
+  const bool spelled = record.local_name == PlainSpelling(record.mailbox_name);
+  return record.special_use.empty() && !spelled && !FlowsAnywhere(record.local_name);
 }
 
 void ListingRecorder::GiveName(State& state, MailboxId mailbox, const std::string& name, Stamp stamp) {
@@ -377,7 +427,13 @@ void ListingRecorder::Add(State& state, const MailboxStatus& line) {
   if (role) See(name, "here it is " + line.local_name + ", which has the same role " + line.special_use);
   Observe(line, record);
   NoteSpelling(state, record);
-  copies_.push_back(std::move(record));
+  const auto known =
+      std::find_if(copies_.begin(), copies_.end(), [&](const MailboxCopyRecord& copy) { return copy.id == record.id; });
+  if (known != copies_.end()) {
+    *known = std::move(record);
+  } else {
+    copies_.push_back(std::move(record));
+  }
 }
 
 // Made under two spellings on two replicas: two mailboxes, but people may take them for one. Where one replica has
@@ -420,9 +476,15 @@ void ListingRecorder::NoteSpelling(State& state, const MailboxCopyRecord& record
 MailboxId ListingRecorder::MailboxOf(State& state, const MailboxStatus& line) {
   const auto named = state.mailboxes().Find(line.local_name);
   if (!named) return state.InternMailbox(line.local_name);
-  const MailboxCopyRecord* here = Find(*named, replicas_[static_cast<size_t>(here_.value)]);
+  MailboxCopyRecord* here = Find(*named, replicas_[static_cast<size_t>(here_.value)]);
   if (here == nullptr || !here->exists) return *named;
-  // That mailbox is here too, under another name.
+  // That mailbox is here too, under another name: where nobody else calls it so, or where names are contested, the one
+  // that has the mesh's name is meant.
+  if (here->local_name != line.local_name && (IsOwnAffair(*here) || IsContested(state, line.local_name))) {
+    as_new_.insert(here->local_name);
+    Forget(state, *here);
+    return *named;
+  }
   const std::string free = FreeName(state, line.local_name);
   const MailboxId mailbox = state.InternMailbox(free);
   state.mailboxes().Rename(mailbox, free, state.NextStamp());
@@ -473,18 +535,31 @@ std::optional<MailboxId> ListingRecorder::BySpelling(const MailboxStatus& line) 
 
 // Whether it was deleted is decided once the round's observations are in.
 void ListingRecorder::Vanish(State& state, MailboxCopyRecord& record) {
-  // Made by us, but not as we meant it: servers may take names for equal that are not.
-  const bool never_listed = record.name_here.empty();
-  if (never_listed) {
-    state.Unbind(record.id);  // what was put there already went away with it, and is not deleted
-    state.ForgetUnbound(record.id);
-  } else {
-    state.HoldAll(record.id);
+  if (record.name_here.empty()) {  // made by us, but not as we meant it: servers may take names for equal that are not
+    Forget(state, record);
+    result_.unlisted.emplace_back(here_, record.mailbox_name);
+    return;
   }
+  state.HoldAll(record.id);
+  record.tombstone = true;
+  record.gone = MailboxGone::kUndecided;
+  record.exists_stamp = Now(state);
+  Clear(state, record);
+  See(record.mailbox_name, "the mailbox is gone");
+}
+
+// As if it had never been there: what was put there already, or is known under another name, is not deleted.
+void ListingRecorder::Forget(State& state, MailboxCopyRecord& record) {
+  state.Unbind(record.id);
+  state.ForgetUnbound(record.id);
+  record.tombstone = false;
+  record.gone = MailboxGone::kNo;
+  record.exists_stamp = Stamp(0);
+  Clear(state, record);
+}
+
+void ListingRecorder::Clear(State& state, MailboxCopyRecord& record) {
   record.exists = false;
-  record.tombstone = !never_listed;
-  record.gone = never_listed ? MailboxGone::kNo : MailboxGone::kUndecided;
-  record.exists_stamp = never_listed ? Stamp(0) : Now(state);
   record.uid_validity = UidValidity();
   record.uid_next = Uid();
   record.highest_modseq = ModSeq();
@@ -492,11 +567,6 @@ void ListingRecorder::Vanish(State& state, MailboxCopyRecord& record) {
   record.server_id.clear();
   state.Save(record);
   result_.changed = true;
-  if (never_listed) {
-    result_.unlisted.emplace_back(here_, record.mailbox_name);
-  } else {
-    See(record.mailbox_name, "the mailbox is gone");
-  }
 }
 
 MailboxCopyRecord* ListingRecorder::Find(MailboxId mailbox, ReplicaId replica) {

@@ -67,9 +67,14 @@ class ListingRecorder {
   void Update(State& state, const MailboxStatus& line, MailboxCopyRecord& record);
   void Add(State& state, const MailboxStatus& line);
   void Vanish(State& state, MailboxCopyRecord& record);
+  void Forget(State& state, MailboxCopyRecord& record);
+  void Clear(State& state, MailboxCopyRecord& record);
   void EmptyInbox(State& state, size_t inbox, const MailboxStatus& line);
   void Rename(State& state, const std::string& name, MailboxCopyRecord& record);
   void RenameInMesh(State& state, const std::string& name, MailboxId mailbox);
+  bool Join(State& state, const std::string& name, MailboxId mailbox);
+  bool IsContested(State& state, const std::string& name) const;
+  bool IsOwnAffair(const MailboxCopyRecord& record) const;
   void GiveName(State& state, MailboxId mailbox, const std::string& name, Stamp stamp);
   void Observe(const MailboxStatus& line, const MailboxCopyRecord& record);
   MailboxId MailboxOf(State& state, const MailboxStatus& line);
@@ -97,6 +102,7 @@ class ListingRecorder {
   std::optional<Stamp> stamp_;
   std::map<std::string, std::set<std::string>> spellings_;  // names in the mesh, by FoldSpelling; once it is needed
   std::set<MailboxId> given_up_;                            // deleted here, as far as this listing tells
+  std::set<std::string> as_new_;              // local names of lines whose mailbox is another one than was thought
   std::map<MailboxId, std::string> renamed_;  // mailboxes that are without a name until all old ones are free
 };
 

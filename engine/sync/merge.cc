@@ -74,13 +74,22 @@ void TakeIntendedFlags(CopyRegisters& copy, const std::vector<FlagId>& flags, co
 
 }  // namespace
 
+bool IsDeletedSince(const MessageRegisters& message, const CopyRegisters& here) {
+  return std::any_of(message.copies.begin(), message.copies.end(), [&](const CopyRegisters& other) {
+    return other.presence == Presence::kAbsent && other.stamp > here.stamp;
+  });
+}
+
 bool MergeArrival(MessageRegisters& message, MailboxCopyId here, Uid uid, uint64_t guid,
                   const std::vector<FlagId>& flags, const Intent* intent, const MergeContext& context) {
   CopyRegisters* known = message.Find(here);
-  if (known != nullptr && known->present()) {  // its UID was lost with the old UIDVALIDITY
+  if (known != nullptr && known->present()) {  // its UID was lost with the old UIDVALIDITY, or went as this one came
+    // Somebody who knew of the deletion put it back: another coordinator may have carried both.
+    const bool put_back = known->uid.value != 0 && IsDeletedSince(message, *known);
+    if (put_back) known->stamp = context.stamp;
     known->uid = uid;
     if (guid != 0) known->guid = guid;
-    return MergeFlags(*known, flags, intent, context);
+    return MergeFlags(*known, flags, intent, context) || put_back;
   }
   const bool ours = intent != nullptr && Adds(intent->kind);
   CopyRegisters copy;

@@ -130,6 +130,15 @@ TEST(Merge, ANewUidOfAKnownCopyKeepsItsRegisters) {
   EXPECT_EQ(message.copies[0].stamp, Stamp(10));
 }
 
+TEST(Merge, WhatWentAndCameAgainAfterItsDeletionElsewhereIsNew) {
+  MessageRegisters message;
+  message.copies.push_back(Copy(kThere, Presence::kAbsent, Stamp(20)));
+  message.copies.push_back(Copy(kHere, Presence::kPresent, Stamp(10)));
+  EXPECT_TRUE(MergeArrival(message, kHere, Uid(12), 0, {}, nullptr, kContext));
+  EXPECT_EQ(message.Find(kHere)->stamp, Stamp(50)) << "another coordinator carried the deletion here, before that";
+  EXPECT_EQ(message.Find(kHere)->uid, Uid(12));
+}
+
 TEST(Brake, HoldsMassDeletionsOnly) {
   EXPECT_TRUE(BrakeHolds(26, 50, 0.5, 50));
   EXPECT_FALSE(BrakeHolds(25, 50, 0.5, 50));

@@ -11,6 +11,8 @@
 namespace imapmesh {
 namespace {
 
+constexpr size_t kEqualsMost = 16;  // messages compared with one whose flags changed
+
 uint64_t HashGuid(const std::string& guid) {
   if (guid.empty()) return 0;
   Sha256 digest;
@@ -52,6 +54,7 @@ MergeResult RecordObservation::operator()(State& state) {
   const auto intern = [&](std::string_view name) { return state.InternFlag(name); };
   context_ = {state.NextStamp(), deleted_flag_, record_.flag_limits, LimitsOf(observation_, intern)};
   MergeGone(state, result);
+  ExchangeEquals(state, result.record.id);
   MergeChanged(state, result);
   MergeArrived(state, result);
   Finish(state, result);
@@ -200,15 +203,21 @@ void RecordObservation::MergeGone(State& state, MergeResult& result) {
     if (replaced.contains(message.id)) continue;
     CopyRegisters* copy = message.Find(result.record.id);
     const Intent* intent = FindIntent(message.id);
-    const bool by_somebody = intent == nullptr || intent->kind != IntentKind::kExpunge;
-    if (by_somebody && (TakeOver(state, second_copies, message, result.record.id, vanished, context_) ||
-                        TakeEqual(state, message, result.record.id, vanished, context_))) {
+    // What was to go is gone by another coordinator's hand: what stands beside it is another message, and stays.
+    const bool ours = intent != nullptr && intent->kind == IntentKind::kExpunge;
+    const bool was_to_go = ours || IsDeletedSince(message, *copy);
+    if (!was_to_go && (TakeOver(state, second_copies, message, result.record.id, vanished, context_) ||
+                       TakeEqual(state, message, result.record.id, vanished, context_))) {
       ++result.vanished;
       continue;
     }
     if (hold && intent == nullptr) {
       copy->presence = Presence::kHeld;
       copy->uid = Uid();
+    } else if (!was_to_go && company_ && IsCarriedTwice(state, message, result.record.id, now_)) {
+      copy->presence = Presence::kAbsent;  // nobody deleted it: it is given back
+      copy->uid = Uid();
+      copy->stamp = Stamp(0);
     } else if (!MergeVanished(*copy, intent, context_)) {
       continue;
     }
@@ -249,6 +258,35 @@ void RecordObservation::RecordBrake(State& state, int64_t count, int64_t known, 
   conflict.outcome = "held: nothing is deleted elsewhere until someone decides";
   conflict.open = true;
   if (const auto id = state.conflicts().Add(conflict)) HoldGone(state, *id, result.record.id, now_);
+}
+
+// Of messages whose flags are now what those of others were, and the other way round: equal ones change places.
+void RecordObservation::ExchangeEquals(State& state, MailboxCopyId here) {
+  using Flags = std::vector<FlagId>;
+  if (observation_.changed.size() < 2) return;
+  std::set<MessageId> held;
+  for (const HeldCopy& second : state.conflicts().HeldByKind(kDuplicate)) held.insert(second.message);
+  std::map<std::pair<Flags, Flags>, std::vector<MessageId>> changed;  // by flags as recorded and as they are now
+  for (const FlagChange& change : observation_.changed) {
+    const auto found = state.LoadCopyByUid(here, change.uid);
+    if (!found || FindIntent(found->first) != nullptr || held.contains(found->first)) continue;
+    Flags before, now = Intern(state, change.flags);
+    for (const FlagRegister& entry : found->second.flags.entries()) {
+      if (entry.set) before.push_back(entry.flag);
+    }
+    std::sort(now.begin(), now.end());
+    if (before == now) continue;
+    std::vector<MessageId>& others = changed[{now, before}];
+    const size_t most = std::min(others.size(), kEqualsMost);
+    const auto end = others.begin() + static_cast<ptrdiff_t>(most);
+    const auto equal = std::find_if(others.begin(), end,
+                                    [&](MessageId other) { return ExchangeEqual(state, found->first, other, here); });
+    if (equal != end) {
+      others.erase(equal);
+    } else {
+      changed[{before, now}].push_back(found->first);
+    }
+  }
 }
 
 void RecordObservation::MergeChanged(State& state, MergeResult& result) {

@@ -17,6 +17,7 @@
 #include "engine/store/state.h"
 #include "engine/sync/identify.h"
 #include "engine/sync/imported_pairs.h"
+#include "engine/sync/listen.h"
 #include "engine/sync/merge.h"
 #include "engine/sync/mesh.h"
 
@@ -67,6 +68,7 @@ class RecordObservation {
         replica_name_(mesh.name(r)),
         brake_(mesh.graph->topology().policy().brake()),
         deleted_flag_(mesh.deleted_flag),
+        company_(HasCompany(mesh)),
         now_(mesh.clock->UnixMillis()) {}
 
   std::map<Uid, ContentIdentity> arrival_content;      // filled between attempts
@@ -102,6 +104,7 @@ class RecordObservation {
   bool IsWhole() const;
   void AddUnlisted(State& state, MailboxCopyId copy, const UidSet& present, UidSet& vanished);
   void RecordBrake(State& state, int64_t count, int64_t known, MergeResult& result);
+  void ExchangeEquals(State& state, MailboxCopyId here);
   void MergeChanged(State& state, MergeResult& result);
   void MergeKnown(State& state, MessageId message, CopyRegisters& copy, const std::vector<std::string>& flags,
                   MergeResult& result);
@@ -122,6 +125,7 @@ class RecordObservation {
   std::string replica_name_;
   v1::Brake brake_;
   FlagId deleted_flag_;
+  bool company_;  // other coordinators are at work
   int64_t now_;
   MergeContext context_;
   ImportedPairs imported_;

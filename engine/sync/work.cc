@@ -191,10 +191,12 @@ bool PlanBatch::PlanDuplicate(State& state, const MessageRegisters& message, con
     }
     ++work.skipped;
   }
+  const bool known = duplicates_->IsKnown(message.id);
   PlannedMessage planned;
   for (CopyPlan& removal : duplicates_->Removals(message)) {
     if (Wanted(state, message, removal)) planned.plan.copies.push_back(std::move(removal));
   }
+  if (known && !duplicates_->IsKnown(message.id)) return false;
   Count(state, message, planned.plan);
   if (planned.plan.copies.empty()) return true;
   planned_.insert(message.id);

@@ -210,10 +210,9 @@ asio::awaitable<absl::StatusOr<ExpungeResult>> MemoryReplica::Expunge(MailboxRef
   co_return none_modified;
 }
 
-asio::awaitable<absl::Status> MemoryReplica::CreateMailbox(std::string mailbox, bool) {
+asio::awaitable<absl::StatusOr<bool>> MemoryReplica::CreateMailbox(std::string mailbox, bool) {
   CO_RETURN_IF_ERROR(co_await Command(0));
-  boxes_[mailbox];
-  co_return absl::OkStatus();
+  co_return boxes_.try_emplace(mailbox).second;
 }
 
 asio::awaitable<absl::Status> MemoryReplica::Subscribe(std::string mailbox, bool subscribed) {

@@ -86,7 +86,7 @@ class MemoryReplica : public Replica {
                                            std::vector<std::string> remove) override;
   asio::awaitable<absl::StatusOr<ExpungeResult>> Expunge(MailboxReference mailbox, UidSet uids,
                                                          ModSeq unchanged_since) override;
-  asio::awaitable<absl::Status> CreateMailbox(std::string mailbox, bool subscribe) override;
+  asio::awaitable<absl::StatusOr<bool>> CreateMailbox(std::string mailbox, bool subscribe) override;
   asio::awaitable<absl::Status> Subscribe(std::string mailbox, bool subscribed) override;
   asio::awaitable<absl::Status> DeleteMailbox(std::string mailbox) override;
   asio::awaitable<absl::StatusOr<bool>> MailboxExists(std::string local_name) override;

@@ -84,7 +84,7 @@ class DefectiveReplica : public Replica {
     return inner_->CopyMessages(std::move(from), std::move(to), std::move(uids), move);
   }
   bool can_move() const override { return defect_ != Defect::kExpungesFirst && inner_->can_move(); }
-  asio::awaitable<absl::Status> CreateMailbox(std::string mailbox, bool subscribe) override {
+  asio::awaitable<absl::StatusOr<bool>> CreateMailbox(std::string mailbox, bool subscribe) override {
     return inner_->CreateMailbox(std::move(mailbox), subscribe);
   }
   asio::awaitable<absl::Status> Subscribe(std::string mailbox, bool subscribed) override {

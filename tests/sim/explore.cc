@@ -28,6 +28,7 @@ struct Settings {
   bool no_faults = false;
   bool no_shrink = false;
   bool one = false;
+  bool several = false;
   bool planner = false;
   std::string file;
   std::string keep_state;
@@ -65,6 +66,7 @@ int Explore(const Settings& settings, int job) {
        seed += static_cast<uint64_t>(settings.jobs)) {
     if (elapsed() > settings.minutes * 60 || (settings.count != 0 && runs >= settings.count)) break;
     const History history = Draw(seed, limits);
+    if (settings.several && history.coordinators.empty()) continue;
     const RunResult result = Run(history, RunOptions());
     ++runs;
     if (result.violations.empty()) continue;
@@ -128,6 +130,7 @@ int Main(int argc, char** argv) {
   app.add_flag("--no-faults", settings.no_faults);
   app.add_flag("--no-shrink", settings.no_shrink);
   app.add_flag("--one", settings.one, "one coordinator only");
+  app.add_flag("--several", settings.several, "seeds of several coordinators only");
   app.add_flag("--planner", settings.planner, "merge and plan alone, without servers and store");
   app.add_option("--keep-state", settings.keep_state, "with --file or --count=1: writes each state to PREFIXstateN.db");
   app.add_option("--file", settings.file, "runs the history in this file");

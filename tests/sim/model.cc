@@ -20,7 +20,7 @@ int Number(const Graph& graph, ReplicaIndex index) {
 // Who may receive what from whom, for one mailbox; by the runner's numbers.
 class Model::Reach {
  public:
-  Reach(const Graph& graph, const std::string& mailbox) {
+  Reach(const Graph& graph, const Carried& carried, const std::string& mailbox) {
     for (const ChangeKind kind : {ChangeKind::kAddition, ChangeKind::kFlags, ChangeKind::kDeletion}) {
       for (int32_t from = 0; from < graph.replica_count(); ++from) {
         for (int32_t to = 0; to < graph.replica_count(); ++to) {
@@ -31,6 +31,31 @@ class Model::Reach {
         }
       }
     }
+    for (const std::shared_ptr<const Graph>& one : carried) {
+      const Pairs whole = Whole(*one, mailbox);
+      for (const auto& [a, b] : whole) {
+        if (whole.contains({b, a})) together_.insert({a, b});
+      }
+    }
+    equal_ = together_;
+    Close(equal_);
+  }
+
+  bool operator()(int from, int to, ChangeKind kind) const {
+    return from == to || pairs_[static_cast<size_t>(kind)].contains({from, to});
+  }
+  // Whether everything passes both ways: then the two must be equal. Each way must be one coordinator's: of a cycle of
+  // one-way edges that several carry none can tell a message that came again from one that was not deleted yet.
+  bool Equal(int a, int b) const { return equal_.contains({a, b}); }
+  // The same, by one coordinator.
+  bool Together(int a, int b) const { return together_.contains({a, b}); }
+
+ private:
+  using Pairs = std::set<std::pair<int, int>>;
+
+  // From where to where everything passes.
+  static Pairs Whole(const Graph& graph, const std::string& mailbox) {
+    Pairs whole;
     for (size_t e = 0; e < graph.edges().size(); ++e) {
       const GraphEdge& edge = graph.edges()[e];
       for (const bool from_a : {true, false}) {
@@ -39,29 +64,28 @@ class Model::Reach {
         for (const ChangeKind kind : {ChangeKind::kAddition, ChangeKind::kFlags, ChangeKind::kDeletion}) {
           all &= graph.Admits(EdgeIndex(static_cast<int32_t>(e)), from, mailbox, kind);
         }
-        if (all) whole_.insert({Number(graph, from), Number(graph, to)});
+        if (all) whole.insert({Number(graph, from), Number(graph, to)});
       }
     }
+    Close(whole);
+    return whole;
+  }
+
+  static void Close(Pairs& relation) {
     for (bool moved = true; moved;) {
       moved = false;
-      const auto pairs = whole_;
+      const Pairs pairs = relation;
       for (const auto& [a, b] : pairs) {
         for (const auto& [c, d] : pairs) {
-          if (b == c && a != d) moved |= whole_.insert({a, d}).second;
+          if (b == c && a != d) moved |= relation.insert({a, d}).second;
         }
       }
     }
   }
 
-  bool operator()(int from, int to, ChangeKind kind) const {
-    return from == to || pairs_[static_cast<size_t>(kind)].contains({from, to});
-  }
-  // Whether everything passes both ways: then the two must be equal.
-  bool Equal(int a, int b) const { return whole_.contains({a, b}) && whole_.contains({b, a}); }
-
- private:
-  std::set<std::pair<int, int>> pairs_[3];
-  std::set<std::pair<int, int>> whole_;
+  Pairs pairs_[3];
+  Pairs together_;
+  Pairs equal_;
 };
 
 // Whether what was removed from the mailbox stays removed is open.
@@ -135,8 +159,11 @@ bool Model::WasAddedOnce(const std::string& mailbox, const Content& content) con
   return added == 1 && found->second.restored.empty() && found->second.races == 0;
 }
 
-void Model::Raced(const std::string& mailbox, const Content& content) {
-  for (Fate* fate : Find(mailbox, content.number)) ++fate->races;
+void Model::Raced(const std::string& mailbox, const Content& content, bool reported) {
+  for (Fate* fate : Find(mailbox, content.number)) {
+    ++fate->races;
+    fate->race_unreported |= !reported;
+  }
 }
 
 void Model::FlagChanged(int replica, const std::string& mailbox, const Content& content, const std::string& flag,
@@ -260,7 +287,10 @@ void Model::AddFlags(const Reach& reach, int replica, const Key& key, const Fate
       always &= event.set;  // somebody took it away, somewhere
       one_place &= event.replica == events.front().replica;
     }
-    const bool certain = added == 1 && !taken_elsewhere.contains(flag) && fate.removals.empty() &&
+    // What is kept under two names has flags of its own under each.
+    const bool doubled = renames_lost_ > 0 || RenamesMayDouble();
+    const bool stops = KeywordsMayStop() && !flag.starts_with('\\') && flag != kFixedKeyword;
+    const bool certain = added == 1 && !doubled && !stops && !taken_elsewhere.contains(flag) && fate.removals.empty() &&
                          !fate.flags_uncertain && fate.restored.empty() && fate.wipes.empty() && fate.races == 0;
     const bool reaches = reach(events.back().replica, replica, ChangeKind::kFlags);
     // After a loss of the state, or without a base, flags of all sides are kept. Several coordinators take what another
@@ -293,14 +323,15 @@ void Model::AddBound(const Graph& graph, const Reaches& reaches, int replica, co
   for (const auto& [from, count] : fate.restored) most += reach(from, replica, ChangeKind::kAddition) ? count : 0;
   int64_t added = 0;
   for (const auto& [from, count] : fate.added) added += count;
-  // Each second copy of a race is reported, and goes if a person says so; unless a user put it there twice as well.
-  const bool settled = races_are_reported_ && duplicates_go_ && added == 1;
+  // Each second copy of a race is reported, and goes if a person says so; unless a user put it there twice as well, or
+  // deleted the first one: then the second one is what is left, and stays.
+  const bool reported = races_are_reported_ && !fate.race_unreported;
+  const bool settled = reported && duplicates_go_ && added == 1 && fate.removals.empty();
   if (most > 0 && !settled) most += fate.races;
   // Deleted while one of several daemons was still adding it: that one's copy came back as another message.
   for (const Removal& removal : fate.removals) most += coordinators_ > 1 && !removal.known ? 1 : 0;
   for (int i = 0; i < renames_lost_; ++i) most = std::min(2 * most, kAsManyAsYouLike);
-  // Of what is kept twice each RENAME that two daemons carry may make as many again.
-  if (most > 0 && renamed_ && coordinators_ > 1 && !duplicates_go_) most = kAsManyAsYouLike;
+  if (most > 0 && RenamesMayDouble()) most = kAsManyAsYouLike;
   checker::Bound& bound = *history.add_bounds();
   bound.set_replica(ReplicaName(replica));
   bound.set_mailbox(key.first);
@@ -334,9 +365,9 @@ void Model::AddBound(const Graph& graph, const Reaches& reaches, int replica, co
   }
 }
 
-void Model::Expect(const Graph& graph, checker::History& history) const {
+void Model::Expect(const Graph& graph, const Carried& carried, checker::History& history) const {
   Reaches reaches;
-  for (const auto& [key, fate] : fates()) reaches.try_emplace(key.first, graph, key.first);
+  for (const auto& [key, fate] : fates()) reaches.try_emplace(key.first, graph, carried, key.first);
   for (const auto& [mailbox, reach] : reaches) {
     std::set<int> grouped;
     for (int32_t i = 0; i < graph.replica_count(); ++i) {
@@ -352,7 +383,8 @@ void Model::Expect(const Graph& graph, checker::History& history) const {
       for (int32_t j = 0; j < graph.replica_count(); ++j) {
         const int other = Number(graph, ReplicaIndex(j));
         // One that cannot hold what the others do is not equal to them.
-        const bool alike = fixed_keywords_.contains(replica) == fixed_keywords_.contains(other);
+        const bool alike = fixed_keywords_.contains(replica) == fixed_keywords_.contains(other) &&
+                           (!KeywordsMayStop() || reach.Together(replica, other));
         if (other == replica || !reach.Equal(replica, other) || !alike) continue;
         group.add_replicas(ReplicaName(other));
         grouped.insert(other);

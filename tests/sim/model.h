@@ -46,8 +46,9 @@ class Model {
   bool renamed() const { return renamed_; }
   // Or INBOX, or what it looks like: some mailbox has another UIDVALIDITY.
   bool renamed_or_renumbered() const { return renamed_ || !renumbered_at_.empty(); }
-  // Two daemons added the same message at the same time, neither knowing of the other.
-  void Raced(const std::string& mailbox, const Content& content);
+  // Two daemons added the same message at the same time, neither knowing of the other. `reported`: every daemon had
+  // looked into that mailbox before; to another one both copies were always there.
+  void Raced(const std::string& mailbox, const Content& content, bool reported);
   bool WasRemoved(const std::string& mailbox, const Content& content) const;
   // By one user, and nobody removed it.
   bool WasAddedOnce(const std::string& mailbox, const Content& content) const;
@@ -73,8 +74,10 @@ class Model {
   // The replica keeps no keyword but kFixedKeyword.
   void FixedKeywords(int replica) { fixed_keywords_.insert(replica); }
   void SetCoordinators(int count) { coordinators_ = count; }
-  // `graph` is the final one, of all coordinators together; replica r of the runner is named "r<r>".
-  void Expect(const Graph& graph, checker::History& history) const;
+  // `graph` is the final one, of all coordinators together; `carried`: what each of them carries. Replica r of the
+  // runner is named "r<r>".
+  using Carried = std::vector<std::shared_ptr<const Graph>>;
+  void Expect(const Graph& graph, const Carried& carried, checker::History& history) const;
   // For a history without faults: what must have been fetched once by each daemon at most.
   void ExpectDownloads(checker::History& history) const;
   // Messages that users put somewhere, in all.
@@ -101,6 +104,7 @@ class Model {
     std::vector<Removal> removals;
     std::vector<int> wipes;  // by replica
     int64_t races = 0;
+    bool race_unreported = false;
     std::map<std::string, std::vector<FlagEvent>> flags;
     bool lost = false;             // a backup took away the only copy
     bool flags_uncertain = false;  // a backup turned flags back
@@ -119,6 +123,10 @@ class Model {
   // It went from INBOX by a RENAME, and somebody took it away from where it went, or renamed INBOX elsewhere too.
   bool LeftARename(const Key& key) const;
   bool HasRemovals(const std::string& mailbox) const;
+  // At a replica that cannot hold them one coordinator hands on what it saw elsewhere; another one sees nothing there.
+  bool KeywordsMayStop() const { return coordinators_ > 1 && !fixed_keywords_.empty(); }
+  // Of what is kept twice each RENAME that two daemons carry may make as many again.
+  bool RenamesMayDouble() const { return renamed_ && coordinators_ > 1 && !duplicates_go_; }
 
   class Reach;
   bool HeardOf(const Reach& reach, int replica, const Fate& fate, const std::string& flag) const;

@@ -347,7 +347,9 @@ class Runner {
 
   void Check() {
     world_.AddSnapshots(result_);
-    world_.model().Expect(*whole_, result_);
+    Model::Carried carried;
+    for (const Life& life : lives_) carried.push_back(life.graph);
+    world_.model().Expect(*whole_, carried, result_);
     // Over a slower network, or where a mailbox was renamed, a replica may be busy for longer than what is small waits
     // for it.
     const bool quick = !HasFaults(history_) && history_.latency_us <= 4000 && !world_.model().renamed_or_renumbered();

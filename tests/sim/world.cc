@@ -125,9 +125,26 @@ void World::AddedByDaemon(int daemon, const std::string& host, const std::string
             std::to_string(uid));
       const int64_t most = kRacesMost + kRacesOfAMessage * model_.additions() * network_size_;
       if (++races_ > most) broken_.push_back("no duplicates: races without end: " + host + ": " + mailbox);
-      return model_.Raced(mailbox, *added.content);
+      return model_.Raced(mailbox, *added.content, IsSeenByAll(r, mailbox, *added.content, {daemon, copy.made_by}));
     }
   }
+}
+
+// Whether all daemons but those in a race have looked into the mailbox, and know the message elsewhere: else to them
+// two messages that are equal were always there, or came by a user.
+bool World::IsSeenByAll(int replica, const std::string& mailbox, const Content& content, const std::set<int>& racing) {
+  const uint32_t uid_validity = account(replica).Find(mailbox)->uid_validity;
+  const std::vector<Place> copies = Copies(mailbox, content);
+  for (size_t i = 0; i < coordinators_.size(); ++i) {
+    const Coordinator& coordinator = coordinators_[i];
+    if (racing.contains(static_cast<int>(i)) || !coordinator.replicas.contains(replica)) continue;
+    StateReader state(coordinator.state_file);
+    const bool known = std::any_of(copies.begin(), copies.end(), [&](const Place& place) {
+      return place.replica != replica && coordinator.replicas.contains(place.replica) && IsKnown(state, place);
+    });
+    if (!known || !state.LookedInto(ReplicaName(replica), mailbox, uid_validity)) return false;
+  }
+  return true;
 }
 
 void World::Trace(const std::string& line) {

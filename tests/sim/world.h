@@ -68,6 +68,7 @@ class World {
   bool IsKnown(StateReader& state, const Place& place);
   bool IsEverywhere(const Place& place, const std::vector<Place>& copies) const;
   bool KnownToAll(const std::vector<Place>& places);
+  bool IsSeenByAll(int replica, const std::string& mailbox, const Content& content, const std::set<int>& racing);
   std::vector<Place> Copies(const std::string& mailbox, const Content& content);
   // Replicas that hold at least so many copies.
   std::set<int> Holders(const std::string& mailbox, const Content& content, int64_t at_least);
