@@ -167,12 +167,20 @@ struct NewMessage {
   std::vector<std::string> flags;  // without \Recent
   std::string internal_date;       // "dd-Mon-yyyy hh:mm:ss +zzzz" as the server wrote it
   uint64_t size = 0;
-  ModSeq modseq;       // 0 where the server did not tell; not asked for: some mailboxes have none
-  std::string guid;    // of the identity item; "" for none
-  std::string header;  // Message-ID, Date, From, To, Cc, Subject, Content-Type, as written; at most 1 MiB of it
+  ModSeq modseq;     // 0 where the server did not tell; not asked for: some mailboxes have none
+  std::string guid;  // of the identity item; "" for none
+  // Message-ID, Date, From, To, Cc, Subject, Content-Type, as written; at most 1 MiB of it. FetchNewWithBodies: nullopt
+  // where they have to be asked for (plain_header.h).
+  std::optional<std::string> header;
+  std::shared_ptr<const Body> body;  // FetchNewWithBodies
 };
 // `take` gets each message of `uids` that exists, in the server's order.
 asio::awaitable<absl::Status> FetchNew(Session& session, UidSet uids, std::function<absl::Status(NewMessage)> take);
+// The same with the messages themselves, in which the header fields are read.
+asio::awaitable<absl::Status> FetchNewWithBodies(Session& session, UidSet uids,
+                                                 std::function<absl::Status(NewMessage)> take);
+asio::awaitable<absl::Status> FetchSizes(Session& session, UidSet uids,
+                                         std::function<absl::Status(Uid, uint64_t)> take);
 // The two halves of FetchNew for a set that fits one command (a few ranges).
 absl::StatusOr<std::string> SendFetchNew(Session& session, const UidSet& uids);
 asio::awaitable<absl::Status> AwaitFetchNew(Session& session, std::string tag, UidSet uids,

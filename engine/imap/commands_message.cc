@@ -5,6 +5,7 @@
 
 #include "engine/imap/command_support.h"
 #include "engine/imap/commands.h"
+#include "engine/imap/plain_header.h"
 #include "engine/imap/response_parser.h"
 
 namespace imapmesh::imap {
@@ -12,6 +13,7 @@ namespace {
 
 constexpr uint64_t kHeaderBytesMax = 1 << 20;
 constexpr std::string_view kBodyItems = " (UID BODY.PEEK[])";
+constexpr std::string_view kWholeMessage = "BODY.PEEK[]";
 constexpr std::string_view kHeaderFields = "BODY.PEEK[HEADER.FIELDS (MESSAGE-ID DATE FROM TO CC SUBJECT CONTENT-TYPE)]";
 
 const BodySection* FindSection(const FetchResponse& fetch, bool whole) {
@@ -37,19 +39,24 @@ absl::StatusOr<std::string> HeaderText(const BodySection& section) {
 // Passes on what a fetch was asked for, once for each UID: other FETCH responses are changes somebody else made.
 class NewMessages {
  public:
-  NewMessages(const UidSet& wanted, const std::function<absl::Status(NewMessage)>& take)
-      : wanted_(wanted), take_(take) {}
+  NewMessages(const UidSet& wanted, bool whole, const std::function<absl::Status(NewMessage)>& take)
+      : wanted_(wanted), whole_(whole), take_(take) {}
 
   absl::Status Take(Response& response) {
     auto* fetch = std::get_if<FetchResponse>(&response);
     if (fetch == nullptr || !fetch->uid || !fetch->flags || !fetch->internal_date || !fetch->size) {
       return absl::OkStatus();
     }
-    const BodySection* section = FindSection(*fetch, /*whole=*/false);
+    const BodySection* section = FindSection(*fetch, whole_);
     if (section == nullptr || !wanted_.Contains(*fetch->uid) || taken_.Contains(*fetch->uid)) return absl::OkStatus();
     taken_.Add(*fetch->uid);
     NewMessage message;
-    ASSIGN_OR_RETURN(message.header, HeaderText(*section));
+    if (whole_) {
+      message.body = section->body;
+      if (message.body != nullptr) message.header = PlainHeaderFields(message.body->memory());
+    } else {
+      ASSIGN_OR_RETURN(message.header, HeaderText(*section));
+    }
     message.uid = *fetch->uid;
     message.flags = WithoutRecent(*std::move(fetch->flags));
     message.internal_date = *std::move(fetch->internal_date);
@@ -61,6 +68,7 @@ class NewMessages {
 
  private:
   const UidSet& wanted_;
+  const bool whole_;
   const std::function<absl::Status(NewMessage)>& take_;
   UidSet taken_;
 };
@@ -256,10 +264,20 @@ class Expunged {
   std::vector<UidRange> ranges_;
 };
 
-std::string NewMessageItems(const Session& session) {
+std::string NewMessageItems(const Session& session, std::string_view section) {
   std::string items = " (UID FLAGS INTERNALDATE RFC822.SIZE ";
   if (const std::string identity = IdentityItem(session); !identity.empty()) items += identity + " ";
-  return items + std::string(kHeaderFields) + ")";
+  return items + std::string(section) + ")";
+}
+
+asio::awaitable<absl::Status> RunFetchNew(Session& session, UidSet uids, bool whole,
+                                          std::function<absl::Status(NewMessage)> take) {
+  NewMessages messages(uids, whole, take);
+  ResponseHandler handler = [&messages](Response& response) { return messages.Take(response); };
+  CompletionHandler completed;
+  co_return co_await RunForUids(session, "UID FETCH", uids,
+                                NewMessageItems(session, whole ? kWholeMessage : kHeaderFields), std::move(handler),
+                                std::move(completed));
 }
 
 }  // namespace
@@ -273,23 +291,36 @@ std::string IdentityItem(const Session& session) {
 
 absl::StatusOr<std::string> SendFetchNew(Session& session, const UidSet& uids) {
   Command command("UID FETCH");
-  command.Text(" ").Text(uids.ToString()).Text(NewMessageItems(session));
+  command.Text(" ").Text(uids.ToString()).Text(NewMessageItems(session, kHeaderFields));
   return session.Send(std::move(command));
 }
 
 asio::awaitable<absl::Status> AwaitFetchNew(Session& session, std::string tag, UidSet uids,
                                             std::function<absl::Status(NewMessage)> take) {
-  NewMessages messages(uids, take);
+  NewMessages messages(uids, /*whole=*/false, take);
   ResponseHandler handler = [&messages](Response& response) { return messages.Take(response); };
   const absl::StatusOr<StatusResponse> done = co_await session.Await(std::move(tag), std::move(handler));
   co_return done.status();
 }
 
 asio::awaitable<absl::Status> FetchNew(Session& session, UidSet uids, std::function<absl::Status(NewMessage)> take) {
-  NewMessages messages(uids, take);
-  ResponseHandler handler = [&messages](Response& response) { return messages.Take(response); };
+  co_return co_await RunFetchNew(session, std::move(uids), /*whole=*/false, std::move(take));
+}
+
+asio::awaitable<absl::Status> FetchNewWithBodies(Session& session, UidSet uids,
+                                                 std::function<absl::Status(NewMessage)> take) {
+  co_return co_await RunFetchNew(session, std::move(uids), /*whole=*/true, std::move(take));
+}
+
+asio::awaitable<absl::Status> FetchSizes(Session& session, UidSet uids,
+                                         std::function<absl::Status(Uid, uint64_t)> take) {
+  ResponseHandler handler = [&uids, &take](Response& response) -> absl::Status {
+    const auto* fetch = std::get_if<FetchResponse>(&response);
+    if (fetch == nullptr || !fetch->uid || !fetch->size || !uids.Contains(*fetch->uid)) return absl::OkStatus();
+    return take(*fetch->uid, *fetch->size);
+  };
   CompletionHandler completed;
-  co_return co_await RunForUids(session, "UID FETCH", uids, NewMessageItems(session), std::move(handler),
+  co_return co_await RunForUids(session, "UID FETCH", uids, " (UID RFC822.SIZE)", std::move(handler),
                                 std::move(completed));
 }
 

@@ -206,7 +206,51 @@ TEST_F(CommandsTest, FetchNewPassesOverWhatWasNotAskedFor) {
   EXPECT_EQ(messages[0].flags, (std::vector<std::string>{"$A"}));
   EXPECT_EQ(messages[0].guid, "abc");
   EXPECT_EQ(messages[0].size, 100u);
-  EXPECT_EQ(messages[0].header, "Subject: a\r\n");
+  EXPECT_EQ(messages[0].header.value_or("none"), "Subject: a\r\n");
+}
+
+// Servers may read a header that is not written plainly in different ways, and a message must be known by the same
+// fields wherever it is: those are left to the server.
+TEST_F(CommandsTest, HeaderFieldsAreReadInTheMessageWhereTheyArePlain) {
+  const std::vector<std::pair<std::string, std::optional<std::string>>> messages = {
+      {"X-A: 1\r\n b\r\nsubject:a\r\n\tc\r\nTo: me\r\n\r\nFrom: text\r\n", "subject:a\r\n\tc\r\nTo: me\r\n\r\n"},
+      {"\r\nTo: me\r\n", "\r\n"},
+      {"Subject : a\r\n\r\n", std::nullopt},            // white space before the colon
+      {"From me\r\nSubject: a\r\n\r\n", std::nullopt},  // an mbox line
+      {"Subject: a\n\r\n\r\n", std::nullopt},           // a bare LF
+      {"Subject: a\r\rb\r\n\r\n", std::nullopt},        // a bare CR
+      {std::string("To: \0\r\n\r\n", 9), std::nullopt},
+      {" Subject: a\r\n\r\n", std::nullopt},  // a continuation of nothing
+      {"Subject: a\r\n \t\r\nb: c\r\n\r\n", std::nullopt},
+      {"Subject: a\r\n", std::nullopt},  // no end
+      {"", std::nullopt},
+      {"X: " + std::string(32 * 1024, 'x') + "\r\n\r\n", std::nullopt},
+  };
+  Greet(kDovecot);
+  std::string answer;
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const std::string& bytes = messages[i].first;
+    answer += "* 1 FETCH (UID " + std::to_string(i + 1) +
+              " FLAGS (\\Seen) INTERNALDATE \" 1-Feb-2020 00:00:00 +0000\" RFC822.SIZE " +
+              std::to_string(bytes.size()) + " BODY[] {" + std::to_string(bytes.size()) + "}\r\n" + bytes + ")\r\n";
+  }
+  answer += "* 1 FETCH (UID 90 FLAGS () INTERNALDATE \" 1-Feb-2020 00:00:00 +0000\" RFC822.SIZE 0 BODY[] NIL)\r\n";
+  script_->Step("A1 UID FETCH 1:90 (UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[])\r\n", answer + "A1 OK\r\n");
+  std::map<uint32_t, NewMessage> came;
+  const std::function<absl::Status(NewMessage)> take = [&](NewMessage taken) {
+    came[taken.uid.value] = std::move(taken);
+    return absl::OkStatus();
+  };
+  const absl::Status status = Run(FetchNewWithBodies(session(), Uids("1:90"), take));
+  ASSERT_TRUE(status.ok()) << status;
+  ASSERT_EQ(came.size(), messages.size() + 1);
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const NewMessage& message = came[static_cast<uint32_t>(i) + 1];
+    EXPECT_EQ(message.header, messages[i].second) << i;
+    ASSERT_NE(message.body, nullptr) << i;
+    EXPECT_EQ(message.body->memory(), messages[i].first);
+  }
+  EXPECT_FALSE(came[90].header);
 }
 
 TEST_F(CommandsTest, FetchBodiesGivesEachMessageOnce) {

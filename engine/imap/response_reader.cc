@@ -149,6 +149,7 @@ absl::Status ResponseReader::BeginLiteral(std::string_view before, uint64_t size
     }
     body_bytes_ += size;
     literal.body = std::make_shared<Body>(limits_.body_memory_bytes, limits_.body_directory);
+    literal.body->Expect(size);
   } else if (size > limits_.inline_literal_bytes_max || inline_bytes_ + size > limits_.inline_literal_bytes_max) {
     return Error(absl::StatusCode::kResourceExhausted, "the server sent literals of over %d bytes in one response",
                  limits_.inline_literal_bytes_max);

@@ -22,6 +22,8 @@ class Body {
   Body(const Body&) = delete;
   Body& operator=(const Body&) = delete;
 
+  // So many bytes will be appended in all.
+  void Expect(uint64_t size) { memory_.reserve(size <= memory_limit_ ? size : 0); }
   // kResourceExhausted when the temporary file cannot grow (disk full).
   absl::Status Append(std::string_view bytes);
   uint64_t size() const { return size_; }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -14,7 +16,8 @@
 namespace imapmesh {
 namespace {
 
-constexpr uint32_t kQuickArrivalsMax = 200;  // UIDs; more are worth an exchange of their own
+constexpr uint32_t kQuickArrivalsMax = 200;      // UIDs; more are worth an exchange of their own
+constexpr uint64_t kSmallBodyBytes = 64 * 1024;  // of a message that may come along with a look
 constexpr int kListingsMax = 3;  // until one is as long as the server's count; others may be at work meanwhile
 
 bool HasModSeq(const imap::Session& session) {
@@ -29,11 +32,12 @@ ArrivedMessage ToArrived(imap::NewMessage message) {
   const auto date = imap::ParseDateTime(message.internal_date).value_or(imap::DateTime());
   arrived.internal_date = date.unix_seconds;
   arrived.zone_minutes = date.zone_minutes;
-  HeaderIdentity identity = IdentifyHeader(message.header);
+  HeaderIdentity identity = IdentifyHeader(message.header.value_or(""));
   arrived.header_digest = identity.digest;
   arrived.has_message_id = identity.has_message_id;
   arrived.message_id = std::move(identity.message_id);
   arrived.server_guid = std::move(message.guid);
+  arrived.body = std::move(message.body);
   return arrived;
 }
 
@@ -65,8 +69,15 @@ class Observer {
   asio::awaitable<absl::StatusOr<Observation>> Run();
 
  private:
+  struct BySize {
+    UidSet small;
+    UidSet large;
+  };
+
   asio::awaitable<absl::Status> SelectIt();
   asio::awaitable<absl::Status> FetchArrivals(Uid first);
+  asio::awaitable<absl::StatusOr<BySize>> DivideBySize(UidSet wanted);
+  asio::awaitable<absl::Status> FetchArrivalsWithBodies(UidSet wanted);
   asio::awaitable<absl::Status> FetchChanged();
   asio::awaitable<absl::Status> CompareCounts();
   asio::awaitable<absl::Status> CompareAll();
@@ -158,6 +169,7 @@ asio::awaitable<absl::Status> Observer::FetchArrivals(Uid first) {
     }
     wanted = UidSet(present);
   }
+  if (request_.body_bytes > 0) co_return co_await FetchArrivalsWithBodies(std::move(wanted));
   auto& arrived = observation_.arrived;
   const std::function<absl::Status(imap::NewMessage)> take = [&](imap::NewMessage message) {
     const bool expected = wanted.Contains(message.uid);  // `n:*` and other clients' doings bring more
@@ -165,6 +177,60 @@ asio::awaitable<absl::Status> Observer::FetchArrivals(Uid first) {
     return absl::OkStatus();
   };
   CO_RETURN_IF_ERROR(co_await imap::FetchNew(session_, wanted, take));
+  SortByUid(arrived);
+  co_return absl::OkStatus();
+}
+
+// Up to the limit in the order of their UIDs; what lies behind it is for the next look.
+asio::awaitable<absl::StatusOr<Observer::BySize>> Observer::DivideBySize(UidSet wanted) {
+  std::map<Uid, uint64_t> sizes;
+  const std::function<absl::Status(Uid, uint64_t)> take = [&](Uid uid, uint64_t size) {
+    sizes[uid] = size;
+    return absl::OkStatus();
+  };
+  CO_RETURN_IF_ERROR(co_await imap::FetchSizes(session_, wanted, take));
+  BySize divided;
+  uint64_t bytes = 0;
+  for (const auto& [uid, size] : sizes) {
+    const bool small = size <= kSmallBodyBytes;
+    if (small && bytes > 0 && bytes + size > request_.body_bytes) {
+      observation_.more = true;
+      observation_.cursor.uid_next = uid;
+      break;
+    }
+    bytes += small ? size : 0;
+    (small ? divided.small : divided.large).Add(uid);
+  }
+  co_return divided;
+}
+
+asio::awaitable<absl::Status> Observer::FetchArrivalsWithBodies(UidSet wanted) {
+  CO_ASSIGN_OR_RETURN(BySize divided, co_await DivideBySize(std::move(wanted)));
+  UidSet to_ask = std::move(divided.large);              // for their header fields
+  std::map<Uid, std::shared_ptr<const Body>> not_plain;  // of which only these are lacking
+  auto& arrived = observation_.arrived;
+  uint64_t bytes = 0;
+  const std::function<absl::Status(imap::NewMessage)> take_whole = [&](imap::NewMessage message) {
+    // A server may send more than it told.
+    const bool keep = message.body != nullptr && message.body->in_memory() && message.body->size() <= kSmallBodyBytes &&
+                      bytes <= 2 * request_.body_bytes;
+    if (!keep) message.body.reset();
+    bytes += keep ? message.body->size() : 0;
+    if (message.header) {
+      arrived.push_back(ToArrived(std::move(message)));
+    } else {
+      to_ask.Add(message.uid);
+      not_plain[message.uid] = std::move(message.body);
+    }
+    return absl::OkStatus();
+  };
+  CO_RETURN_IF_ERROR(co_await imap::FetchNewWithBodies(session_, std::move(divided.small), take_whole));
+  const std::function<absl::Status(imap::NewMessage)> take_fields = [&](imap::NewMessage message) {
+    if (const auto body = not_plain.find(message.uid); body != not_plain.end()) message.body = std::move(body->second);
+    arrived.push_back(ToArrived(std::move(message)));
+    return absl::OkStatus();
+  };
+  CO_RETURN_IF_ERROR(co_await imap::FetchNew(session_, std::move(to_ask), take_fields));
   SortByUid(arrived);
   co_return absl::OkStatus();
 }

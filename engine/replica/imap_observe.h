@@ -34,6 +34,7 @@ struct ObserveRequest {
   std::string mailbox_raw;
   MailboxCursor since;
   size_t max_messages = 0;  // of arrivals, about
+  uint64_t body_bytes = 0;  // ObserveLimits
   bool trust_resync = true;
   // What STATUS told last, 0 for nothing: counts where SELECT does not tell UIDNEXT, and lets arrivals be expected.
   Uid status_uid_next;

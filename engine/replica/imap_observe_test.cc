@@ -25,6 +25,14 @@ std::string Arrival(int sequence, int uid) {
          "TO CC SUBJECT CONTENT-TYPE)] {2}\r\n\r\n)\r\n";
 }
 
+constexpr char kItemsWithBodies[] = "(UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[])";
+
+std::string WithBody(int uid, const std::string& bytes) {
+  return "* 1 FETCH (UID " + std::to_string(uid) +
+         " FLAGS () INTERNALDATE \" 1-Feb-2020 00:00:00 +0000\" RFC822.SIZE " + std::to_string(bytes.size()) +
+         " BODY[] {" + std::to_string(bytes.size()) + "}\r\n" + bytes + ")\r\n";
+}
+
 std::string Flags(int sequence, int uid, const std::string& flags) {
   return "* " + std::to_string(sequence) + " FETCH (UID " + std::to_string(uid) + " FLAGS (" + flags + "))\r\n";
 }
@@ -254,6 +262,61 @@ TEST_F(ObserveTest, ManyArrivalsComeInBatchesAndTheRestIsComparedWithTheLast) {
   EXPECT_FALSE(seen.present.has_value());
   EXPECT_EQ(seen.cursor.uid_next, Uid(12));
   EXPECT_EQ(seen.cursor.highest_modseq, ModSeq(50)) << "what changed below is not consumed yet";
+}
+
+// What is left behind the limit begins behind all that came; of what is large only the header fields come.
+TEST_F(ObserveTest, BodiesComeAlongUntilThereAreEnoughBytesOfThem) {
+  Greet("CONDSTORE");
+  const std::string plain = "Message-ID: <a@b>\r\n\r\n0123456789\r\n", folded = "Message-ID : <a@b>\r\n\r\n";
+  const std::vector<std::pair<int, size_t>> sizes = {
+      {7, 300'000}, {8, plain.size()}, {9, folded.size()}, {2, plain.size()}, {12, plain.size()}};
+  std::string told;
+  for (const auto& [uid, size] : sizes) {
+    told += "* 1 FETCH (UID " + std::to_string(uid) + " RFC822.SIZE " + std::to_string(size) + ")\r\n";
+  }
+  script_->Step("A1 SELECT \"INBOX\" (CONDSTORE)\r\n", Selected(5, 13, 60) + "A1 OK [READ-WRITE]\r\n")
+      .Step("A2 UID FETCH 1:12 (UID RFC822.SIZE)\r\n", told + "A2 OK\r\n")
+      .Step(std::string("A3 UID FETCH 2,8:9 ") + kItemsWithBodies + "\r\n",
+            WithBody(8, plain) + WithBody(9, folded) + WithBody(2, plain) + "A3 OK\r\n")
+      .Step(std::string("A4 UID FETCH 7,9 ") + kItems + "\r\n", Arrival(1, 7) + Arrival(1, 9) + "A4 OK\r\n");
+  ObserveRequest request("INBOX");
+  request.max_messages = 1000;
+  request.body_bytes = 2 * plain.size() + folded.size();
+  const Observation seen = Observe(std::move(request));
+  EXPECT_TRUE(seen.more);
+  EXPECT_EQ(seen.cursor.uid_next, Uid(12));
+  ASSERT_EQ(seen.arrived.size(), 4u);
+  EXPECT_EQ(seen.arrived[0].message_id, "<a@b>");
+  ASSERT_NE(seen.arrived[0].body, nullptr);
+  EXPECT_EQ(seen.arrived[0].body->memory(), plain);
+  EXPECT_EQ(seen.arrived[1].uid, Uid(7));
+  EXPECT_EQ(seen.arrived[1].body, nullptr);
+  EXPECT_EQ(seen.arrived[3].uid, Uid(9));
+  ASSERT_NE(seen.arrived[3].body, nullptr) << "only its header is asked for once more";
+  EXPECT_EQ(seen.arrived[3].body->memory(), folded);
+}
+
+// However much a server sends of what it told to be small, no more is held than was asked for, and as much again.
+TEST_F(ObserveTest, BodiesThatAreLargerThanToldAreNotHeld) {
+  Greet("CONDSTORE");
+  std::string told, sent;
+  const std::string large = "To: x\r\n\r\n" + std::string(65'000, 'x'), huge = large + std::string(1000, 'x');
+  for (int uid = 1; uid <= 8; ++uid) {
+    told += "* 1 FETCH (UID " + std::to_string(uid) + " RFC822.SIZE 100)\r\n";
+    sent += WithBody(uid, uid == 1 ? huge : large);
+  }
+  script_->Step("A1 SELECT \"INBOX\" (CONDSTORE)\r\n", Selected(8, 9, 60) + "A1 OK [READ-WRITE]\r\n")
+      .Step("A2 UID FETCH 1:8 (UID RFC822.SIZE)\r\n", told + "A2 OK\r\n")
+      .Step(std::string("A3 UID FETCH 1:8 ") + kItemsWithBodies + "\r\n", sent + "A3 OK\r\n");
+  ObserveRequest request("INBOX");
+  request.max_messages = 1000;
+  request.body_bytes = 80'000;
+  const Observation seen = Observe(std::move(request));
+  ASSERT_EQ(seen.arrived.size(), 8u);
+  EXPECT_EQ(seen.arrived[0].body, nullptr);
+  int held = 0;
+  for (const ArrivedMessage& arrived : seen.arrived) held += arrived.body != nullptr;
+  EXPECT_EQ(held, 3);
 }
 
 TEST_F(ObserveTest, AMailboxWhoseUidsDoNotLastIsRefused) {

@@ -331,12 +331,13 @@ asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> ImapReplica::Look() 
 }
 
 asio::awaitable<absl::StatusOr<Observation>> ImapReplica::Observe(std::string mailbox, MailboxCursor since,
-                                                                  size_t max_messages) {
+                                                                  ObserveLimits limits) {
   auto lease = co_await Acquire(mailbox);
   if (!lease.ok()) co_return Explain(lease.status(), mailbox, "connecting");
   ObserveRequest request(names_.ToServer(mailbox));
   request.since = since;
-  request.max_messages = max_messages;
+  request.max_messages = limits.messages;
+  request.body_bytes = limits.body_bytes;
   request.trust_resync = trust_resync_;
   if (const auto looked = looked_.find(mailbox); looked != looked_.end()) request.status_uid_next = looked->second;
   ++counters_.mailboxes_selected;
@@ -344,6 +345,7 @@ asio::awaitable<absl::StatusOr<Observation>> ImapReplica::Observe(std::string ma
   LearnTier(**lease);
   if (!observation.ok()) co_return Explain(observation.status(), mailbox, "looking what changed");
   LearnMailbox(mailbox, *observation);
+  for (const ArrivedMessage& arrived : observation->arrived) counters_.messages_fetched += arrived.body != nullptr;
   if (WentBack(since, *observation)) went_back_.insert(mailbox);
   flag_names_.Translate(*observation);
   co_return observation;

@@ -51,7 +51,7 @@ class ImapReplica : public Replica {
   }
   asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> Look() override;
   asio::awaitable<absl::StatusOr<Observation>> Observe(std::string mailbox, MailboxCursor since,
-                                                       size_t max_messages) override;
+                                                       ObserveLimits limits) override;
   asio::awaitable<std::vector<std::optional<Observation>>> ObserveTogether(
       std::vector<std::pair<std::string, MailboxCursor>> mailboxes) override;
   asio::awaitable<absl::Status> FetchBodies(MailboxReference mailbox, UidSet uids,

@@ -67,7 +67,7 @@ asio::awaitable<absl::Status> ImapReplica::FetchHeaders(MailboxReference mailbox
   const absl::Status selected = co_await EnsureSelected(**lease, mailbox);
   if (!selected.ok()) co_return Explain(selected, mailbox.mailbox, "selecting it");
   const std::function<absl::Status(imap::NewMessage)> read = [&](imap::NewMessage message) {
-    take(message.uid, ReadHeaderText(message.header));
+    take(message.uid, ReadHeaderText(message.header.value_or("")));
     return absl::OkStatus();
   };
   const absl::Status fetched = co_await imap::FetchNew(**lease, uids, read);

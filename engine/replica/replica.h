@@ -67,8 +67,16 @@ struct ArrivedMessage {
   int32_t zone_minutes = 0;        // of INTERNALDATE as the server wrote it
   Digest header_digest{};          // of Message-ID, Date, From, To, Cc, Subject and Content-Type, unfolded
   bool has_message_id = false;
-  std::string message_id;   // as written, cut at 998 bytes; "" when there is none
-  std::string server_guid;  // X-GUID, EMAILID or X-GM-MSGID; "" when the server has none
+  std::string message_id;            // as written, cut at 998 bytes; "" when there is none
+  std::string server_guid;           // X-GUID, EMAILID or X-GM-MSGID; "" when the server has none
+  std::shared_ptr<const Body> body;  // where the look brought it along (ObserveLimits)
+};
+
+// How much one look into a mailbox copy may bring; what is cut off is for the next.
+struct ObserveLimits {
+  size_t messages = 0;  // arrivals, about
+  // Not 0: arrivals bring their bodies along where these are small, up to so many bytes as the server tells sizes.
+  uint64_t body_bytes = 0;
 };
 
 struct FlagChange {
@@ -80,7 +88,7 @@ struct FlagChange {
 struct Observation {
   MailboxCursor cursor;   // what is consumed once this observation is recorded
   bool complete = false;  // `since` was of no use: everything is in `arrived`
-  bool more = false;      // arrivals were cut at max_messages: observe again from `cursor`
+  bool more = false;      // arrivals were cut at a limit: observe again from `cursor`
   UidSet vanished;        // may name UIDs that never were known
   // Where the server cannot tell what vanished: what there is. Known UIDs below cursor.uid_next that are not in it are
   // gone. Only ever a listing that was complete: the tagged OK came, and it had as many messages as the server counts.
@@ -216,9 +224,9 @@ class Replica {
   virtual asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> Look() = 0;
 
   // What changed in `mailbox` since `since`. With another UIDVALIDITY than `since` names, or none, the observation is
-  // `complete` (in batches: `more`, each from the last cursor). At most about max_messages arrivals.
+  // `complete` (in batches: `more`, each from the last cursor).
   virtual asio::awaitable<absl::StatusOr<Observation>> Observe(std::string mailbox, MailboxCursor since,
-                                                               size_t max_messages) = 0;
+                                                               ObserveLimits limits) = 0;
 
   // The same for several mailbox copies in as few exchanges as the server allows; nullopt for those that Observe has to
   // look into. Never an error: what failed is told by Observe. At most kObserveTogether.

@@ -39,6 +39,7 @@ struct Fetch {
   std::vector<BodiesRequest> requests;                 // a mailbox each
   std::map<std::pair<size_t, Uid>, MessageId> wanted;  // by request and UID
   std::vector<MailboxCopyId> places;                   // of the requests
+  bool elsewhere = true;                               // each of them has another holder
   Bodies bodies;
   absl::Status status;
   bool over = false;
@@ -58,6 +59,7 @@ class Appender {
  private:
   asio::awaitable<void> RunChunk(std::shared_ptr<Chunk> chunk);
   asio::awaitable<void> RunAgain(std::shared_ptr<Chunk> chunk);
+  void NoteWanted(const Chunk& chunk, Fetch& fetch);
   asio::awaitable<Bodies> FetchChunk(std::shared_ptr<const Chunk> chunk);
   asio::awaitable<void> RunFetch(ReplicaIndex source, std::shared_ptr<Fetch> fetch);
   asio::awaitable<void> Deliver(std::shared_ptr<Chunk> chunk, std::shared_ptr<const Bodies> bodies);
@@ -173,39 +175,50 @@ asio::awaitable<void> Appender::RunAgain(std::shared_ptr<Chunk> chunk) {
   co_await RunChunk(std::move(chunk));
 }
 
+// Takes the bodies that came along with a look, and notes which are to be asked for.
+void Appender::NoteWanted(const Chunk& chunk, Fetch& fetch) {
+  std::map<MailboxId, size_t> places;  // in fetch.requests
+  for (const Portion& portion : chunk.portions) {
+    const MessageRegisters& message = portion.planned->message;
+    const MailboxCopyRecord* source = mesh_.FindCopy(chunk.source, recorder_.MailboxName(*portion.planned));
+    const CopyRegisters* copy = source == nullptr ? nullptr : message.Find(source->id);
+    if (copy != nullptr && copy->uid.value != 0) {
+      const MailboxReference reference = recorder_.Reference(source->id);
+      const BodyPlace at{source->id, reference.uid_validity, copy->uid};
+      if (auto body = mesh_.carried.Take(at, message, mesh_.clock->Now())) {
+        fetch.bodies[message.id] = std::move(body);
+        continue;
+      }
+      const auto [place, added] = places.try_emplace(message.mailbox, fetch.requests.size());
+      if (added) {
+        fetch.requests.emplace_back().mailbox = reference;
+        fetch.places.push_back(source->id);
+      }
+      fetch.wanted[{place->second, copy->uid}] = message.id;
+    }
+    for (const CopyPlan* wanting : portion.copies) {
+      fetch.elsewhere &= std::any_of(wanting->holders.begin(), wanting->holders.end(), [&](ReplicaIndex holder) {
+        return !chunk.tried.contains(holder) && mesh_.IsUp(holder);
+      });
+    }
+  }
+  for (const auto& [where, message] : fetch.wanted) fetch.requests[where.first].uids.Add(where.second);
+  if (!fetch.bodies.empty() && mesh_.on_room && mesh_.carried.HasRoom()) mesh_.on_room();
+}
+
 asio::awaitable<Bodies> Appender::FetchChunk(std::shared_ptr<const Chunk> chunk) {
   Bodies none;
   const bool wanted = std::any_of(chunk->targets.begin(), chunk->targets.end(),
                                   [&](ReplicaIndex target) { return recorder_.MayWork(target); });
   if (!wanted || !recorder_.MayWork(chunk->source)) co_return none;
   auto fetch = std::make_shared<Fetch>();
-  std::map<MailboxId, size_t> places;  // in fetch->requests
-  bool elsewhere = true;               // every message has another holder
-  for (const Portion& portion : chunk->portions) {
-    const std::string& mailbox = recorder_.MailboxName(*portion.planned);
-    const MailboxCopyRecord* source = mesh_.FindCopy(chunk->source, mailbox);
-    const CopyRegisters* copy = source == nullptr ? nullptr : portion.planned->message.Find(source->id);
-    if (copy != nullptr && copy->uid.value != 0) {
-      const auto [place, added] = places.try_emplace(portion.planned->message.mailbox, fetch->requests.size());
-      if (added) {
-        fetch->requests.emplace_back().mailbox = recorder_.Reference(source->id);
-        fetch->places.push_back(source->id);
-      }
-      fetch->wanted[{place->second, copy->uid}] = portion.planned->message.id;
-    }
-    for (const CopyPlan* wanting : portion.copies) {
-      elsewhere &= std::any_of(wanting->holders.begin(), wanting->holders.end(), [&](ReplicaIndex holder) {
-        return !chunk->tried.contains(holder) && mesh_.IsUp(holder);
-      });
-    }
-  }
-  for (const auto& [where, message] : fetch->wanted) fetch->requests[where.first].uids.Add(where.second);
-  if (fetch->requests.empty()) co_return none;
+  NoteWanted(*chunk, *fetch);
+  if (fetch->requests.empty()) co_return fetch->bodies;
   fetch->last_arrival = mesh_.clock->Now();
   tasks_.Start(RunFetch(chunk->source, fetch));
   while (!fetch->over) {
     const Duration waited = mesh_.clock->Now() - fetch->last_arrival;
-    if (elsewhere && waited >= kFetchPatience) break;
+    if (fetch->elsewhere && waited >= kFetchPatience) break;
     co_await progress_.WaitFor(*mesh_.clock, std::max<Duration>(kFetchPatience - waited, std::chrono::seconds(1)));
   }
   co_return fetch->bodies;

@@ -45,17 +45,20 @@ Coordinator::Coordinator(CoordinatorOptions options)
     : options_(std::move(options)),
       events_(std::make_shared<EventLog>()),
       wake_(options_.engine_executor),
+      listed_(options_.engine_executor),
       lanes_(options_.engine_executor),
       listings_(options_.engine_executor, 1),
       names_(options_.engine_executor, 1),
       watchers_(options_.engine_executor) {
   mesh_.executor = options_.engine_executor;
   mesh_.clock = options_.clock;
+  mesh_.carried = CarriedBodies(options_.carried_bytes);
   mesh_.log = options_.log;
   mesh_.on_idle = [this] {
     plan_due_ = true;
     wake_.Notify();
   };
+  mesh_.on_room = [this] { wake_.Notify(); };
   mesh_.emit = [events = events_](Event event) { events->Add(std::move(event)); };
 }
 
@@ -89,6 +92,8 @@ absl::Status Coordinator::BuildReplicas(std::shared_ptr<const Graph> graph) {
   mesh_.mailboxes.clear();
   mesh_.due.clear();
   mesh_.incomplete.clear();
+  mesh_.carrying.clear();
+  mesh_.carried.Clear();
   mesh_.refusals.clear();
   mesh_.mailbox_refusals.clear();
   mesh_.forbidden.clear();

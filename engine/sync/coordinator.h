@@ -42,6 +42,7 @@ struct CoordinatorOptions {
   Clock* clock = nullptr;                 // outlives the coordinator
   ReplicaFactory make_replica;
   Mesh::Log log;  // may be empty; engine thread
+  uint64_t carried_bytes = CarriedBodies::kMost;
 };
 
 // Between two rounds that do nothing because somebody is busy.
@@ -123,6 +124,10 @@ class Coordinator : public Control {
   asio::awaitable<absl::Status> LookAndObserve();
   asio::awaitable<void> LookLane(ReplicaIndex r, std::shared_ptr<const Lane> lane, bool look);
   asio::awaitable<absl::Status> RecordLook(ReplicaIndex r);
+  asio::awaitable<void> FindCarryingAt(ReplicaIndex r);
+  void BeginCarrying();
+  bool HasObservable(ReplicaIndex r) const;
+  bool FirstLooksWait() const;
   asio::awaitable<void> QuietForRenames(ReplicaIndex r);
   asio::awaitable<void> ObserveDue(ReplicaIndex r);
   asio::awaitable<void> ObserveTask(ReplicaIndex r, std::deque<std::vector<std::string>>& left);
@@ -153,6 +158,7 @@ class Coordinator : public Control {
   asio::awaitable<void> AwaitWorkOn(std::set<MessageId> messages);
   asio::awaitable<absl::StatusOr<std::vector<UnsettledMailbox>>> UnsettledMailboxes();
   asio::awaitable<absl::Status> EstimateProgress(const std::vector<UnsettledMailbox>& mailboxes);
+  int64_t CountUnseen(EdgeIndex index) const;
   PlanExceptions Exceptions() const;
   asio::awaitable<absl::Status> TellConflicts(const Work& work);
 
@@ -214,6 +220,7 @@ class Coordinator : public Control {
   Mesh mesh_;
   std::shared_ptr<EventLog> events_;
   Signal wake_;
+  Signal listed_;  // a look is recorded, or failed
   TaskGroup lanes_;
   std::vector<std::weak_ptr<const Work>> under_way_;  // what lanes were given; gone when they are done with it
   Permits listings_;                                  // being recorded

@@ -55,7 +55,9 @@ asio::awaitable<bool> TakeSamples(Mesh& mesh, Listing& listing) {
     if (listing.samples.contains(line)) continue;
     const std::string mailbox = listing.lines[line].mailbox;
     MailboxCursor nothing;
-    auto sample = co_await mesh.slot(listing.replica).replica->Observe(mailbox, nothing, kSampleMessages);
+    ObserveLimits limits;
+    limits.messages = kSampleMessages;
+    auto sample = co_await mesh.slot(listing.replica).replica->Observe(mailbox, nothing, limits);
     if (sample.ok()) {
       listing.samples[line] = std::move(sample->arrived);
     } else if (OutcomeUnknown(sample.status())) {
@@ -147,6 +149,23 @@ void AddUnshownDue(Mesh& mesh, const Listing& listing) {
   slot.compare_due = false;
 }
 
+// How much there is to see in what was not looked into yet, or not to its end.
+void NoteUnseen(Mesh& mesh, const Listing& listing) {
+  ReplicaSlot& slot = mesh.slot(listing.replica);
+  slot.next_uids.clear();
+  std::map<std::string, std::string> unseen;  // mailboxes by local name
+  for (const MailboxCopyRecord* record : RecordsAt(mesh, listing.replica)) {
+    const bool begun = record->uid_validity.value != 0;
+    const bool carrying = mesh.carrying.contains({listing.replica.value, record->mailbox_name});
+    if (record->exists && (!begun || carrying)) unseen[record->local_name] = record->mailbox_name;
+  }
+  if (unseen.empty()) return;
+  for (const MailboxStatus& status : listing.lines) {
+    const auto mailbox = unseen.find(status.local_name);
+    if (mailbox != unseen.end() && status.status_known) slot.next_uids[mailbox->second] = status.uid_next;
+  }
+}
+
 // Whether a server would take by now what it would not is told by SELECT alone.
 void AddKeptBackDue(Mesh& mesh, ReplicaIndex r) {
   if (!std::exchange(mesh.slot(r).limits_due, false)) return;
@@ -217,6 +236,7 @@ asio::awaitable<absl::Status> RecordListing(Mesh& mesh, ReplicaIndex r, Permits&
     CO_ASSIGN_OR_RETURN(ListingResult recorded, co_await Record(mesh, listing));
     Take(mesh, std::move(recorded), r);
   }
+  NoteUnseen(mesh, listing);
   AddUnshownDue(mesh, listing);
   AddKeptBackDue(mesh, r);
   co_return absl::OkStatus();

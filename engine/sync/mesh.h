@@ -20,6 +20,7 @@
 #include "engine/net/clock.h"
 #include "engine/replica/replica.h"
 #include "engine/store/store_thread.h"
+#include "engine/sync/carry.h"
 #include "engine/sync/control.h"
 #include "engine/sync/plan.h"
 #include "graph/graph.h"
@@ -70,6 +71,7 @@ struct ReplicaSlot {
   int retries = 0;                                      // in a row that left something refused
   Duration next_retry{0};                               // engine time; 0 while nothing is refused
   std::map<std::string, uint64_t> unseen;               // by mailbox, of the last look, there
+  std::map<std::string, Uid> next_uids;                 // likewise, of those that were not looked into yet
   std::map<MailboxCopyId, UidValidity> other_validity;  // seen by SELECT, for which a look was asked
   bool looking = false;          // its lane looks and observes: what has happened there is not known yet
   int tasks = 0;                 // under way in its lane (lane.h); while there are any nothing else is begun here
@@ -78,6 +80,7 @@ struct ReplicaSlot {
   int64_t last_look_unix_ms = 0;
   int64_t state_since_unix_ms = 0;
   std::optional<std::vector<MailboxStatus>> listing;  // of the last look, until it is recorded
+  bool unrecorded = false;                            // a look has begun and is not recorded yet
   bool waits_for_quiet = false;  // its listing tells of renames, which are recorded while no other replica is at work
 };
 
@@ -152,6 +155,8 @@ class Mesh {
   std::map<std::string, MailboxEntry> mailboxes;
   std::set<std::pair<int32_t, std::string>> due;         // (replica, mailbox): to be observed
   std::set<std::pair<int32_t, std::string>> incomplete;  // observed in part only: nothing is added there
+  std::set<std::pair<int32_t, std::string>> carrying;    // whose first look brings bodies, until it is complete
+  CarriedBodies carried;
   std::map<std::pair<MessageId, MailboxCopyId>, Refusal> refusals;
   std::map<std::pair<int32_t, std::string>, Refusal> mailbox_refusals;  // (replica, mailbox): CREATE, SELECT…
   // Additions (true) or deletions that a mailbox copy refused for want of rights: it is not asked for more before
@@ -170,6 +175,7 @@ class Mesh {
   Progress progress;
   std::function<void()> on_progress;  // may be empty
   std::function<void()> on_idle;      // a lane is empty
+  std::function<void()> on_room;      // for more carried bodies
   Log log;
   EventSink emit;
 
@@ -185,6 +191,10 @@ class Mesh {
   bool IsAwaited(ReplicaIndex r) const { return IsBusy(r) && clock->Now() < AwaitedUntil(r); }
   // Busy for so short a time that even what is small waits for it, rather than be fetched twice.
   bool IsBrieflyBusy(ReplicaIndex r) const;
+  // Its first look waits until carried bodies have gone where they are wanted.
+  bool WaitsForRoom(const std::pair<int32_t, std::string>& copy) const {
+    return carrying.contains(copy) && !carried.HasRoom() && clock->Now() < carried.PatienceEnds();
+  }
   // A part of `longest`, drawn so that coordinators that begin together do not go on together.
   Duration Draw(Duration longest);
   std::shared_ptr<Batch> NewBatch(Duration patience, Duration margin) const;

@@ -1,5 +1,6 @@
 #include "engine/sync/observe.h"
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <optional>
@@ -16,6 +17,7 @@ namespace imapmesh {
 namespace {
 
 constexpr size_t kBatchMessages = 5000;
+constexpr size_t kBatchWithBodies = 1000;  // their bytes end most looks before
 
 ContentIdentity DigestOf(const Body& body) {
   ContentDigest digest;
@@ -30,14 +32,18 @@ ContentIdentity DigestOf(const Body& body) {
 }
 
 // Fetches the whole messages that identification asked for and digests them.
-asio::awaitable<void> FetchContent(Mesh& mesh, ReplicaIndex here, const MailboxCopyRecord& record, UidValidity validity,
-                                   ContentNeeds needs, RecordObservation& recording) {
+asio::awaitable<void> FetchContent(Mesh& mesh, ReplicaIndex here, const MailboxCopyRecord& record,
+                                   const Observation& observation, ContentNeeds needs, RecordObservation& recording) {
+  for (const ArrivedMessage& arrived : observation.arrived) {
+    if (arrived.body == nullptr || needs.arrivals.erase(arrived.uid) == 0) continue;
+    recording.arrival_content[arrived.uid] = DigestOf(*arrived.body);
+  }
   UidSet arrivals;
   for (const Uid uid : needs.arrivals) arrivals.Add(uid);
   std::function<void(Uid, std::shared_ptr<const Body>)> take = [&](Uid uid, std::shared_ptr<const Body> body) {
     recording.arrival_content[uid] = DigestOf(*body);
   };
-  MailboxReference reference{record.mailbox_name, validity};
+  MailboxReference reference{record.mailbox_name, observation.cursor.uid_validity};
   if (!arrivals.empty()) {
     const absl::Status fetched = co_await mesh.slot(here).replica->FetchBodies(reference, arrivals, take);
     if (!fetched.ok()) mesh.Warn(Message(fetched));
@@ -120,9 +126,20 @@ bool AsksForALook(ReplicaSlot& slot, const MailboxCopyRecord& record, UidValidit
   return true;
 }
 
+// Keeps the bodies that came along with messages that are recorded now.
+void Carry(Mesh& mesh, MailboxCopyId copy, const Observation& observation, const MergeResult& result) {
+  for (const ArrivedMessage& arrived : observation.arrived) {
+    const bool recorded = !result.cut || arrived.uid < result.record.uid_next;
+    if (arrived.body == nullptr || !recorded) continue;
+    mesh.carried.Put({copy, observation.cursor.uid_validity, arrived.uid}, arrived, mesh.clock->Now());
+  }
+}
+
 asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::string mailbox, Prepared prepared) {
-  mesh.due.erase({r.value, mailbox});
-  mesh.incomplete.insert({r.value, mailbox});
+  const std::pair<int32_t, std::string> here(r.value, mailbox);
+  if (mesh.WaitsForRoom(here)) co_return absl::OkStatus();
+  mesh.due.erase(here);
+  mesh.incomplete.insert(here);
   bool compared = false, untold = false, waited = false;
   for (bool more = true; more;) {
     const MailboxCopyRecord* found = mesh.FindCopy(r, mailbox);
@@ -130,10 +147,15 @@ asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::strin
     const MailboxCopyRecord record = *found;
     CO_ASSIGN_OR_RETURN(const MailboxCursor since, co_await CursorOf(mesh, r, record));
     absl::StatusOr<Observation> observation = absl::UnknownError("");
+    std::optional<CarriedBodies::Share> share;
     if (prepared.observation && prepared.since == since) {
       observation = *std::exchange(prepared.observation, std::nullopt);
     } else {
-      observation = co_await mesh.slot(r).replica->Observe(mailbox, since, kBatchMessages);
+      ObserveLimits limits;
+      limits.messages = kBatchMessages;
+      if (mesh.carrying.contains(here)) limits.body_bytes = share.emplace(mesh.carried).bytes();
+      if (limits.body_bytes > 0) limits.messages = kBatchWithBodies;
+      observation = co_await mesh.slot(r).replica->Observe(mailbox, since, limits);
     }
     if (!observation.ok()) {
       if (OutcomeUnknown(observation.status())) {
@@ -169,13 +191,14 @@ asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::strin
     absl::StatusOr<MergeResult> result = co_await mesh.store->Run(recording);
     for (int attempt = 0; attempt < 3 && result.ok() && !result->needs.empty(); ++attempt) {
       ContentNeeds needs = result->needs;
-      co_await FetchContent(mesh, r, record, observation->cursor.uid_validity, std::move(needs), recording);
+      co_await FetchContent(mesh, r, record, *observation, std::move(needs), recording);
       result = co_await mesh.store->Run(recording);
     }
     if (!result.ok()) co_return result.status();
     if (!result->needs.empty()) co_return absl::OkStatus();  // went away meanwhile: the next look finds it due
     if (MailboxCopyRecord* now = mesh.FindCopy(r, mailbox)) *now = result->record;
     std::erase_if(mesh.unfetchable, [&](const auto& missed) { return missed.second == record.id; });
+    Carry(mesh, record.id, *observation, *result);
     if (!result->distrust.empty()) mesh.Warn(mesh.name(r) + ": " + mailbox + ": " + result->distrust);
     Report(mesh, r, *result);
     mesh.slot(r).gone_since_look |= result->vanished > 0;
@@ -195,7 +218,15 @@ asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::strin
       const bool again = co_await AwaitExpunge(mesh, r);
       more = more || again;
     }
-    if (!observation->more && !result->cut) mesh.incomplete.erase({r.value, mailbox});
+    if (!observation->more && !result->cut) {
+      mesh.incomplete.erase({r.value, mailbox});
+      mesh.carrying.erase(here);
+    }
+    if (result->adopted > 0) mesh.carrying.erase(here);  // others hold it too by now
+    if (more && mesh.WaitsForRoom(here)) {
+      mesh.due.insert(here);
+      co_return absl::OkStatus();
+    }
   }
   co_return absl::OkStatus();
 }
@@ -251,9 +282,11 @@ std::deque<std::vector<std::string>> DueTogether(Mesh& mesh, ReplicaIndex r) {
   std::deque<std::vector<std::string>> groups;
   std::optional<size_t> open;  // the group that has room
   for (auto due = mesh.due.lower_bound({r.value, ""}); due != mesh.due.end() && due->first == r.value; ++due) {
+    if (mesh.WaitsForRoom(*due)) continue;
     const std::string& mailbox = due->second;
     const MailboxCopyRecord* record = mesh.FindCopy(r, mailbox);
-    const bool known = record != nullptr && record->uid_validity.value != 0 && !record->rebinding;
+    const bool known =
+        record != nullptr && record->uid_validity.value != 0 && !record->rebinding && !mesh.carrying.contains(*due);
     if (known && open && groups[*open].size() < kObserveTogether) {
       groups[*open].push_back(mailbox);
       continue;
@@ -261,6 +294,15 @@ std::deque<std::vector<std::string>> DueTogether(Mesh& mesh, ReplicaIndex r) {
     if (known) open = groups.size();
     groups.emplace_back(1, mailbox);
   }
+  // Of first looks that may have to wait for room, INBOX and what is small come first, as when it is planned.
+  const auto& next_uids = mesh.slot(r).next_uids;
+  const auto rank = [&](const std::vector<std::string>& group) {
+    const std::string& mailbox = group.front();
+    const bool waits = mesh.carrying.contains({r.value, mailbox}) && mailbox != "INBOX";
+    const auto next = waits ? next_uids.find(mailbox) : next_uids.end();
+    return next == next_uids.end() ? Uid() : next->second;
+  };
+  std::stable_sort(groups.begin(), groups.end(), [&](const auto& a, const auto& b) { return rank(a) < rank(b); });
   return groups;
 }
 

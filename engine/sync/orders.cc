@@ -56,6 +56,8 @@ asio::awaitable<absl::Status> Coordinator::RunPlan(std::function<void(absl::Stat
     co_return absl::OkStatus();
   }
   plan_cancelled_ = cancelled;
+  mesh_.carrying.clear();
+  mesh_.carried.Clear();
   for (ReplicaSlot& slot : mesh_.replicas) slot.look_due = slot.compare_due = slot.metadata_due = true;
   absl::Status status = co_await LookAndObserve();
   if (status.ok() && !*cancelled) status = co_await DecideGoneMailboxes();

@@ -27,7 +27,6 @@ constexpr Duration kFirstPatience = seconds(10);  // with a replica that was not
 constexpr Duration kPassLimit = seconds(10);      // after it what is due is looked at, and the plan begins anew
 constexpr Duration kPlanAgain = seconds(5);       // while a pass that is not complete waits for busy replicas
 constexpr int64_t kSkippedMost = 20'000;          // messages of busy replicas planned in vain in one pass
-constexpr int64_t kProgressWorthwhile = 200;      // unsettled messages from which on totals are counted first
 constexpr int64_t kHistoryMillis = int64_t{90} * 24 * 3600 * 1000;
 constexpr int64_t kHistorySteps = 500'000;
 constexpr int64_t kBetweenPrunes = int64_t{3600} * 1000;
@@ -45,8 +44,12 @@ asio::awaitable<bool> Coordinator::Settle(std::set<ReplicaIndex> awaited, bool i
     Duration until = interruptible ? limit : Duration::max();
     std::erase_if(awaited, [&](ReplicaIndex r) { return !mesh_.IsAwaited(r); });
     if (awaited.empty()) co_return true;
+    if (interruptible) BeginCarrying();
     if (interruptible && (now >= limit || !orders_.empty() || ObservationIsDue())) co_return false;
     for (const ReplicaIndex r : awaited) until = std::min(until, mesh_.AwaitedUntil(r));
+    if (interruptible && FirstLooksWait() && mesh_.carried.PatienceEnds() > now) {
+      until = std::min(until, mesh_.carried.PatienceEnds());
+    }
     co_await wake_.WaitFor(*mesh_.clock, until - now);
   }
   co_return false;
@@ -61,7 +64,8 @@ bool Coordinator::PlanIsDue() const {
 // Not for mailbox copies that wait for their server to come to rest: those have time.
 bool Coordinator::ObservationIsDue() const {
   return !settling_ && std::any_of(mesh_.due.begin(), mesh_.due.end(), [&](const auto& due) {
-    return mesh_.IsUp(ReplicaIndex(due.first)) && !mesh_.IsBusy(ReplicaIndex(due.first));
+    const ReplicaIndex r(due.first);
+    return mesh_.IsUp(r) && !mesh_.IsBusy(r) && !mesh_.WaitsForRoom(due);
   });
 }
 
@@ -111,6 +115,9 @@ asio::awaitable<void> Coordinator::LookLane(ReplicaIndex r, std::shared_ptr<cons
     co_await LookAt(mesh_, r);
     const absl::Status status = co_await RecordLook(r);
     if (!status.ok()) lane_failure_ = status;
+    mesh_.slot(r).unrecorded = false;
+    listed_.Notify();
+    if (mesh_.IsUp(r)) co_await FindCarryingAt(r);
   }
   if (mesh_.IsUp(r) && lane_failure_.ok()) co_await ObserveDue(r);
   ReplicaSlot& slot = mesh_.slot(r);
@@ -130,6 +137,7 @@ asio::awaitable<absl::Status> Coordinator::RecordLook(ReplicaIndex r) {
 // that wait here as well have nothing under way. Acquires `names_`.
 asio::awaitable<void> Coordinator::QuietForRenames(ReplicaIndex r) {
   mesh_.slot(r).waits_for_quiet = true;
+  listed_.Notify();
   const auto at_work = [&] {
     return std::any_of(mesh_.replicas.begin(), mesh_.replicas.end(),
                        [](const ReplicaSlot& slot) { return slot.tasks > 0 && !slot.waits_for_quiet; });
@@ -158,9 +166,9 @@ asio::awaitable<absl::Status> Coordinator::LookAndObserve() {
     const ReplicaIndex r(static_cast<int32_t>(i));
     if (mesh_.IsBusy(r)) continue;
     const bool look = LookIsDue(mesh_.slot(r));
-    const auto due = mesh_.due.lower_bound({r.value, ""});
-    const bool observe = mesh_.IsUp(r) && due != mesh_.due.end() && due->first == r.value;
+    const bool observe = mesh_.IsUp(r) && HasObservable(r);
     if (!look && !observe) continue;
+    mesh_.slot(r).unrecorded = look;
     if (!mesh_.slot(r).was_up) batch->patience = batch->margin = kFirstPatience;
     begun.insert(r);
     lanes_.Start(LookLane(r, std::make_shared<const Lane>(mesh_, r, batch), look));
@@ -214,28 +222,6 @@ asio::awaitable<absl::StatusOr<std::vector<UnsettledMailbox>>> Coordinator::Unse
   }
   SortForPlanning(mailboxes);
   co_return mailboxes;
-}
-
-asio::awaitable<absl::Status> Coordinator::EstimateProgress(const std::vector<UnsettledMailbox>& mailboxes) {
-  int64_t unsettled = 0;
-  for (const UnsettledMailbox& mailbox : mailboxes) unsettled += mailbox.messages;
-  if (unsettled < kProgressWorthwhile) co_return absl::OkStatus();
-  const auto view = mesh_.View(false);
-  mesh_.progress.phase = "adding";
-  mesh_.progress.edges.clear();
-  for (const GraphEdge& edge : mesh_.graph->edges()) {
-    mesh_.progress.edges.push_back({mesh_.name(edge.a), mesh_.name(edge.b), 0, 0, 0, 0});
-  }
-  EstimateAdditions estimate(*view, mailboxes);
-  for (bool more = true; more;) {
-    CO_ASSIGN_OR_RETURN(more, co_await mesh_.store->Run(estimate));
-  }
-  for (const auto& [index, additions] : estimate.by_edge) {
-    Progress::Edge& edge = mesh_.progress.edges[static_cast<size_t>(index)];
-    edge.messages_total = additions.first;
-    edge.bytes_total = additions.second;
-  }
-  co_return absl::OkStatus();
 }
 
 // ---- mailboxes
@@ -295,10 +281,13 @@ asio::awaitable<absl::Status> Coordinator::BeginMailboxes(MailboxPhase phase, st
 // ---- the pass
 
 asio::awaitable<absl::Status> Coordinator::PlanAndApply() {
-  CO_RETURN_IF_ERROR(co_await DecideGoneMailboxes());
+  mesh_.carried.BeginPass();
+  const bool first_looks_wait = FirstLooksWait();
+  if (!first_looks_wait) CO_RETURN_IF_ERROR(co_await DecideGoneMailboxes());
   CO_RETURN_IF_ERROR(co_await RunMailboxes(MailboxPhase::kAdditions));
   CO_ASSIGN_OR_RETURN(const std::vector<UnsettledMailbox> mailboxes, co_await UnsettledMailboxes());
-  if (mesh_.on_progress && pass_complete_) CO_RETURN_IF_ERROR(co_await EstimateProgress(mailboxes));
+  const bool estimate = mesh_.on_progress && (pass_complete_ || first_looks_wait);
+  if (estimate) CO_RETURN_IF_ERROR(co_await EstimateProgress(mailboxes));
   pending_in_.clear();
   uncounted_.clear();
   for (const UnsettledMailbox& mailbox : mailboxes) uncounted_.insert(mailbox.name);
@@ -307,13 +296,15 @@ asio::awaitable<absl::Status> Coordinator::PlanAndApply() {
   plan_again_ = last_pass_ + kPlanAgain;
   PendingByEdge pending;
   CO_ASSIGN_OR_RETURN(pass_complete_, co_await Pass(mailboxes, false, pending));
+  // What is wanted nowhere after all need not be brought along any more.
+  if (pass_complete_ && mesh_.carried.EndPass()) mesh_.carrying.clear();
   const bool deletions =
       std::any_of(pending.begin(), pending.end(), [](const auto& edge) { return edge.second.deletions > 0; });
   // Of a message that was moved, the new place may be among what became due meanwhile: it is looked at first. Once, as
   // something may always be due.
   const bool defer = deletions && pass_complete_ && (ObservationIsDue() || MovesAreDue()) && !deletions_deferred_;
   deletions_deferred_ = defer;
-  if (defer) pass_complete_ = false;
+  if (defer || first_looks_wait) pass_complete_ = false;
   if (deletions && pass_complete_) {
     CO_RETURN_IF_ERROR(co_await DescribeNewConflicts());  // what they are about must be read before it is gone
     PendingByEdge counted_before;
@@ -491,7 +482,7 @@ bool Coordinator::ObservePartsAgain() {
   for (const auto& [r, mailbox] : mesh_.incomplete) {
     const ReplicaIndex replica(r);
     if (mesh_.FindCopy(replica, mailbox) == nullptr || mesh_.IsBusy(replica)) continue;
-    if (mesh_.mailbox_refusals.contains({r, mailbox})) continue;
+    if (mesh_.mailbox_refusals.contains({r, mailbox}) || mesh_.carrying.contains({r, mailbox})) continue;
     any = true;
     mesh_.due.insert({r, mailbox});
   }

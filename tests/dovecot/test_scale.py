@@ -18,6 +18,9 @@ class Scale(MeshTest):
         run = self.run_once(timeout_s=240)
         print(f"10,000 messages: {run.report['wall_s']:.1f} s, {run.memory_kb / 1000:.0f} MB")
         self.assertLess(run.memory_kb, MEMORY_LIMIT_KB, run)
+        source = run.replica("laptop")  # each message is read once there: to know it by, and to bring it
+        self.assertEqual(source["messages_fetched"], 10_000)
+        self.assertLess(source["bytes_received"], 1.2 * sum(message.size for message in expected["INBOX"]))
         self.check(expected)
         again = self.assert_quiet()
         self.assertLess(again.memory_kb, MEMORY_LIMIT_KB)

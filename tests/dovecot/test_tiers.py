@@ -411,3 +411,28 @@ class Kinds(TierTest):
         self.server("bare", capability=BARE)
         self.join()
         self.everything(plain=["bare"], contents=CARRIED, unmarked=True)
+
+    def known_again(self, source, copy, contents):
+        """A first sync into an empty Dovecot, which reads header fields in bodies, knows each message by what the servers
+        tell of them: a replica that holds the same mail adds nothing."""
+        self.server("empty")
+        for server in (source, copy):
+            with mail.Account(server) as account:
+                for number, content in enumerate(contents):
+                    account.append("INBOX", content, "\\Seen", 1_700_000_000 + number)
+        self.write_topology([(source.name, "empty")], replicas=[source.name, "empty"])
+        first = self.run_once()
+        self.assertEqual(first.replica(source.name)["messages_fetched"], len(contents), first)
+        self.write_topology([(source.name, "empty"), ("empty", copy.name)])
+        second = self.run_once()
+        self.assertEqual([replica["messages_appended"] for replica in second.report["replicas"]], [0, 0, 0], second)
+
+    def test_dovecot_tells_the_header_fields_that_are_in_a_body(self):
+        self.known_again(self.server("source", storage="maildir"), self.server("copy", storage="sdbox"),
+                         mail.broken() + CARRIED[-40:] + mail.corpus())
+
+    def test_cyrus_tells_the_header_fields_that_are_in_a_body(self):
+        self.known_again(self.start_cyrus("source"), self.start_cyrus("copy"), CARRIED)
+
+    def test_courier_tells_the_header_fields_that_are_in_a_body(self):
+        self.known_again(self.start_courier("source"), self.start_courier("copy"), CARRIED)

@@ -97,7 +97,7 @@ asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> MemoryReplica::Look(
 }
 
 asio::awaitable<absl::StatusOr<Observation>> MemoryReplica::Observe(std::string mailbox, MailboxCursor since,
-                                                                    size_t max_messages) {
+                                                                    ObserveLimits limits) {
   CO_RETURN_IF_ERROR(co_await Command(0));
   ++counters_.mailboxes_selected;
   const Box& box = boxes_[mailbox];
@@ -117,7 +117,7 @@ asio::awaitable<absl::StatusOr<Observation>> MemoryReplica::Observe(std::string 
       if (message.modseq > since.highest_modseq.value) seen.changed.push_back({Uid(uid), flags});
       continue;
     }
-    if (seen.arrived.size() == max_messages) {
+    if (seen.arrived.size() == limits.messages) {
       seen.more = true;
       seen.cursor.uid_next = Uid(uid);
       break;

@@ -72,7 +72,7 @@ class MemoryReplica : public Replica {
   const std::string& name() const override { return name_; }
   asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> Look() override;
   asio::awaitable<absl::StatusOr<Observation>> Observe(std::string mailbox, MailboxCursor since,
-                                                       size_t max_messages) override;
+                                                       ObserveLimits limits) override;
   asio::awaitable<absl::Status> FetchBodies(MailboxReference mailbox, UidSet uids,
                                             std::function<void(Uid, std::shared_ptr<const Body>)> take) override;
   asio::awaitable<absl::Status> FetchHeaders(MailboxReference mailbox, UidSet uids,

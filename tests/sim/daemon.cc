@@ -27,6 +27,7 @@ Daemon::Daemon(Network& network, DaemonOptions given)
   options.store_executor = executor;
   options.clock = &clock_;
   options.log = std::move(given.log);
+  options.carried_bytes = 1000;  // a few messages, so that looks wait for room
   options.make_replica =
       [this, executor, defect](
           const Graph& declared, ReplicaIndex index,

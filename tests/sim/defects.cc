@@ -21,9 +21,9 @@ class DefectiveReplica : public Replica {
   DefectiveReplica(Defect defect, std::unique_ptr<Replica> inner) : defect_(defect), inner_(std::move(inner)) {}
 
   asio::awaitable<absl::StatusOr<Observation>> Observe(std::string mailbox, MailboxCursor since,
-                                                       size_t max_messages) override {
+                                                       ObserveLimits limits) override {
     co_await AddAtLast();
-    absl::StatusOr<Observation> observed = co_await inner_->Observe(std::move(mailbox), since, max_messages);
+    absl::StatusOr<Observation> observed = co_await inner_->Observe(std::move(mailbox), since, limits);
     if (observed.ok()) Spoil(*observed);
     co_return observed;
   }
