@@ -54,7 +54,8 @@ def _bytes(value):
     return f"{value:.0f} B" if value < 1000 else f"{value / 1000:.1f} kB" if value < 1e6 else f"{value / 1e6:.1f} MB"
 
 
-COLUMNS = [("wall", "wall_s", _seconds), ("CPU", "cpu_s", _seconds), ("memory", "memory_kb", lambda kb: f"{kb / 1000:.0f} MB"),
+COLUMNS = [("wall", "wall_s", _seconds), ("CPU", "cpu_s", _seconds),
+           ("servers' CPU", "servers_cpu_s", _seconds), ("memory", "memory_kb", lambda kb: f"{kb / 1000:.0f} MB"),
            ("to servers", "to_server", _bytes), ("from servers", "to_client", _bytes),
            ("exchanges", "exchanges", lambda n: f"{n:.0f}"), ("of one connection", "exchanges_max", lambda n: f"{n:.0f}")]
 

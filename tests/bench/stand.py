@@ -140,6 +140,19 @@ class Stand:
         if any(shape != shapes[0] for shape in shapes):
             raise RuntimeError(f"{user}: {why}: the accounts differ afterwards: {shapes}")
 
+    def cpu_seconds(self):
+        """{name of the site: user and system time that its server has used}."""
+        def used(pid):
+            fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            return sum(int(field) for field in fields[11:15])  # with that of children which have ended
+
+        ticks = collections.Counter()
+        for name, site in self.sites.items():
+            for pid in [site.process.pid, *dovecot.descendants(site.process.pid)]:
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ends meanwhile
+                    ticks[name] += used(pid)
+        return {name: ticks[name] / os.sysconf("SC_CLK_TCK") for name in self.sites}
+
     @contextlib.contextmanager
     def link(self, delay_ms):
         """delay_ms None: direct, not counted."""

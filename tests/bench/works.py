@@ -44,9 +44,13 @@ def _links(bench, tool):
 
 
 def _run(bench, tool, work, link_name, delay_ms, compress=False, **more):
+    before = bench.stand.cpu_seconds()
     with bench.stand.link(delay_ms) as link:
         cost = tool.run(link, compress)
-        return _sample(bench, work, tool.name, link_name, cost, link.counts(), **more)
+        after = bench.stand.cpu_seconds()
+        each = {f"{site}_cpu_s": after[site] - before[site] for site in after}
+        return _sample(bench, work, tool.name, link_name, cost, link.counts(), servers_cpu_s=sum(each.values()), **each,
+                       **more)
 
 
 def nothing(bench):
