@@ -130,6 +130,7 @@ asio::awaitable<absl::Status> MailboxApplier::Record(MailboxOperation operation)
     record.tombstone = true;
     record.uid_validity = UidValidity();
     record.uid_next = Uid();
+    record.last_uid = Uid();
     record.highest_modseq = ModSeq();
     record.server_id.clear();
   }
@@ -489,20 +490,18 @@ asio::awaitable<absl::Status> DecideGone(Mesh& mesh, std::set<MailboxCopyId> con
       undecided[entry.copies[r].id] = {ReplicaIndex(static_cast<int32_t>(r)), name};
   }
   const std::vector<ReplicaId> replicas = ReplicaIds(mesh);
-  DecideMailboxes decide(*mesh.graph, replicas, std::move(confirmed), mesh.clock->UnixMillis());
+  std::set<ReplicaId> idle, busy;
+  for (size_t r = 0; r < replicas.size(); ++r) {
+    (mesh.IsBusy(ReplicaIndex(static_cast<int32_t>(r))) ? busy : idle).insert(replicas[r]);
+  }
+  DecideMailboxes decide(*mesh.graph, replicas, std::move(confirmed), std::move(busy), mesh.clock->UnixMillis());
   auto decisions = co_await mesh.store->Run(decide);
   if (!decisions.ok()) co_return decisions.status();
   for (const MailboxDecisions::Made& made : decisions->conflicts) {
     const auto& [r, name] = undecided.at(made.copy);
     mesh.Emit("CONFLICT", r, EdgeIndex(-1), name, made.text);
   }
-  if (decisions->changed) {
-    std::set<ReplicaId> changed;
-    for (size_t r = 0; r < replicas.size(); ++r) {
-      if (!mesh.IsBusy(ReplicaIndex(static_cast<int32_t>(r)))) changed.insert(replicas[r]);
-    }
-    mesh.TakeMailboxes(std::move(decisions->copies), changed);
-  }
+  if (decisions->changed) mesh.TakeMailboxes(std::move(decisions->copies), idle);
   co_return absl::OkStatus();
 }
 

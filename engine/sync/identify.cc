@@ -81,7 +81,7 @@ Identification Identify(const Arrival& arrival, const std::vector<Candidate>& ca
   if (certain) return {Verdict::kMatch, free[0]->message, {}, false};
 
   const std::optional<MessageId> found_again = FindAwaited(arrival, free);
-  const bool waits = WaitsForOthers(free);
+  const bool waits = arrival.may_wait && WaitsForOthers(free);
   std::erase_if(free, [waits](const Candidate* candidate) {
     return IsIncomparable(candidate) && !(waits && candidate->lost_elsewhere);
   });

@@ -35,6 +35,7 @@ struct Arrival {
   bool has_message_id = false;
   std::optional<ContentIdentity> content;
   bool has_twin = false;  // another arrival of this observation has the same header digest
+  bool may_wait = true;   // for what is lost elsewhere to be found again
 };
 
 struct Identification {

@@ -73,6 +73,18 @@ TEST(Identify, WhatIsFoundAgainElsewhereSoonIsWaitedFor) {
   EXPECT_EQ(Identify(no_message_id, {lost, lost_here, lost_here}).verdict, Verdict::kNew);
 }
 
+TEST(Identify, WhereTwoMailboxCopiesWaitForEachOtherOneWaitsNoLonger) {
+  Arrival waits_no_more = Exact();
+  waits_no_more.has_message_id = false;
+  waits_no_more.may_wait = false;
+  Candidate lost = Known(7, true);
+  lost.obtainable = false;
+  lost.lost_elsewhere = true;
+  EXPECT_EQ(Identify(waits_no_more, {lost}).verdict, Verdict::kNew);
+  // What can be compared is compared all the same.
+  EXPECT_EQ(Identify(waits_no_more, {lost, Known(8, true)}).need_content, std::vector<MessageId>{MessageId(8)});
+}
+
 TEST(Identify, WhatIsNotCertainIsDecidedByContent) {
   Arrival other_date = Exact();
   other_date.internal_date = 1;

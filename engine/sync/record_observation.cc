@@ -38,6 +38,7 @@ void PrepareRebinding(MailboxCopyRecord& record) {
   record.rebinding = true;
   record.uid_validity = UidValidity();
   record.uid_next = Uid();
+  record.last_uid = Uid();
   record.highest_modseq = ModSeq();
 }
 
@@ -96,8 +97,9 @@ bool RecordObservation::IdentifyArrivals(State& state, MergeResult& result) {
       identified_.push_back({&arrived, *imported, false, false});
       continue;
     }
-    Arrival arrival{arrived.size, arrived.internal_date, arrived.has_message_id, std::nullopt,
-                    twins[arrived.header_digest] > 1};
+    Arrival arrival{
+        arrived.size, arrived.internal_date, arrived.has_message_id, std::nullopt, twins[arrived.header_digest] > 1,
+        may_wait_};
     if (const auto content = arrival_content.find(arrived.uid); content != arrival_content.end()) {
       arrival.content = content->second;
     }
@@ -320,8 +322,11 @@ void RecordObservation::MergeArrived(State& state, MergeResult& result) {
     const Intent* intent = FindIntent(message.id);
     const CopyRegisters* before = message.Find(result.record.id);
     const bool was_here = before != nullptr && before->present();
+    Intent mark;
+    mark.kind = IntentKind::kExpunge;
+    const bool marked = intent == nullptr && MayHaveBeenMarked(state, message);
     const bool unsettled = MergeArrival(message, result.record.id, arrived.uid, HashGuid(arrived.server_guid),
-                                        Intern(state, arrived.flags), intent, context_);
+                                        Intern(state, arrived.flags), marked ? &mark : intent, context_);
     for (const CopyRegisters& copy : message.copies) state.SaveCopy(message.id, copy);
     if (unsettled) state.MarkUnsettled(message.id, message.mailbox);
     imported_.Note(state, arrived.uid, message.id);
@@ -333,6 +338,16 @@ void RecordObservation::MergeArrived(State& state, MergeResult& result) {
     if (identified.in_doubt) RecordDoubt(state, message);
     ++(identified.message.value != 0 ? result.adopted : result.arrived);
   }
+}
+
+// Found by its looks, and an EXPUNGE of an equal message is still open here: \Deleted, set on the way to that, may have
+// gone to this one.
+bool RecordObservation::MayHaveBeenMarked(State& state, const MessageRegisters& message) const {
+  return std::any_of(intents_.begin(), intents_.end(), [&](const auto& each) {
+    if (each.second.kind != IntentKind::kExpunge) return false;
+    const auto other = state.Load(each.first);
+    return other && other->identity == message.identity;
+  });
 }
 
 // Kept apart though much is equal: nothing is lost, and people can see why there are two.
@@ -404,6 +419,7 @@ void RecordObservation::Finish(State& state, MergeResult& result) {
     TakeLimits(state, result);
     CheckCount(state, result);
   }
+  record.last_uid = state.LastUid(record.id);
   state.Save(record);
   MergeImportedGone(state, imported_.Finish(state, record, consumed, brake_), result);
   result.distrust = imported_.distrust();

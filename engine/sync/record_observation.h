@@ -69,6 +69,7 @@ class RecordObservation {
         brake_(mesh.graph->topology().policy().brake()),
         deleted_flag_(mesh.deleted_flag),
         company_(HasCompany(mesh)),
+        may_wait_(mesh.waits_no_more != std::make_optional(std::make_pair(r.value, record.mailbox_name))),
         now_(mesh.clock->UnixMillis()) {}
 
   std::map<Uid, ContentIdentity> arrival_content;      // filled between attempts
@@ -109,6 +110,7 @@ class RecordObservation {
   void MergeKnown(State& state, MessageId message, CopyRegisters& copy, const std::vector<std::string>& flags,
                   MergeResult& result);
   void MergeArrived(State& state, MergeResult& result);
+  bool MayHaveBeenMarked(State& state, const MessageRegisters& message) const;
   MessageRegisters NewMessage(State& state, const ArrivedMessage& arrived, MailboxId mailbox);
   std::vector<FlagId> Intern(State& state, const std::vector<std::string>& names);
   void RecordDoubt(State& state, const MessageRegisters& message) const;
@@ -126,6 +128,7 @@ class RecordObservation {
   v1::Brake brake_;
   FlagId deleted_flag_;
   bool company_;  // other coordinators are at work
+  bool may_wait_;  // for other mailbox copies to be identified
   int64_t now_;
   MergeContext context_;
   ImportedPairs imported_;

@@ -109,7 +109,7 @@ void Model::MailboxRenamed() {
 }
 
 void Model::Added(int replica, const std::string& mailbox, const std::shared_ptr<const Content>& content,
-                  const Flags& flags) {
+                  const Flags& flags, Held held) {
   ++additions_;
   ++now_;
   if (deleted_.contains(mailbox)) {
@@ -120,7 +120,8 @@ void Model::Added(int replica, const std::string& mailbox, const std::shared_ptr
     fate->content = content;
     ++fate->added[replica];
     ++fate->there[replica];
-    fate->peak[replica] = std::max(fate->peak[replica], fate->there[replica]);
+    const int64_t most = fate == &fates_[{mailbox, content->number}] ? held.here : held.anywhere;
+    fate->peak[replica] = std::max(fate->peak[replica], std::min(fate->there[replica], most));
     for (const std::string& flag : flags) fate->flags[flag].push_back({now_, replica, true});
   }
 }
@@ -140,6 +141,10 @@ void Model::Removed(int replica, const std::string& mailbox, const Content& cont
     fate->removals.push_back({now_, replica, holders, known});
     --fate->there[replica];
   }
+}
+
+void Model::DeletedUncounted(const std::string& mailbox, const Content& content) {
+  for (Fate* fate : Find(mailbox, content.number)) fate->lost = true;
 }
 
 void Model::Wiped(int replica, const std::string& mailbox, const Content& content) {
