@@ -295,8 +295,11 @@ void Model::AddFlags(const Reach& reach, int replica, const Key& key, const Fate
     // What is kept under two names has flags of its own under each.
     const bool doubled = renames_lost_ > 0 || RenamesMayDouble();
     const bool stops = KeywordsMayStop() && !flag.starts_with('\\') && flag != kFixedKeyword;
-    const bool certain = added == 1 && !doubled && !stops && !taken_elsewhere.contains(flag) && fate.removals.empty() &&
-                         !fate.flags_uncertain && fate.restored.empty() && fate.wipes.empty() && fate.races == 0;
+    // No user sets it: what was copied had the mark of an EXPUNGE on its way.
+    const bool mark = flag == "\\Deleted";
+    const bool certain = added == 1 && !doubled && !stops && !mark && !taken_elsewhere.contains(flag) &&
+                         fate.removals.empty() && !fate.flags_uncertain && fate.restored.empty() &&
+                         fate.wipes.empty() && fate.races == 0;
     const bool reaches = reach(events.back().replica, replica, ChangeKind::kFlags);
     // After a loss of the state, or without a base, flags of all sides are kept. Several coordinators take what another
     // carried for what somebody did just now.
