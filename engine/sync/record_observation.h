@@ -17,6 +17,7 @@
 #include "engine/store/state.h"
 #include "engine/sync/identify.h"
 #include "engine/sync/imported_pairs.h"
+#include "engine/sync/listen.h"
 #include "engine/sync/merge.h"
 #include "engine/sync/mesh.h"
 
@@ -66,6 +67,7 @@ class RecordObservation {
         replica_name_(mesh.name(r)),
         brake_(mesh.graph->topology().policy().brake()),
         deleted_flag_(mesh.deleted_flag),
+        company_(HasCompany(mesh)),
         may_wait_(mesh.waits_no_more != std::make_optional(std::make_pair(r.value, record.mailbox_name))),
         now_(mesh.clock->UnixMillis()) {}
 
@@ -123,6 +125,7 @@ class RecordObservation {
   std::string replica_name_;
   v1::Brake brake_;
   FlagId deleted_flag_;
+  bool company_;
   bool may_wait_;  // for other mailbox copies to be identified
   int64_t now_;
   MergeContext context_;
