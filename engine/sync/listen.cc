@@ -19,6 +19,10 @@ constexpr int64_t kSavedEveryMillis = int64_t{3600} * 1000;
 constexpr Duration kLongestWait = milliseconds(300);
 constexpr double kRoundTripsToWait = 10;
 
+bool HasCompany(const Mesh& mesh) {
+  return mesh.clock->UnixMillis() - mesh.others_unix_ms <= kRememberedMillis;
+}
+
 bool IsPlanned(State& state, const MeshView& view, const Change& addition) {
   const auto message = state.Load(addition.planned->message.id);
   if (!message) return false;
@@ -30,10 +34,6 @@ bool IsPlanned(State& state, const MeshView& view, const Change& addition) {
 }
 
 }  // namespace
-
-bool HasCompany(const Mesh& mesh) {
-  return mesh.clock->UnixMillis() - mesh.others_unix_ms <= kRememberedMillis;
-}
 
 asio::awaitable<absl::Status> NoteOthers(Mesh& mesh) {
   const int64_t now = mesh.clock->UnixMillis();

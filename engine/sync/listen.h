@@ -19,9 +19,6 @@ namespace imapmesh {
 asio::awaitable<absl::Status> NoteOthers(Mesh& mesh);
 asio::awaitable<absl::Status> LoadOthers(Mesh& mesh);
 
-// Whether that was so.
-bool HasCompany(const Mesh& mesh);
-
 // Whether an addition may be begun. False: something came to the mailbox copy that is not recorded yet; it is due for
 // observation then, and the next plan knows better.
 asio::awaitable<bool> MayAdd(Mesh& mesh, ReplicaIndex target, std::string mailbox);

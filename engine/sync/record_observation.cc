@@ -181,11 +181,10 @@ void RecordObservation::FindVanished(State& state, const MailboxCopyRecord& reco
   }
 }
 
-// Gone, and not by our own EXPUNGE: an equal message that arrived at the same time is this one under another UID, where
-// another coordinator may have done both. Else somebody put it there anew, and deletions elsewhere do not concern it.
+// Gone, and not by our own EXPUNGE: an equal message that arrived at the same time is this one under another UID.
 bool RecordObservation::IsReplaceable(const CopyRegisters* copy, const Intent* intent) const {
   const bool gone = copy != nullptr && copy->present() && copy->uid.value != 0 && vanished_.Contains(copy->uid);
-  return gone && intent == nullptr && company_;
+  return gone && intent == nullptr;
 }
 
 void RecordObservation::MergeGone(State& state, MergeResult& result) {

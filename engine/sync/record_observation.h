@@ -17,7 +17,6 @@
 #include "engine/store/state.h"
 #include "engine/sync/identify.h"
 #include "engine/sync/imported_pairs.h"
-#include "engine/sync/listen.h"
 #include "engine/sync/merge.h"
 #include "engine/sync/mesh.h"
 
@@ -67,7 +66,6 @@ class RecordObservation {
         replica_name_(mesh.name(r)),
         brake_(mesh.graph->topology().policy().brake()),
         deleted_flag_(mesh.deleted_flag),
-        company_(HasCompany(mesh)),
         may_wait_(mesh.waits_no_more != std::make_optional(std::make_pair(r.value, record.mailbox_name))),
         now_(mesh.clock->UnixMillis()) {}
 
@@ -125,7 +123,6 @@ class RecordObservation {
   std::string replica_name_;
   v1::Brake brake_;
   FlagId deleted_flag_;
-  bool company_;
   bool may_wait_;  // for other mailbox copies to be identified
   int64_t now_;
   MergeContext context_;
