@@ -127,7 +127,7 @@ class RecordObservation {
   std::string replica_name_;
   v1::Brake brake_;
   FlagId deleted_flag_;
-  bool company_;  // other coordinators are at work
+  bool company_;   // other coordinators are at work
   bool may_wait_;  // for other mailbox copies to be identified
   int64_t now_;
   MergeContext context_;
