@@ -117,6 +117,17 @@ TEST(Identify, EqualMessagesKeepTheirNumber) {
   EXPECT_EQ(Identify(arrival, {first, third, second}).message, MessageId(8));
 }
 
+TEST(Identify, TheMessageIsMeantAndNotItsSecondCopy) {
+  Arrival arrival = Exact();
+  arrival.content = Content(1, 1);
+  Candidate second = Known(7, true), first = Known(8, true);
+  second.content = first.content = arrival.content;
+  second.second = true;
+  EXPECT_EQ(Identify(arrival, {second, first}).message, MessageId(8));
+  first.free = false;
+  EXPECT_EQ(Identify(arrival, {second, first}).message, MessageId(7)) << "the first one is here already";
+}
+
 TEST(Identify, OfEqualMessagesOneThatIsSomewhereIsMeant) {
   Arrival arrival = Exact();
   arrival.content = Content(1, 1);

@@ -127,6 +127,8 @@ std::vector<Candidate> RecordObservation::Free(State& state, const std::vector<M
                                                MailboxCopyId here, Uid arrived,
                                                const std::set<MessageId>& taken) const {
   std::vector<Candidate> candidates;
+  std::vector<HeldCopy> held;
+  if (messages.size() > 1) held = state.conflicts().HeldByKind(kDuplicate);
   for (const MessageRegisters& message : messages) {
     const CopyRegisters* copy = message.Find(here);
     const Intent* intent = FindIntent(message.id);
@@ -141,8 +143,10 @@ std::vector<Candidate> RecordObservation::Free(State& state, const std::vector<M
     const bool lost_elsewhere = std::any_of(message.copies.begin(), message.copies.end(), [&](const auto& each) {
       return each.present() && each.uid.value == 0 && each.mailbox_copy != here;
     });
-    candidates.push_back(
-        {message.id, message.size, message.internal_date, message.content, free, obtainable, awaited, lost_elsewhere});
+    const bool second =
+        std::any_of(held.begin(), held.end(), [&](const HeldCopy& each) { return each.message == message.id; });
+    candidates.push_back({message.id, message.size, message.internal_date, message.content, free, obtainable, awaited,
+                          lost_elsewhere, second});
   }
   return candidates;
 }
