@@ -317,8 +317,9 @@ void RecordObservation::MergeArrived(State& state, MergeResult& result) {
   for (const Identified& identified : identified_) {
     const ArrivedMessage& arrived = *identified.arrived;
     if (identified.known) {
-      auto message = state.Load(identified.message);
-      if (message) MergeKnown(state, message->id, *message->Find(result.record.id), arrived.flags, result);
+      // By its UID: it may have taken another's place since (TakeOver).
+      auto bound = state.LoadCopyByUid(result.record.id, arrived.uid);
+      if (bound) MergeKnown(state, bound->first, bound->second, arrived.flags, result);
       continue;
     }
     MessageRegisters message = identified.message.value != 0 ? *state.Load(identified.message)
