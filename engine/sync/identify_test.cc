@@ -117,11 +117,22 @@ TEST(Identify, EqualMessagesKeepTheirNumber) {
   EXPECT_EQ(Identify(arrival, {first, third, second}).message, MessageId(8));
 }
 
-TEST(Identify, TheMessageIsMeantAndNotItsSecondCopy) {
+// An arrival whose content is known, and candidates that hold the same.
+Arrival WithContent() {
   Arrival arrival = Exact();
   arrival.content = Content(1, 1);
-  Candidate second = Known(7, true), first = Known(8, true);
-  second.content = first.content = arrival.content;
+  return arrival;
+}
+
+Candidate EqualTo(const Arrival& arrival, int64_t id) {
+  Candidate candidate = Known(id, true);
+  candidate.content = arrival.content;
+  return candidate;
+}
+
+TEST(Identify, TheMessageIsMeantAndNotItsSecondCopy) {
+  const Arrival arrival = WithContent();
+  Candidate second = EqualTo(arrival, 7), first = EqualTo(arrival, 8);
   second.second = true;
   EXPECT_EQ(Identify(arrival, {second, first}).message, MessageId(8));
   first.free = false;
@@ -129,10 +140,8 @@ TEST(Identify, TheMessageIsMeantAndNotItsSecondCopy) {
 }
 
 TEST(Identify, OfEqualMessagesOneThatIsSomewhereIsMeant) {
-  Arrival arrival = Exact();
-  arrival.content = Content(1, 1);
-  Candidate gone = Known(7, true), somewhere = Known(8, true);
-  gone.content = somewhere.content = arrival.content;
+  const Arrival arrival = WithContent();
+  Candidate gone = EqualTo(arrival, 7), somewhere = EqualTo(arrival, 8);
   gone.obtainable = false;
   EXPECT_EQ(Identify(arrival, {gone, somewhere}).message, MessageId(8)) << "the other one was deleted everywhere";
   gone.awaited_here = true;

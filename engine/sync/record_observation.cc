@@ -44,6 +44,7 @@ void PrepareRebinding(MailboxCopyRecord& record) {
 
 MergeResult RecordObservation::operator()(State& state) {
   MergeResult result;
+  second_copies_.reset();
   result.record = record_;
   for (const auto& [message, content] : known_content) state.SetContent(message, content);
   BeginRebinding(state, result.record);
@@ -75,6 +76,16 @@ void RecordObservation::LoadIntents(State& state, MailboxCopyId copy) {
 const Intent* RecordObservation::FindIntent(MessageId message) const {
   const auto found = intents_.find(message);
   return found == intents_.end() ? nullptr : &found->second;
+}
+
+const std::vector<HeldCopy>& RecordObservation::SecondCopies(State& state) {
+  if (!second_copies_) second_copies_ = state.conflicts().HeldByKind(kDuplicate);
+  return *second_copies_;
+}
+
+bool RecordObservation::IsSecond(State& state, MessageId message) {
+  const std::vector<HeldCopy>& held = SecondCopies(state);
+  return std::any_of(held.begin(), held.end(), [&](const HeldCopy& each) { return each.message == message; });
 }
 
 // False when content is needed first.
@@ -124,11 +135,8 @@ std::optional<MessageId> RecordObservation::FindImported(State& state, const Arr
 }
 
 std::vector<Candidate> RecordObservation::Free(State& state, const std::vector<MessageRegisters>& messages,
-                                               MailboxCopyId here, Uid arrived,
-                                               const std::set<MessageId>& taken) const {
+                                               MailboxCopyId here, Uid arrived, const std::set<MessageId>& taken) {
   std::vector<Candidate> candidates;
-  std::vector<HeldCopy> held;
-  if (messages.size() > 1) held = state.conflicts().HeldByKind(kDuplicate);
   for (const MessageRegisters& message : messages) {
     const CopyRegisters* copy = message.Find(here);
     const Intent* intent = FindIntent(message.id);
@@ -143,8 +151,7 @@ std::vector<Candidate> RecordObservation::Free(State& state, const std::vector<M
     const bool lost_elsewhere = std::any_of(message.copies.begin(), message.copies.end(), [&](const auto& each) {
       return each.present() && each.uid.value == 0 && each.mailbox_copy != here;
     });
-    const bool second =
-        std::any_of(held.begin(), held.end(), [&](const HeldCopy& each) { return each.message == message.id; });
+    const bool second = messages.size() > 1 && IsSecond(state, message.id);
     candidates.push_back({message.id, message.size, message.internal_date, message.content, free, obtainable, awaited,
                           lost_elsewhere, second});
   }
@@ -204,7 +211,6 @@ void RecordObservation::MergeGone(State& state, MergeResult& result) {
   int64_t ours = 0;
   for (const auto& [message, intent] : intents_) ours += intent.kind == IntentKind::kExpunge ? 1 : 0;
   const bool hold = BrakeHolds(count - ours, known, brake_.fraction(), static_cast<int64_t>(brake_.min_messages()));
-  const std::vector<HeldCopy> second_copies = state.conflicts().HeldByKind(kDuplicate);
   for (MessageRegisters& message : state.LoadByUids(result.record.id, vanished, static_cast<size_t>(count))) {
     if (replaced.contains(message.id)) continue;
     CopyRegisters* copy = message.Find(result.record.id);
@@ -212,7 +218,7 @@ void RecordObservation::MergeGone(State& state, MergeResult& result) {
     // What was to go is gone by another coordinator's hand: what stands beside it is another message, and stays.
     const bool ours = intent != nullptr && intent->kind == IntentKind::kExpunge;
     const bool was_to_go = ours || IsDeletedSince(message, *copy);
-    if (!was_to_go && (TakeOver(state, second_copies, message, result.record.id, vanished, context_) ||
+    if (!was_to_go && (TakeOver(state, SecondCopies(state), message, result.record.id, vanished, context_) ||
                        TakeEqual(state, message, result.record.id, vanished, context_))) {
       ++result.vanished;
       continue;
@@ -270,12 +276,10 @@ void RecordObservation::RecordBrake(State& state, int64_t count, int64_t known, 
 void RecordObservation::ExchangeEquals(State& state, MailboxCopyId here) {
   using Flags = std::vector<FlagId>;
   if (observation_.changed.size() < 2) return;
-  std::set<MessageId> held;
-  for (const HeldCopy& second : state.conflicts().HeldByKind(kDuplicate)) held.insert(second.message);
   std::map<std::pair<Flags, Flags>, std::vector<MessageId>> changed;  // by flags as recorded and as they are now
   for (const FlagChange& change : observation_.changed) {
     const auto found = state.LoadCopyByUid(here, change.uid);
-    if (!found || FindIntent(found->first) != nullptr || held.contains(found->first)) continue;
+    if (!found || FindIntent(found->first) != nullptr || IsSecond(state, found->first)) continue;
     Flags before, now = Intern(state, change.flags);
     for (const FlagRegister& entry : found->second.flags.entries()) {
       if (entry.set) before.push_back(entry.flag);

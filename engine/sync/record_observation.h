@@ -89,13 +89,16 @@ class RecordObservation {
   void BeginRebinding(State& state, MailboxCopyRecord& record);
   void LoadIntents(State& state, MailboxCopyId copy);
   const Intent* FindIntent(MessageId message) const;
+  // What is held as DUPLICATE, as it was when it was first needed in this attempt; asked for once.
+  const std::vector<HeldCopy>& SecondCopies(State& state);
+  bool IsSecond(State& state, MessageId message);
   // False when content is needed first.
   bool IdentifyArrivals(State& state, MergeResult& result);
   // What was imported decides before anything is compared.
   std::optional<MessageId> FindImported(State& state, const ArrivedMessage& arrived, MailboxCopyId here,
                                         const std::set<MessageId>& taken) const;
   std::vector<Candidate> Free(State& state, const std::vector<MessageRegisters>& messages, MailboxCopyId here,
-                              Uid arrived, const std::set<MessageId>& taken) const;
+                              Uid arrived, const std::set<MessageId>& taken);
   // False when a candidate's content cannot be had at present: this arrival and those after it wait.
   bool Need(State& state, const ArrivedMessage& arrived, const Identification& identification,
             const std::vector<MessageRegisters>& candidates, MergeResult& result);
@@ -133,6 +136,7 @@ class RecordObservation {
   MergeContext context_;
   ImportedPairs imported_;
   std::map<MessageId, Intent> intents_;
+  std::optional<std::vector<HeldCopy>> second_copies_;
   UidSet vanished_;
   std::vector<Identified> identified_;
   Uid cut_at_;
