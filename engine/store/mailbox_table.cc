@@ -7,7 +7,8 @@ namespace imapmesh {
 #define MAILBOX_COPY_COLUMNS                                                                                         \
   "c.id, c.replica, c.mailbox, m.name, m.name_stamp, c.name_here, c.local_name, c.name_stamp, c.server_id, "         \
   "c.special_use, c.listed, c.tombstone, c.gone, c.exists_stamp, c.subscribed, c.subscribed_stamp, c.uid_validity, " \
-  "c.uid_next, c.highest_modseq, c.rebinding, c.read_only, c.messages, c.flag_limits "                               \
+  "c.uid_next, c.highest_modseq, c.rebinding, c.read_only, c.messages, c.flag_limits, "                              \
+  "(SELECT max(uid) FROM message_copy WHERE mailbox_copy = c.id AND uid > 0) "                                       \
   "FROM mailbox_copy c JOIN mailbox m ON m.id = c.mailbox "
 
 namespace {
@@ -56,6 +57,7 @@ MailboxCopyRecord ReadRecord(const Statement& statement) {
   record.read_only = statement.Int(20) != 0;
   record.messages = statement.Int(21);
   record.flag_limits = DecodeLimits(statement.Text(22));
+  record.last_uid = Uid(static_cast<uint32_t>(statement.Int(23)));
   return record;
 }
 
@@ -142,6 +144,13 @@ void MailboxTable::Rename(MailboxId mailbox, std::string_view name, Stamp stamp)
       .Bind(1, name)
       .Bind(2, stamp.value)
       .Bind(3, mailbox.value)
+      .Run();
+}
+
+void MailboxTable::DecideKeptAgain() {
+  database_.Prepare("UPDATE mailbox_copy SET gone = ? WHERE gone = ?")
+      .Bind(1, static_cast<int64_t>(MailboxGone::kUndecided))
+      .Bind(2, static_cast<int64_t>(MailboxGone::kKept))
       .Run();
 }
 

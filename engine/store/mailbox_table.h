@@ -50,6 +50,9 @@ struct MailboxCopyRecord {
   bool read_only = false;  // its messages can be read and nothing else (RFC 3501 section 7.1, READ-ONLY)
   FlagLimits flag_limits;
   int64_t messages = 0;  // in the mailbox copy at the last observation
+  // The greatest that a message is known under, beyond uid_next where something was added behind a gap and not observed
+  // yet; 0: none. Save leaves it alone.
+  Uid last_uid;
 };
 
 class MailboxTable {
@@ -69,6 +72,8 @@ class MailboxTable {
   // No other mailbox may have the name.
   void Rename(MailboxId mailbox, std::string_view name, Stamp stamp);
 
+  // Deletions that no edge carried (kKept) are to be decided again: the edges are others.
+  void DecideKeptAgain();
   // Everything known of a replica's mailbox copies, as if it were looked at for the first time: its mail is identified
   // again, and nothing of it counts as deleted.
   void ForgetReplica(ReplicaId replica);

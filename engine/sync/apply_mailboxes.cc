@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -80,6 +81,7 @@ class MailboxApplier {
  private:
   asio::awaitable<absl::Status> RenameAt(ReplicaIndex target, std::map<std::string, MailboxOperation> operations);
   asio::awaitable<absl::Status> RecordRename(ReplicaIndex target, MailboxRename rename, bool subscriptions);
+  std::optional<MailboxOperation> NameTakenBack(const MailboxOperation& operation) const;
   asio::awaitable<absl::Status> TakeBackName(MailboxOperation operation);
   asio::awaitable<absl::Status> Create(MailboxOperation operation);
   void LookFirst(ReplicaIndex target, const std::string& mailbox);
@@ -130,6 +132,7 @@ asio::awaitable<absl::Status> MailboxApplier::Record(MailboxOperation operation)
     record.tombstone = true;
     record.uid_validity = UidValidity();
     record.uid_next = Uid();
+    record.last_uid = Uid();
     record.highest_modseq = ModSeq();
     record.server_id.clear();
   }
@@ -288,17 +291,26 @@ asio::awaitable<absl::Status> MailboxApplier::RecordRename(ReplicaIndex target, 
 
 // At the end of one-way edges a mailbox may be called otherwise than anywhere else. Once another one comes by that name
 // the first is called again what it is called in the mesh.
-asio::awaitable<absl::Status> MailboxApplier::TakeBackName(MailboxOperation operation) {
-  const MailboxCopyRecord own = *FindLocal(operation.target, operation.name);
-  if (own.local_name == own.mailbox_name || !own.special_use.empty()) co_return absl::OkStatus();
+std::optional<MailboxOperation> MailboxApplier::NameTakenBack(const MailboxOperation& operation) const {
+  const MailboxCopyRecord* own = FindLocal(operation.target, operation.name);
+  const bool otherwise = own != nullptr && own->mailbox != operation.mailbox && own->local_name != own->mailbox_name;
+  if (!otherwise || !own->special_use.empty()) return std::nullopt;
   MailboxOperation rename;
-  rename.mailbox = own.mailbox;
+  rename.mailbox = own->mailbox;
   rename.target = operation.target;
   rename.action = MailboxAction::kRename;
-  rename.name = rename.after.name = own.mailbox_name;
+  rename.name = rename.after.name = own->mailbox_name;
+  rename.from = own->local_name;
   rename.because = operation.because;
+  return rename;
+}
+
+asio::awaitable<absl::Status> MailboxApplier::TakeBackName(MailboxOperation operation) {
+  auto rename = NameTakenBack(operation);
+  if (!rename) co_return absl::OkStatus();
   std::map<std::string, MailboxOperation> renames;
-  renames[own.local_name] = std::move(rename);
+  const std::string from = rename->from;
+  renames[from] = *std::move(rename);
   co_return co_await RenameAt(operation.target, std::move(renames));
 }
 
@@ -391,7 +403,9 @@ asio::awaitable<absl::Status> MailboxApplier::Delete(MailboxOperation operation)
 asio::awaitable<absl::Status> MailboxApplier::Apply(ReplicaIndex target, const Operations& operations) {
   std::map<std::string, MailboxOperation> renames;  // by the name until now
   for (const MailboxOperation& operation : operations) {
-    if (operation.action == MailboxAction::kRename) renames[operation.from] = operation;
+    if (operation.action != MailboxAction::kRename) continue;
+    renames[operation.from] = operation;
+    if (auto back = NameTakenBack(operation)) renames.try_emplace(back->from, *back);
   }
   if (!renames.empty()) CO_RETURN_IF_ERROR(co_await RenameAt(target, std::move(renames)));
   for (const MailboxOperation& operation : operations) {
@@ -489,20 +503,18 @@ asio::awaitable<absl::Status> DecideGone(Mesh& mesh, std::set<MailboxCopyId> con
       undecided[entry.copies[r].id] = {ReplicaIndex(static_cast<int32_t>(r)), name};
   }
   const std::vector<ReplicaId> replicas = ReplicaIds(mesh);
-  DecideMailboxes decide(*mesh.graph, replicas, std::move(confirmed), mesh.clock->UnixMillis());
+  std::set<ReplicaId> idle, busy;
+  for (size_t r = 0; r < replicas.size(); ++r) {
+    (mesh.IsBusy(ReplicaIndex(static_cast<int32_t>(r))) ? busy : idle).insert(replicas[r]);
+  }
+  DecideMailboxes decide(*mesh.graph, replicas, std::move(confirmed), std::move(busy), mesh.clock->UnixMillis());
   auto decisions = co_await mesh.store->Run(decide);
   if (!decisions.ok()) co_return decisions.status();
   for (const MailboxDecisions::Made& made : decisions->conflicts) {
     const auto& [r, name] = undecided.at(made.copy);
     mesh.Emit("CONFLICT", r, EdgeIndex(-1), name, made.text);
   }
-  if (decisions->changed) {
-    std::set<ReplicaId> changed;
-    for (size_t r = 0; r < replicas.size(); ++r) {
-      if (!mesh.IsBusy(ReplicaIndex(static_cast<int32_t>(r)))) changed.insert(replicas[r]);
-    }
-    mesh.TakeMailboxes(std::move(decisions->copies), changed);
-  }
+  if (decisions->changed) mesh.TakeMailboxes(std::move(decisions->copies), idle);
   co_return absl::OkStatus();
 }
 

@@ -145,7 +145,6 @@ asio::awaitable<absl::Status> Coordinator::LoadState() {
       const int64_t since = std::atoll(state.Meta(PendingKey(edge)).value_or("0").c_str());
       if (since > 0) loaded.waiting[static_cast<int32_t>(e)] = since;
     }
-    loaded.copies = state.MailboxCopies();
     loaded.deleted = state.InternFlag("\\Deleted");
     for (const auto& [one, other] : kExclusivePairs) {
       loaded.exclusive.emplace_back(state.InternFlag(one), state.InternFlag(other));
@@ -158,8 +157,10 @@ asio::awaitable<absl::Status> Coordinator::LoadState() {
     const std::string fingerprint = GraphFingerprint(graph);
     if (state.Meta("graph") != fingerprint) {
       state.MarkAllUnsettled();
+      state.mailboxes().DecideKeptAgain();
       state.SetMeta("graph", fingerprint);
     }
+    loaded.copies = state.MailboxCopies();
     return loaded;
   };
   auto loaded = co_await mesh_.store->Run(load);

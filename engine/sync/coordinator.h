@@ -151,6 +151,7 @@ class Coordinator : public Control {
   bool PlanIsDue() const;
   bool ObserveAgain(const std::vector<MailboxCopyId>& with_intents);
   bool ObservePartsAgain();
+  void CountPartsInVain(bool wait);
   bool ObservationIsDue() const;
   bool MovesAreDue() const;
   bool AnyBusy() const;
@@ -237,6 +238,9 @@ class Coordinator : public Control {
   bool in_vain_ = false;             // the last round did nothing, and what is left waits for somebody or something
   bool pass_complete_ = true;        // the last one went to its end and skipped nothing
   bool deletions_deferred_ = false;  // by the last one
+  bool look_for_parts_ = false;      // the next round looks at every replica: mailbox copies were observed in part
+  int parts_in_vain_ = 0;            // rounds in a row that learned nothing of those
+  int64_t learned_before_ = 0;       // mesh_.learned, of the round before
   Duration last_pass_{0};
   Duration plan_again_{0};  // engine time from which on a pass that is not complete is made again
   int64_t operations_ = 0;

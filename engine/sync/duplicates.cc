@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/printable.h"
+#include "engine/sync/merge.h"
 
 namespace imapmesh {
 namespace {
@@ -291,8 +292,10 @@ bool TakeEqual(State& state, MessageRegisters& first, MailboxCopyId here, const 
 bool IsCarriedTwice(State& state, const MessageRegisters& gone, MailboxCopyId here, int64_t now_unix_ms) {
   for (const MessageId id : state.MessagesWithIdentity(gone.identity, kTwinsMost)) {
     const auto other = id == gone.id ? std::nullopt : state.Load(id);
-    const CopyRegisters* copy = other && IsEqual(gone, *other) ? other->Find(here) : nullptr;
-    if (copy == nullptr || copy->presence != Presence::kAbsent) continue;
+    const CopyRegisters* copy = other && IsSameMail(gone, *other) ? other->Find(here) : nullptr;
+    if (copy == nullptr) continue;
+    if (copy->present() && IsDeletedSince(*other, *copy)) return true;
+    if (copy->presence != Presence::kAbsent) continue;
     const auto step = state.history().LastPresence(id, here, kRecentSteps);
     const bool ours = step && step->kind == StepKind::kExpunged;
     if (ours && now_unix_ms - step->unix_ms <= kSameDeletionMillis) return true;

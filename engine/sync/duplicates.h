@@ -96,8 +96,8 @@ bool TakeOver(State& state, const std::vector<HeldCopy>& held, MessageRegisters&
 bool TakeEqual(State& state, MessageRegisters& first, MailboxCopyId here, const UidSet& vanished,
                const MergeContext& context);
 
-// Whether an equal message was just deleted here by this coordinator itself: then another one, which took the one for
-// the other, may have carried the same deletion, and `gone` was not meant.
+// Whether a message that looks the same was just deleted here by this coordinator itself, or is about to be: then
+// another one, which took the one for the other, may have carried the same deletion, and `gone` was not meant.
 bool IsCarriedTwice(State& state, const MessageRegisters& gone, MailboxCopyId here, int64_t now_unix_ms);
 
 // Equal messages whose flags were exchanged at `here`: which of them is which nobody can tell, and another coordinator,

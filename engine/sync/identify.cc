@@ -29,11 +29,14 @@ bool IsAnywhere(const Candidate& candidate) {
 }
 
 // Equal messages are told apart by their order alone; an exact one goes first, and one that was deleted everywhere
-// last: another one, which is somewhere, would be carried here beside it.
+// last: another one, which is somewhere, would be carried here beside it. What comes is the message and not the second
+// copy of it: else other coordinators would take for the first what is the second here, and a decision to remove it
+// would remove the one there and the other one here.
 void SortForMatching(const Arrival& arrival, Candidates& candidates) {
   std::stable_sort(candidates.begin(), candidates.end(), [&](const Candidate* a, const Candidate* b) {
     if (IsExact(arrival, *a) != IsExact(arrival, *b)) return IsExact(arrival, *a);
     if (IsAnywhere(*a) != IsAnywhere(*b)) return IsAnywhere(*a);
+    if (a->second != b->second) return b->second;
     return a->message < b->message;
   });
 }
@@ -81,7 +84,7 @@ Identification Identify(const Arrival& arrival, const std::vector<Candidate>& ca
   if (certain) return {Verdict::kMatch, free[0]->message, {}, false};
 
   const std::optional<MessageId> found_again = FindAwaited(arrival, free);
-  const bool waits = WaitsForOthers(free);
+  const bool waits = arrival.may_wait && WaitsForOthers(free);
   std::erase_if(free, [waits](const Candidate* candidate) {
     return IsIncomparable(candidate) && !(waits && candidate->lost_elsewhere);
   });

@@ -27,6 +27,7 @@ struct Candidate {
   bool obtainable = true;       // some copy of it can be fetched, now or once its replica is reachable
   bool awaited_here = false;    // it was here under a UID that no longer counts, or is being added here
   bool lost_elsewhere = false;  // it can be fetched once another mailbox copy has been identified anew
+  bool second = false;          // held as the second copy of an equal one (duplicates.h)
 };
 
 struct Arrival {
@@ -35,6 +36,7 @@ struct Arrival {
   bool has_message_id = false;
   std::optional<ContentIdentity> content;
   bool has_twin = false;  // another arrival of this observation has the same header digest
+  bool may_wait = true;   // for what is lost elsewhere to be found again
 };
 
 struct Identification {

@@ -73,6 +73,18 @@ TEST(Identify, WhatIsFoundAgainElsewhereSoonIsWaitedFor) {
   EXPECT_EQ(Identify(no_message_id, {lost, lost_here, lost_here}).verdict, Verdict::kNew);
 }
 
+TEST(Identify, WhereTwoMailboxCopiesWaitForEachOtherOneWaitsNoLonger) {
+  Arrival waits_no_more = Exact();
+  waits_no_more.has_message_id = false;
+  waits_no_more.may_wait = false;
+  Candidate lost = Known(7, true);
+  lost.obtainable = false;
+  lost.lost_elsewhere = true;
+  EXPECT_EQ(Identify(waits_no_more, {lost}).verdict, Verdict::kNew);
+  // What can be compared is compared all the same.
+  EXPECT_EQ(Identify(waits_no_more, {lost, Known(8, true)}).need_content, std::vector<MessageId>{MessageId(8)});
+}
+
 TEST(Identify, WhatIsNotCertainIsDecidedByContent) {
   Arrival other_date = Exact();
   other_date.internal_date = 1;
@@ -105,11 +117,31 @@ TEST(Identify, EqualMessagesKeepTheirNumber) {
   EXPECT_EQ(Identify(arrival, {first, third, second}).message, MessageId(8));
 }
 
-TEST(Identify, OfEqualMessagesOneThatIsSomewhereIsMeant) {
+// An arrival whose content is known, and candidates that hold the same.
+Arrival WithContent() {
   Arrival arrival = Exact();
   arrival.content = Content(1, 1);
-  Candidate gone = Known(7, true), somewhere = Known(8, true);
-  gone.content = somewhere.content = arrival.content;
+  return arrival;
+}
+
+Candidate EqualTo(const Arrival& arrival, int64_t id) {
+  Candidate candidate = Known(id, true);
+  candidate.content = arrival.content;
+  return candidate;
+}
+
+TEST(Identify, TheMessageIsMeantAndNotItsSecondCopy) {
+  const Arrival arrival = WithContent();
+  Candidate second = EqualTo(arrival, 7), first = EqualTo(arrival, 8);
+  second.second = true;
+  EXPECT_EQ(Identify(arrival, {second, first}).message, MessageId(8));
+  first.free = false;
+  EXPECT_EQ(Identify(arrival, {second, first}).message, MessageId(7)) << "the first one is here already";
+}
+
+TEST(Identify, OfEqualMessagesOneThatIsSomewhereIsMeant) {
+  const Arrival arrival = WithContent();
+  Candidate gone = EqualTo(arrival, 7), somewhere = EqualTo(arrival, 8);
   gone.obtainable = false;
   EXPECT_EQ(Identify(arrival, {gone, somewhere}).message, MessageId(8)) << "the other one was deleted everywhere";
   gone.awaited_here = true;

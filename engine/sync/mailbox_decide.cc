@@ -78,6 +78,7 @@ void HoldRenamedInbox(State& state, MailboxCopyRecord& inbox, MailboxCopyId to, 
   inbox.rebinding = false;
   inbox.uid_validity = UidValidity();
   inbox.uid_next = Uid();
+  inbox.last_uid = Uid();
   inbox.highest_modseq = ModSeq();
   inbox.messages = 0;
   if (messages == 0) return;
@@ -112,6 +113,7 @@ MailboxDecisions DecideMailboxes::operator()(State& state) {
   decisions_ = MailboxDecisions();
   copies_ = state.MailboxCopies();
   for (const MailboxCopyRecord& copy : copies_) {
+    if (busy_.contains(copy.replica)) continue;
     if (confirmed_.contains(copy.id) && copy.gone == MailboxGone::kUndecided) Decide(state, copy);
     if (copy.gone == MailboxGone::kKept || IsDeleted(copy)) Revive(state, copy);
     if (copy.gone == MailboxGone::kWaits) PutBackIfFilled(state, copy);

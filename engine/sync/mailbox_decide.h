@@ -51,12 +51,17 @@ struct MailboxDecisions {
 // Whether the mailbox was deleted there and nothing about that is open.
 bool IsDeleted(const MailboxCopyRecord& copy);
 
-// Decides by policy about the copies in `confirmed`: certainly gone. For StoreThread::Run.
+// Decides by policy about the copies in `confirmed`: certainly gone. What is at work at the replicas in `busy` goes by
+// what was decided before: about theirs it is decided another time. For StoreThread::Run.
 class DecideMailboxes {
  public:
   DecideMailboxes(const Graph& graph, const std::vector<ReplicaId>& replicas, std::set<MailboxCopyId> confirmed,
-                  int64_t now_unix_ms)
-      : graph_(graph), replicas_(replicas), confirmed_(std::move(confirmed)), now_(now_unix_ms) {}
+                  std::set<ReplicaId> busy, int64_t now_unix_ms)
+      : graph_(graph),
+        replicas_(replicas),
+        confirmed_(std::move(confirmed)),
+        busy_(std::move(busy)),
+        now_(now_unix_ms) {}
 
   MailboxDecisions operator()(State& state);
 
@@ -76,6 +81,7 @@ class DecideMailboxes {
   const Graph& graph_;
   const std::vector<ReplicaId>& replicas_;
   const std::set<MailboxCopyId> confirmed_;
+  const std::set<ReplicaId> busy_;
   const int64_t now_;
   std::vector<MailboxCopyRecord> copies_;
   MailboxDecisions decisions_;

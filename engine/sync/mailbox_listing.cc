@@ -21,7 +21,7 @@ bool IsDue(const MailboxCopyRecord& record, const MailboxStatus& status) {
 // A server that is behind what it was before has been restored from an older copy.
 bool WentBack(const MailboxCopyRecord& record, const MailboxStatus& status) {
   return record.uid_validity == status.uid_validity && status.uid_validity.value != 0 &&
-         (status.uid_next < record.uid_next ||
+         (status.uid_next < record.uid_next || status.uid_next <= record.last_uid ||
           (status.highest_modseq.value != 0 && status.highest_modseq < record.highest_modseq));
 }
 
@@ -168,8 +168,8 @@ bool ListingRecorder::IsOtherAccount(const std::vector<MailboxCopyRecord>& recor
 bool ListingRecorder::Holds(State& state, const std::vector<ArrivedMessage>& sample, const MailboxCopyRecord& record) {
   bool any = false;
   for (const ArrivedMessage& arrived : sample) {
-    if (arrived.uid >= record.uid_next) continue;
     const auto known = state.LoadByUid(record.id, arrived.uid);
+    if (!known && arrived.uid >= record.uid_next) continue;
     if (!known || known->identity != arrived.header_digest) return false;
     any = true;
   }
@@ -562,6 +562,7 @@ void ListingRecorder::Clear(State& state, MailboxCopyRecord& record) {
   record.exists = false;
   record.uid_validity = UidValidity();
   record.uid_next = Uid();
+  record.last_uid = Uid();
   record.highest_modseq = ModSeq();
   record.messages = 0;
   record.server_id.clear();

@@ -1,5 +1,6 @@
 #include "engine/sync/mailbox_match.h"
 
+#include <algorithm>
 #include <map>
 
 namespace imapmesh {
@@ -58,11 +59,21 @@ class Matcher {
       const auto line = lines.Find(copies_[c].server_id);
       if (!line || match_.known[*line]) continue;
       if (IsInbox(c) && listing_[*line].local_name != "INBOX") {
-        match_.inbox_renamed.emplace(c, *line);
+        if (!WasObservedSince(c, *line)) match_.inbox_renamed.emplace(c, *line);
       } else {
         Take(*line, c);
       }
     }
+  }
+
+  // INBOX was renamed between the listing that told its identity and the SELECT that told its UIDs: those are of the
+  // one that is there now.
+  bool WasObservedSince(size_t inbox, size_t renamed) const {
+    const UidValidity known = copies_[inbox].uid_validity;
+    if (known.value == 0 || !listing_[renamed].status_known || listing_[renamed].uid_validity == known) return false;
+    return std::any_of(listing_.begin(), listing_.end(), [&](const MailboxStatus& line) {
+      return line.local_name == "INBOX" && line.status_known && line.uid_validity == known;
+    });
   }
 
   void ByName() {
@@ -87,7 +98,7 @@ class Matcher {
       if (another) missing.push_back(*match_.known[l]);
     }
     for (const size_t c : missing) {
-      const bool held_any = copies_[c].uid_next.value > 1;  // also what was added and not counted yet
+      const bool held_any = copies_[c].uid_next.value > 1 || copies_[c].last_uid.value > 0;
       if (!copies_[c].server_id.empty() || !held_any || copies_[c].uid_validity.value == 0) continue;
       for (size_t l = 0; l < listing_.size(); ++l) {
         if (MayBe(copies_[c], l)) match_.suspicions.emplace_back(c, l);
@@ -95,10 +106,16 @@ class Matcher {
     }
   }
 
+  // By an identity that was known already. A copy that was made here and not listed since has none yet.
+  bool IsCertain(size_t line) const {
+    return match_.known[line] && !listing_[line].server_id.empty() && !copies_[*match_.known[line]].server_id.empty();
+  }
+
   bool MayBe(const MailboxCopyRecord& gone, size_t line) const {
     const MailboxStatus& status = listing_[line];
-    const bool fits = status.selectable && status.status_known && status.server_id.empty() &&
-                      status.uid_validity == gone.uid_validity && status.uid_next >= gone.uid_next;
+    const bool fits = status.selectable && status.status_known && !IsCertain(line) &&
+                      status.uid_validity == gone.uid_validity && status.uid_next >= gone.uid_next &&
+                      status.uid_next > gone.last_uid;
     if (!fits || !match_.known[line]) return fits;
     const MailboxCopyRecord& other = copies_[*match_.known[line]];
     if (IsInbox(*match_.known[line]) || other.uid_validity != status.uid_validity) return false;

@@ -85,6 +85,21 @@ TEST(MatchListing, NoSuspicionFallsOnWhatCannotBeTheSame) {
   EXPECT_TRUE(MatchListing({Known("a", "", 1)}, {Line("c", "", 1, 5)}).suspicions.empty());
 }
 
+TEST(MatchListing, WhatWasAddedBehindAGapAndNotObservedYetCounts) {
+  MailboxCopyRecord filled = Known("a", "", 1);
+  filled.uid_next = Uid(1);
+  filled.last_uid = Uid(2);
+  EXPECT_EQ(MatchListing({filled}, {Line("c", "", 1, 3)}).suspicions.size(), 1U);
+  EXPECT_TRUE(MatchListing({filled}, {Line("c", "", 1, 2)}).suspicions.empty());
+}
+
+TEST(MatchListing, AMailboxThatWasMadeAndRenamedBeforeItWasListedIsSuspected) {
+  MailboxCopyRecord made = Known("a", "", 1);
+  made.name_here.clear();
+  const auto match = MatchListing({made, Known("b", "B", 1)}, {Line("b", "B", 1), Line("c", "N", 1)});
+  EXPECT_EQ(match.suspicions, (std::vector<std::pair<size_t, size_t>>{{0, 1}}));
+}
+
 TEST(MatchListing, SuspicionsFallOnAllThatHaveTheUidvalidity) {
   // A server may give one to all mailboxes that are made within a second: what is in them tells.
   const auto match = MatchListing({Known("a", "", 1), Known("b", "", 1)}, {Line("c", "", 1), Line("d", "", 1)});
@@ -104,6 +119,13 @@ TEST(MatchListing, InboxStaysInboxThoughItsMailboxIsCalledOtherwiseNow) {
   EXPECT_EQ(match.known, (Indexes{0, std::nullopt}));
   EXPECT_EQ(match.inbox_renamed, std::make_pair(size_t{0}, size_t{1}));
   EXPECT_TRUE(match.gone.empty());
+}
+
+TEST(MatchListing, AnInboxThatWasRenamedBetweenItsListingAndItsSelectionIsTheOneThatIsThere) {
+  // Its identity is that of the mailbox that was listed, its UIDs are those of the one that was selected.
+  const auto match = MatchListing({Known("INBOX", "A", 3)}, {Line("INBOX", "N", 3), Line("old", "A", 1)});
+  EXPECT_EQ(match.known, (Indexes{0, std::nullopt}));
+  EXPECT_FALSE(match.inbox_renamed);
 }
 
 TEST(MatchListing, WithoutIdentityAnInboxOfAnotherUidvalidityRaisesASuspicion) {
@@ -178,6 +200,9 @@ TEST_F(DueIfAsRecordedTest, WhateverElseDiffersIsToBeRecorded) {
     EXPECT_EQ(Find(), std::nullopt) << i;
   }
   lines_ = before;
+  work_.last_uid = Uid(10);  // added behind a gap, and gone with the server's restoration
+  EXPECT_EQ(Find(), std::nullopt);
+  work_.last_uid = Uid();
   work_.exists = false;
   EXPECT_EQ(Find(), std::nullopt);
 }

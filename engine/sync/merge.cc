@@ -49,7 +49,8 @@ void AdoptFlags(MessageRegisters& message, CopyRegisters& copy, const std::vecto
     if (others && flag == context.deleted_flag && !newest.set) {
       copy.flags.Put(flag, true, Stamp(0));
       for (CopyRegisters& other : message.copies) {
-        if (other.mailbox_copy != copy.mailbox_copy && other.present()) other.flags.Put(flag, false, context.stamp);
+        const bool lacks = other.present() && !other.flags.IsSet(flag);  // what has it is still to lose it
+        if (other.mailbox_copy != copy.mailbox_copy && lacks) other.flags.Put(flag, false, context.stamp);
       }
       continue;
     }

@@ -47,6 +47,18 @@ TEST(Merge, AdoptionNeverSpreadsDeleted) {
   EXPECT_EQ(message.Find(kThere)->flags.Get(kDeleted), (FlagRegister{kDeleted, false, Stamp(50)}));
 }
 
+TEST(Merge, WhatSeveralCopiesHaveAsDeletedAtFirstContactEachOfThemIsStillToLose) {
+  MessageRegisters message;
+  message.copies.push_back(Copy(kThere, Presence::kPresent, Stamp(10)));
+  message.copies.push_back(Copy(MailboxCopyId(9), Presence::kPresent, Stamp(10)));
+  message.copies[0].flags.Put(kDeleted, false, Stamp(40));
+  message.copies[1].flags.Put(kDeleted, true, Stamp(0));
+  MergeArrival(message, kHere, Uid(4), 0, {kDeleted}, nullptr, kContext);
+  EXPECT_EQ(message.Find(kHere)->flags.Get(kDeleted), (FlagRegister{kDeleted, true, Stamp(0)}));
+  EXPECT_EQ(message.Find(MailboxCopyId(9))->flags.Get(kDeleted), (FlagRegister{kDeleted, true, Stamp(0)}));
+  EXPECT_EQ(message.Find(kThere)->flags.Get(kDeleted), (FlagRegister{kDeleted, false, Stamp(50)}));
+}
+
 TEST(Merge, WhatSomebodyAddsAgainAfterItsDeletionIsNew) {
   MessageRegisters message;
   message.copies.push_back(Copy(kThere, Presence::kAbsent, Stamp(20)));

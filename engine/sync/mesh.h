@@ -157,6 +157,9 @@ class Mesh {
   std::set<std::pair<int32_t, std::string>> incomplete;  // observed in part only: nothing is added there
   std::set<std::pair<int32_t, std::string>> carrying;    // whose first look brings bodies, until it is complete
   CarriedBodies carried;
+  int64_t learned = 0;                                   // observations that told of something
+  // The mailbox copy that waits for no other one to be identified, since each waited for another.
+  std::optional<std::pair<int32_t, std::string>> waits_no_more;
   std::map<std::pair<MessageId, MailboxCopyId>, Refusal> refusals;
   std::map<std::pair<int32_t, std::string>, Refusal> mailbox_refusals;  // (replica, mailbox): CREATE, SELECT…
   // Additions (true) or deletions that a mailbox copy refused for want of rights: it is not asked for more before

@@ -202,7 +202,10 @@ asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::strin
     if (!result->distrust.empty()) mesh.Warn(mesh.name(r) + ": " + mailbox + ": " + result->distrust);
     Report(mesh, r, *result);
     mesh.slot(r).gone_since_look |= result->vanished > 0;
-    if (result->arrived + result->adopted + result->changed + result->vanished > 0) mesh.Achieved(r);
+    if (result->arrived + result->adopted + result->changed + result->vanished > 0) {
+      mesh.Achieved(r);
+      ++mesh.learned;
+    }
     if (result->others) CO_RETURN_IF_ERROR(co_await NoteOthers(mesh));
     mesh.metadata.Doubt({r.value, mailbox});
     if (untold && result->vanished > 0) {

@@ -167,9 +167,20 @@ class Planner {
       }
       Spread(nodes, [](const Node&) { return ChangeKind::kFlags; });
       for (size_t r = 0; r < nodes.size(); ++r) {
+        if (flag == context_.deleted_flag) TakeBackMark(r, nodes[r]);
         if (nodes[r].because.depth > 0) PlanFlag(r, flag, nodes[r], plan);
       }
     }
+  }
+
+  // \Deleted that nobody set, but the engine on its way to an EXPUNGE that is not wanted any more: it goes where no
+  // flags flow, too.
+  void TakeBackMark(size_t r, Node& mark) const {
+    if (!mark.takes_part || !mark.value || mark.stamp != kCarried) return;
+    const ReplicaIndex here(static_cast<int32_t>(r));
+    mark.value = false;
+    mark.stamp = Stamp(0);
+    mark.because = {AnyEdgeOf(graph_, here), here, mark.stamp, 1, 0};
   }
 
   void PlanFlag(size_t r, FlagId flag, const Node& node, MessagePlan& plan) const {

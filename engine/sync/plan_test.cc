@@ -151,6 +151,16 @@ TEST(Plan, AFlagThatACopyCarriedAlongIsTakenAwayAgain) {
   EXPECT_EQ(plan.copies[0].flag_changes, (std::vector<FlagRegister>{{kSeen, false, Stamp(0)}}));
 }
 
+TEST(Plan, AMarkOnTheWayToAnExpungeIsTakenBackWhereNoFlagsFlow) {
+  const Mesh mesh(2, {R"(a: "a" b: "b" flags: NONE)"});
+  MessageRegisters message;
+  mesh.Put(message, 0, Presence::kPresent, 10);
+  mesh.Put(message, 1, Presence::kPresent, 10).flags.Put(kDeleted, true, kCarried);
+  const MessagePlan plan = mesh.Plan(message);
+  ASSERT_EQ(plan.copies.size(), 1u);
+  EXPECT_EQ(plan.copies[0].flag_changes, (std::vector<FlagRegister>{{kDeleted, false, Stamp(0)}}));
+}
+
 TEST(Plan, AnEdgeWithoutFlagsBringsTheMessageBare) {
   const Mesh mesh(2, {R"(a: "a" b: "b" flags: NONE)"});
   MessageRegisters message;

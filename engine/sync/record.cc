@@ -69,6 +69,14 @@ bool IsArrival(const Recorded& record) {
   return record.step != StepKind::kStored && record.copy.present() && record.copy.uid.value != 0;
 }
 
+Uid LastOf(const std::vector<Recorded>& records) {
+  Uid last;
+  for (const Recorded& record : records) {
+    if (IsArrival(record)) last = std::max(last, record.copy.uid);
+  }
+  return last;
+}
+
 // UIDs ascend (RFC 3501 section 2.3.1.1): a server that gives one which was given before has been restored from an
 // older copy since it was observed.
 bool TakesUidsBack(const MailboxCopyRecord& now, const std::vector<Recorded>& records) {
@@ -145,6 +153,7 @@ asio::awaitable<void> Recorder::Record(ReplicaIndex target, const std::string& m
   if (!saved.ok()) failure_ = saved.status();
   MailboxCopyRecord* after = mesh_.FindCopy(target, mailbox);
   if (saved.ok() && *saved && after != nullptr) PrepareRebinding(*after);
+  if (!rebinding && after != nullptr) after->last_uid = std::max(after->last_uid, LastOf(records));
   mesh_.slot(target).look_due = true;
 }
 

@@ -38,11 +38,13 @@ void PrepareRebinding(MailboxCopyRecord& record) {
   record.rebinding = true;
   record.uid_validity = UidValidity();
   record.uid_next = Uid();
+  record.last_uid = Uid();
   record.highest_modseq = ModSeq();
 }
 
 MergeResult RecordObservation::operator()(State& state) {
   MergeResult result;
+  second_copies_.reset();
   result.record = record_;
   for (const auto& [message, content] : known_content) state.SetContent(message, content);
   BeginRebinding(state, result.record);
@@ -76,6 +78,16 @@ const Intent* RecordObservation::FindIntent(MessageId message) const {
   return found == intents_.end() ? nullptr : &found->second;
 }
 
+const std::vector<HeldCopy>& RecordObservation::SecondCopies(State& state) {
+  if (!second_copies_) second_copies_ = state.conflicts().HeldByKind(kDuplicate);
+  return *second_copies_;
+}
+
+bool RecordObservation::IsSecond(State& state, MessageId message) {
+  const std::vector<HeldCopy>& held = SecondCopies(state);
+  return std::any_of(held.begin(), held.end(), [&](const HeldCopy& each) { return each.message == message; });
+}
+
 // False when content is needed first.
 bool RecordObservation::IdentifyArrivals(State& state, MergeResult& result) {
   identified_.clear();
@@ -96,8 +108,9 @@ bool RecordObservation::IdentifyArrivals(State& state, MergeResult& result) {
       identified_.push_back({&arrived, *imported, false, false});
       continue;
     }
-    Arrival arrival{arrived.size, arrived.internal_date, arrived.has_message_id, std::nullopt,
-                    twins[arrived.header_digest] > 1};
+    Arrival arrival{
+        arrived.size, arrived.internal_date, arrived.has_message_id, std::nullopt, twins[arrived.header_digest] > 1,
+        may_wait_};
     if (const auto content = arrival_content.find(arrived.uid); content != arrival_content.end()) {
       arrival.content = content->second;
     }
@@ -122,8 +135,7 @@ std::optional<MessageId> RecordObservation::FindImported(State& state, const Arr
 }
 
 std::vector<Candidate> RecordObservation::Free(State& state, const std::vector<MessageRegisters>& messages,
-                                               MailboxCopyId here, Uid arrived,
-                                               const std::set<MessageId>& taken) const {
+                                               MailboxCopyId here, Uid arrived, const std::set<MessageId>& taken) {
   std::vector<Candidate> candidates;
   for (const MessageRegisters& message : messages) {
     const CopyRegisters* copy = message.Find(here);
@@ -139,8 +151,9 @@ std::vector<Candidate> RecordObservation::Free(State& state, const std::vector<M
     const bool lost_elsewhere = std::any_of(message.copies.begin(), message.copies.end(), [&](const auto& each) {
       return each.present() && each.uid.value == 0 && each.mailbox_copy != here;
     });
-    candidates.push_back(
-        {message.id, message.size, message.internal_date, message.content, free, obtainable, awaited, lost_elsewhere});
+    const bool second = messages.size() > 1 && IsSecond(state, message.id);
+    candidates.push_back({message.id, message.size, message.internal_date, message.content, free, obtainable, awaited,
+                          lost_elsewhere, second});
   }
   return candidates;
 }
@@ -198,7 +211,6 @@ void RecordObservation::MergeGone(State& state, MergeResult& result) {
   int64_t ours = 0;
   for (const auto& [message, intent] : intents_) ours += intent.kind == IntentKind::kExpunge ? 1 : 0;
   const bool hold = BrakeHolds(count - ours, known, brake_.fraction(), static_cast<int64_t>(brake_.min_messages()));
-  const std::vector<HeldCopy> second_copies = state.conflicts().HeldByKind(kDuplicate);
   for (MessageRegisters& message : state.LoadByUids(result.record.id, vanished, static_cast<size_t>(count))) {
     if (replaced.contains(message.id)) continue;
     CopyRegisters* copy = message.Find(result.record.id);
@@ -206,7 +218,7 @@ void RecordObservation::MergeGone(State& state, MergeResult& result) {
     // What was to go is gone by another coordinator's hand: what stands beside it is another message, and stays.
     const bool ours = intent != nullptr && intent->kind == IntentKind::kExpunge;
     const bool was_to_go = ours || IsDeletedSince(message, *copy);
-    if (!was_to_go && (TakeOver(state, second_copies, message, result.record.id, vanished, context_) ||
+    if (!was_to_go && (TakeOver(state, SecondCopies(state), message, result.record.id, vanished, context_) ||
                        TakeEqual(state, message, result.record.id, vanished, context_))) {
       ++result.vanished;
       continue;
@@ -264,12 +276,10 @@ void RecordObservation::RecordBrake(State& state, int64_t count, int64_t known, 
 void RecordObservation::ExchangeEquals(State& state, MailboxCopyId here) {
   using Flags = std::vector<FlagId>;
   if (observation_.changed.size() < 2) return;
-  std::set<MessageId> held;
-  for (const HeldCopy& second : state.conflicts().HeldByKind(kDuplicate)) held.insert(second.message);
   std::map<std::pair<Flags, Flags>, std::vector<MessageId>> changed;  // by flags as recorded and as they are now
   for (const FlagChange& change : observation_.changed) {
     const auto found = state.LoadCopyByUid(here, change.uid);
-    if (!found || FindIntent(found->first) != nullptr || held.contains(found->first)) continue;
+    if (!found || FindIntent(found->first) != nullptr || IsSecond(state, found->first)) continue;
     Flags before, now = Intern(state, change.flags);
     for (const FlagRegister& entry : found->second.flags.entries()) {
       if (entry.set) before.push_back(entry.flag);
@@ -311,8 +321,9 @@ void RecordObservation::MergeArrived(State& state, MergeResult& result) {
   for (const Identified& identified : identified_) {
     const ArrivedMessage& arrived = *identified.arrived;
     if (identified.known) {
-      auto message = state.Load(identified.message);
-      if (message) MergeKnown(state, message->id, *message->Find(result.record.id), arrived.flags, result);
+      // By its UID: it may have taken another's place since (TakeOver).
+      auto bound = state.LoadCopyByUid(result.record.id, arrived.uid);
+      if (bound) MergeKnown(state, bound->first, bound->second, arrived.flags, result);
       continue;
     }
     MessageRegisters message = identified.message.value != 0 ? *state.Load(identified.message)
@@ -320,8 +331,11 @@ void RecordObservation::MergeArrived(State& state, MergeResult& result) {
     const Intent* intent = FindIntent(message.id);
     const CopyRegisters* before = message.Find(result.record.id);
     const bool was_here = before != nullptr && before->present();
+    Intent mark;
+    mark.kind = IntentKind::kExpunge;
+    const bool marked = intent == nullptr && MayHaveBeenMarked(state, message);
     const bool unsettled = MergeArrival(message, result.record.id, arrived.uid, HashGuid(arrived.server_guid),
-                                        Intern(state, arrived.flags), intent, context_);
+                                        Intern(state, arrived.flags), marked ? &mark : intent, context_);
     for (const CopyRegisters& copy : message.copies) state.SaveCopy(message.id, copy);
     if (unsettled) state.MarkUnsettled(message.id, message.mailbox);
     imported_.Note(state, arrived.uid, message.id);
@@ -333,6 +347,16 @@ void RecordObservation::MergeArrived(State& state, MergeResult& result) {
     if (identified.in_doubt) RecordDoubt(state, message);
     ++(identified.message.value != 0 ? result.adopted : result.arrived);
   }
+}
+
+// Found by its looks, and an EXPUNGE of an equal message is still open here: \Deleted, set on the way to that, may have
+// gone to this one.
+bool RecordObservation::MayHaveBeenMarked(State& state, const MessageRegisters& message) const {
+  return std::any_of(intents_.begin(), intents_.end(), [&](const auto& each) {
+    if (each.second.kind != IntentKind::kExpunge) return false;
+    const auto other = state.Load(each.first);
+    return other && other->identity == message.identity;
+  });
 }
 
 // Kept apart though much is equal: nothing is lost, and people can see why there are two.
@@ -404,6 +428,7 @@ void RecordObservation::Finish(State& state, MergeResult& result) {
     TakeLimits(state, result);
     CheckCount(state, result);
   }
+  record.last_uid = state.LastUid(record.id);
   state.Save(record);
   MergeImportedGone(state, imported_.Finish(state, record, consumed, brake_), result);
   result.distrust = imported_.distrust();

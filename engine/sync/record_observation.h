@@ -69,6 +69,7 @@ class RecordObservation {
         brake_(mesh.graph->topology().policy().brake()),
         deleted_flag_(mesh.deleted_flag),
         company_(HasCompany(mesh)),
+        may_wait_(mesh.waits_no_more != std::make_optional(std::make_pair(r.value, record.mailbox_name))),
         now_(mesh.clock->UnixMillis()) {}
 
   std::map<Uid, ContentIdentity> arrival_content;      // filled between attempts
@@ -88,13 +89,16 @@ class RecordObservation {
   void BeginRebinding(State& state, MailboxCopyRecord& record);
   void LoadIntents(State& state, MailboxCopyId copy);
   const Intent* FindIntent(MessageId message) const;
+  // What is held as DUPLICATE, as it was when it was first needed in this attempt; asked for once.
+  const std::vector<HeldCopy>& SecondCopies(State& state);
+  bool IsSecond(State& state, MessageId message);
   // False when content is needed first.
   bool IdentifyArrivals(State& state, MergeResult& result);
   // What was imported decides before anything is compared.
   std::optional<MessageId> FindImported(State& state, const ArrivedMessage& arrived, MailboxCopyId here,
                                         const std::set<MessageId>& taken) const;
   std::vector<Candidate> Free(State& state, const std::vector<MessageRegisters>& messages, MailboxCopyId here,
-                              Uid arrived, const std::set<MessageId>& taken) const;
+                              Uid arrived, const std::set<MessageId>& taken);
   // False when a candidate's content cannot be had at present: this arrival and those after it wait.
   bool Need(State& state, const ArrivedMessage& arrived, const Identification& identification,
             const std::vector<MessageRegisters>& candidates, MergeResult& result);
@@ -109,6 +113,7 @@ class RecordObservation {
   void MergeKnown(State& state, MessageId message, CopyRegisters& copy, const std::vector<std::string>& flags,
                   MergeResult& result);
   void MergeArrived(State& state, MergeResult& result);
+  bool MayHaveBeenMarked(State& state, const MessageRegisters& message) const;
   MessageRegisters NewMessage(State& state, const ArrivedMessage& arrived, MailboxId mailbox);
   std::vector<FlagId> Intern(State& state, const std::vector<std::string>& names);
   void RecordDoubt(State& state, const MessageRegisters& message) const;
@@ -125,11 +130,13 @@ class RecordObservation {
   std::string replica_name_;
   v1::Brake brake_;
   FlagId deleted_flag_;
-  bool company_;  // other coordinators are at work
+  bool company_;   // other coordinators are at work
+  bool may_wait_;  // for other mailbox copies to be identified
   int64_t now_;
   MergeContext context_;
   ImportedPairs imported_;
   std::map<MessageId, Intent> intents_;
+  std::optional<std::vector<HeldCopy>> second_copies_;
   UidSet vanished_;
   std::vector<Identified> identified_;
   Uid cut_at_;

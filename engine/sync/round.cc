@@ -25,6 +25,7 @@ constexpr Duration kPatienceWithBulk = seconds(15);  // what is small interrupts
 constexpr Duration kMarginWithBulk = seconds(5);
 constexpr Duration kFirstPatience = seconds(10);  // with a replica that was not up yet
 constexpr Duration kPassLimit = seconds(10);      // after it what is due is looked at, and the plan begins anew
+constexpr int kPartsInVainMost = 3;               // rounds in which mailbox copies waited for one another alone
 constexpr Duration kPlanAgain = seconds(5);       // while a pass that is not complete waits for busy replicas
 constexpr int64_t kSkippedMost = 20'000;          // messages of busy replicas planned in vain in one pass
 constexpr int64_t kHistoryMillis = int64_t{90} * 24 * 3600 * 1000;
@@ -162,8 +163,10 @@ asio::awaitable<void> Coordinator::ObserveDue(ReplicaIndex r) {
 asio::awaitable<absl::Status> Coordinator::LookAndObserve() {
   std::set<ReplicaIndex> begun;
   const auto batch = mesh_.NewBatch(kPatience, kPatience);
+  const bool for_parts = std::exchange(look_for_parts_, false);
   for (size_t i = 0; i < mesh_.replicas.size(); ++i) {
     const ReplicaIndex r(static_cast<int32_t>(i));
+    mesh_.slot(r).look_due |= for_parts;
     if (mesh_.IsBusy(r)) continue;
     const bool look = LookIsDue(mesh_.slot(r));
     const bool observe = mesh_.IsUp(r) && HasObservable(r);
@@ -472,22 +475,35 @@ bool Coordinator::ObserveAgain(const std::vector<MailboxCopyId>& with_intents) {
 }
 
 // What was observed in part waits for content: of a replica that is away, or of a message that is just gone there.
-// While that replica is at work it is not observed, so nothing is learned before its lane is empty.
+// While that replica is at work it is not observed, so nothing is learned before its lane is empty. The looks that may
+// tell more come with the next round, so that nothing is asked of the servers without a pause.
 bool Coordinator::ObservePartsAgain() {
-  bool any = false;
+  bool any = false, refused = false;
+  mesh_.waits_no_more.reset();
   if (AnyBusy()) return false;
   for (const ReplicaSlot& slot : mesh_.replicas) {
     if (slot.state != ReplicaState::kUp) return false;
   }
   for (const auto& [r, mailbox] : mesh_.incomplete) {
-    const ReplicaIndex replica(r);
-    if (mesh_.FindCopy(replica, mailbox) == nullptr || mesh_.IsBusy(replica)) continue;
-    if (mesh_.mailbox_refusals.contains({r, mailbox}) || mesh_.carrying.contains({r, mailbox})) continue;
+    if (mesh_.FindCopy(ReplicaIndex(r), mailbox) == nullptr || mesh_.carrying.contains({r, mailbox})) continue;
+    refused |= mesh_.mailbox_refusals.contains({r, mailbox});
+    if (mesh_.mailbox_refusals.contains({r, mailbox})) continue;
     any = true;
     mesh_.due.insert({r, mailbox});
   }
-  for (ReplicaSlot& slot : mesh_.replicas) slot.look_due |= any;
+  look_for_parts_ = any;
+  CountPartsInVain(any && !refused);
   return any;
+}
+
+// Two mailbox copies may each wait for what the other has still to find again. When all that is incomplete was looked
+// at and nothing came of it, one after the other waits no longer: what is new then may be a second copy, which is kept.
+void Coordinator::CountPartsInVain(bool wait) {
+  const bool learned = std::exchange(learned_before_, mesh_.learned) != mesh_.learned || operations_of_round_ > 0;
+  parts_in_vain_ = wait && !learned ? parts_in_vain_ + 1 : 0;
+  if (parts_in_vain_ < kPartsInVainMost) return;
+  const auto turn = static_cast<size_t>(parts_in_vain_ - kPartsInVainMost) % mesh_.incomplete.size();
+  mesh_.waits_no_more = *std::next(mesh_.incomplete.begin(), static_cast<std::ptrdiff_t>(turn));
 }
 
 }  // namespace imapmesh

@@ -109,7 +109,7 @@ void Model::MailboxRenamed() {
 }
 
 void Model::Added(int replica, const std::string& mailbox, const std::shared_ptr<const Content>& content,
-                  const Flags& flags) {
+                  const Flags& flags, Held held) {
   ++additions_;
   ++now_;
   if (deleted_.contains(mailbox)) {
@@ -120,7 +120,8 @@ void Model::Added(int replica, const std::string& mailbox, const std::shared_ptr
     fate->content = content;
     ++fate->added[replica];
     ++fate->there[replica];
-    fate->peak[replica] = std::max(fate->peak[replica], fate->there[replica]);
+    const int64_t most = fate == &fates_[{mailbox, content->number}] ? held.here : held.anywhere;
+    fate->peak[replica] = std::max(fate->peak[replica], std::min(fate->there[replica], most));
     for (const std::string& flag : flags) fate->flags[flag].push_back({now_, replica, true});
   }
 }
@@ -140,6 +141,10 @@ void Model::Removed(int replica, const std::string& mailbox, const Content& cont
     fate->removals.push_back({now_, replica, holders, known});
     --fate->there[replica];
   }
+}
+
+void Model::DeletedUncounted(const std::string& mailbox, const Content& content) {
+  for (Fate* fate : Find(mailbox, content.number)) fate->lost = true;
 }
 
 void Model::Wiped(int replica, const std::string& mailbox, const Content& content) {
@@ -290,8 +295,11 @@ void Model::AddFlags(const Reach& reach, int replica, const Key& key, const Fate
     // What is kept under two names has flags of its own under each.
     const bool doubled = renames_lost_ > 0 || RenamesMayDouble();
     const bool stops = KeywordsMayStop() && !flag.starts_with('\\') && flag != kFixedKeyword;
-    const bool certain = added == 1 && !doubled && !stops && !taken_elsewhere.contains(flag) && fate.removals.empty() &&
-                         !fate.flags_uncertain && fate.restored.empty() && fate.wipes.empty() && fate.races == 0;
+    // No user sets it: what was copied had the mark of an EXPUNGE on its way.
+    const bool mark = flag == "\\Deleted";
+    const bool certain = added == 1 && !doubled && !stops && !mark && !taken_elsewhere.contains(flag) &&
+                         fate.removals.empty() && !fate.flags_uncertain && fate.restored.empty() &&
+                         fate.wipes.empty() && fate.races == 0;
     const bool reaches = reach(events.back().replica, replica, ChangeKind::kFlags);
     // After a loss of the state, or without a base, flags of all sides are kept. Several coordinators take what another
     // carried for what somebody did just now.

@@ -23,12 +23,20 @@ namespace imapmesh::sim {
 
 class Model {
  public:
-  void Added(int replica, const std::string& mailbox, const std::shared_ptr<const Content>& content,
-             const Flags& flags);
+  // `held`: how many of it the replica holds then in that mailbox, and in all: fewer than users put there where the
+  // engine took away what somebody removed elsewhere.
+  struct Held {
+    int64_t here = 0, anywhere = 0;
+  };
+  void Added(int replica, const std::string& mailbox, const std::shared_ptr<const Content>& content, const Flags& flags,
+             Held held);
   // How many of it one replica was given to hold.
   int64_t MostAtOnce(const std::string& mailbox, const Content& content) const;
   // `holders`: replicas that held all of them; `known`: the engine's state had this copy under this UID.
   void Removed(int replica, const std::string& mailbox, const Content& content, std::set<int> holders, bool known);
+  // It came into a mailbox between the STATUS that told a daemon of an empty one and its DELETE, and went with that:
+  // IMAP has no DELETE of an empty mailbox alone.
+  void DeletedUncounted(const std::string& mailbox, const Content& content);
   // By one who emptied a mailbox that the engine knew, so that the brake must hold it, and whose deletion is rejected.
   void Wiped(int replica, const std::string& mailbox, const Content& content);
   void FlagChanged(int replica, const std::string& mailbox, const Content& content, const std::string& flag, bool set);
@@ -106,7 +114,7 @@ class Model {
     int64_t races = 0;
     bool race_unreported = false;
     std::map<std::string, std::vector<FlagEvent>> flags;
-    bool lost = false;             // a backup took away the only copy
+    bool lost = false;             // a backup, or the DELETE of its mailbox, took away the only copy
     bool flags_uncertain = false;  // a backup turned flags back
   };
   using Key = std::pair<std::string, int64_t>;  // mailbox, content

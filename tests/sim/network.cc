@@ -35,6 +35,9 @@ class Link : public std::enable_shared_from_this<Link> {
     hooks.on_expunge = [this](const std::string& mailbox, const Content& content) {
       if (network_.on_expunge) network_.on_expunge(daemon_, host_.name, mailbox, content);
     };
+    hooks.on_deleted_uncounted = [this](const std::string& mailbox, const Content& content) {
+      if (network_.on_deleted_uncounted) network_.on_deleted_uncounted(mailbox, content);
+    };
     session_ = std::make_unique<Session>(host_.account, std::move(hooks));
     session_->Greet();
   }

@@ -64,6 +64,8 @@ class Network {
   // A daemon is about to expunge one.
   std::function<void(int daemon, const std::string& host, const std::string& mailbox, const Content& content)>
       on_expunge;
+  // A daemon is about to delete a mailbox with mail that came after it had been told that there is none.
+  std::function<void(const std::string& mailbox, const Content& content)> on_deleted_uncounted;
 
   Duration DrawLatency();
   Random& random() { return random_; }

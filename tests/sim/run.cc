@@ -19,6 +19,8 @@ namespace {
 
 constexpr uint64_t kStepsASync = 150'000;
 constexpr uint64_t kStepsAnInstant = 200'000;
+// While nothing is asked of the engine; some hundreds a second are usual where much is done.
+constexpr uint64_t kStepsAWait = 200'000, kStepsASecond = 20'000;
 constexpr int kSyncsToConverge = 3;
 constexpr int kSyncsOfSeveral = 12;  // each has to see what the others did
 // A sync; and of each replica, as one that listens before it adds is done at a time of its own.
@@ -158,11 +160,14 @@ class Runner {
   // Lets the world go on for so long; a kill that is due strikes meanwhile.
   void Wait(std::chrono::microseconds delay) {
     bool over = false;
+    const uint64_t seconds = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(delay).count());
+    const uint64_t most = world_.time().steps() + kStepsAWait + seconds * kStepsASecond;
     world_.time().After(delay, [&over] { over = true; });
     while (!over) {
       if (!world_.broken().empty()) return Broken(world_.broken().front());
       world_.time().Step();
       if (world_.time().steps_at_this_instant() > kStepsAnInstant) return Broken("liveness: the engine spins");
+      if (world_.time().steps() > most) return Broken("liveness: the engine does not rest");
       for (Life& life : lives_) {
         if (life.kill_at == 0 || world_.time().steps() < life.kill_at) continue;
         Trace("-- killed now");

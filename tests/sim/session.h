@@ -32,6 +32,9 @@ struct SessionHooks {
   std::function<void(const Content& content)> on_body;
   // Called before this client expunges a copy; not by a MOVE, which adds it elsewhere in the same instant.
   std::function<void(const std::string& mailbox, const Content& content)> on_expunge;
+  // Called before this client deletes a mailbox, for what came into it after a STATUS had told this client that it is
+  // empty.
+  std::function<void(const std::string& mailbox, const Content& content)> on_deleted_uncounted;
 };
 
 class Session {
@@ -86,6 +89,7 @@ class Session {
   void SelectCommand(bool read_only);
   void Resync(AccountMailbox& mailbox, size_t at);
   void ChangeMailbox(const std::string& name);
+  void TellUncounted(const std::string& mailbox);
   void FetchCommand();
   void SearchCommand();
   // One criterion of UID SEARCH, which begins at `at`, which then stands behind it.
@@ -117,6 +121,7 @@ class Session {
   std::vector<uint32_t> view_;              // UIDs shown, ascending
   std::optional<UidSet> found_ = UidSet();  // "$": what the last SEARCH with SAVE found
   uint64_t shown_modseq_ = 0;
+  std::pair<uint64_t, uint32_t> empty_;  // AccountMailbox::id and UIDNEXT, as the last STATUS told of an empty one
 };
 
 // Parts shared by session*.cc.

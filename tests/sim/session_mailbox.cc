@@ -17,6 +17,8 @@ bool Session::RunMailboxes(const std::string& name) {
   } else if (name == "STATUS") {
     const AccountMailbox* mailbox = account_.Find(Argument(0));
     if (mailbox != nullptr) Status(Argument(0), *mailbox);
+    empty_ = {};
+    if (mailbox != nullptr && mailbox->messages.empty()) empty_ = {mailbox->id, mailbox->uid_next};
     Reply(mailbox != nullptr ? "OK Status completed" : "NO [NONEXISTENT] Mailbox doesn't exist");
   } else if (name == "SELECT" || name == "EXAMINE") {
     SelectCommand(name == "EXAMINE");
@@ -117,6 +119,7 @@ void Session::ChangeMailbox(const std::string& name) {
     done = account_.Create(mailbox);
     refusal = "[ALREADYEXISTS] Mailbox already exists";
   } else if (name == "DELETE") {
+    TellUncounted(mailbox);
     done = account_.Delete(mailbox);
   } else if (name == "RENAME") {
     done = account_.Rename(mailbox, Argument(1));
@@ -126,6 +129,14 @@ void Session::ChangeMailbox(const std::string& name) {
     account_.Subscribe(mailbox, name == "SUBSCRIBE");
   }
   Reply(done ? "OK " + name + " completed" : "NO " + refusal);
+}
+
+void Session::TellUncounted(const std::string& name) {
+  const AccountMailbox* mailbox = account_.Find(name);
+  if (mailbox == nullptr || empty_.first != mailbox->id || !hooks_.on_deleted_uncounted) return;
+  for (const auto& [uid, copy] : mailbox->messages) {
+    if (uid >= empty_.second) hooks_.on_deleted_uncounted(name, *copy.content);
+  }
 }
 
 }  // namespace imapmesh::sim

@@ -68,6 +68,10 @@ World::World(const History& history, TraceSink trace)
   };
   network_.on_expunge = [this](int daemon, const std::string& host, const std::string& mailbox,
                                const Content& content) { ExpungedByDaemon(daemon, host, mailbox, content); };
+  network_.on_deleted_uncounted = [this](const std::string& mailbox, const Content& content) {
+    Trace("-- deleted with its mailbox, uncounted: " + std::to_string(content.number));
+    model_.DeletedUncounted(mailbox, content);
+  };
   network_.on_body = [this](int daemon, const Content& content) { model_.BodyFetched(daemon, content); };
   constexpr std::string_view kMin = "min_messages: ";
   const size_t min = history.policy.find(kMin);
@@ -275,7 +279,18 @@ void World::Put(int replica, const std::string& mailbox, const std::shared_ptr<c
   Flags kept = flags;
   std::erase_if(kept, [&](const std::string& flag) { return !account(replica).Keeps(flag); });
   account(replica).Append(mailbox, content, kept, content->internal_date);
-  model_.Added(replica, mailbox, content, kept);
+  model_.Added(replica, mailbox, content, kept, Held(replica, mailbox, *content));
+}
+
+Model::Held World::Held(int replica, const std::string& mailbox, const Content& content) {
+  Model::Held held;
+  for (const auto& [name, here] : account(replica).mailboxes()) {
+    const auto count = std::count_if(here.messages.begin(), here.messages.end(),
+                                     [&](const auto& message) { return message.second.content.get() == &content; });
+    held.anywhere += count;
+    if (name == mailbox) held.here = count;
+  }
+  return held;
 }
 
 void World::Deliver(const Step& step, int count) {
@@ -312,7 +327,7 @@ void World::CopyOrMove(const Step& step, bool move) {
   if (to == place->mailbox) return;
   const Flags flags = account(place->replica).Find(place->mailbox)->messages.at(place->uid).flags;
   account(place->replica).Copy(place->mailbox, place->uid, to);
-  model_.Added(place->replica, to, place->content, flags);
+  model_.Added(place->replica, to, place->content, flags, Held(place->replica, to, *place->content));
   if (move) Remove(*place);
 }
 
@@ -397,13 +412,14 @@ void World::DeleteMailbox(int replica, const std::string& mailbox) {
   model_.MailboxDeleted(mailbox);
 }
 
-// Whether some other replica has mail in it that this one lacks.
+// Whether some other replica has mail in it that this one lacks, be it a second copy of what is here: such a one is
+// carried nowhere while somebody is asked whether a race made it.
 bool World::IsFilledElsewhere(int replica, const std::string& mailbox) {
   for (int other = 0; other < network_size_; ++other) {
     const AccountMailbox* there = other == replica ? nullptr : account(other).Find(mailbox);
     if (there == nullptr) continue;
     for (const auto& [uid, copy] : there->messages) {
-      if (!Holders(mailbox, *copy.content, 1).contains(replica)) return true;
+      if (Held(other, mailbox, *copy.content).here > Held(replica, mailbox, *copy.content).here) return true;
     }
   }
   return false;
@@ -435,8 +451,9 @@ void World::RenameInbox(int replica, const std::string& to) {
   model_.Renumbered(replica, "INBOX");
   NoteUnknown(replica, "INBOX");
   const auto messages = account(replica).Find("INBOX")->messages;
+  const Model::Held all{INT64_MAX, INT64_MAX};  // they are not there yet
   for (const auto& [uid, copy] : messages) {
-    model_.Added(replica, to, copy.content, copy.flags);
+    model_.Added(replica, to, copy.content, copy.flags, all);
     Remove({replica, "INBOX", uid, copy.content}, false, /*expunge=*/false);
     model_.InboxRenamed(to, *copy.content);
   }

@@ -63,6 +63,7 @@ class World {
   std::shared_ptr<const Content> NewContent(uint32_t variant);
   std::shared_ptr<const Content> Intern(std::string bytes);
   void Put(int replica, const std::string& mailbox, const std::shared_ptr<const Content>& content, const Flags& flags);
+  Model::Held Held(int replica, const std::string& mailbox, const Content& content);
   bool IsFilledElsewhere(int replica, const std::string& mailbox);
   void Remove(const Place& place, bool may_be_rejected = false, bool expunge = true);
   bool IsKnown(StateReader& state, const Place& place);
