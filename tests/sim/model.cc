@@ -339,7 +339,8 @@ void Model::AddBound(const Graph& graph, const Reaches& reaches, int replica, co
   // Deleted while one of several daemons was still adding it: that one's copy came back as another message.
   for (const Removal& removal : fate.removals) most += coordinators_ > 1 && !removal.known ? 1 : 0;
   for (int i = 0; i < renames_lost_; ++i) most = std::min(2 * most, kAsManyAsYouLike);
-  if (most > 0 && RenamesMayDouble()) most = kAsManyAsYouLike;
+  // What several coordinators doubled as each carried a rename goes as the second copies of a race do.
+  if (most > 0 && renamed_ && coordinators_ > 1 && !settled) most = kAsManyAsYouLike;
   checker::Bound& bound = *history.add_bounds();
   bound.set_replica(ReplicaName(replica));
   bound.set_mailbox(key.first);
