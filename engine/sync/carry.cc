@@ -100,7 +100,7 @@ bool IsFirstContact(const Mesh& mesh, ReplicaIndex r) {
 }
 
 std::set<std::pair<int32_t, std::string>> FindCarrying(const Mesh& mesh, ReplicaIndex r) {
-  const bool first = IsFirstContact(mesh, r);
+  const bool first = mesh.replicas[static_cast<size_t>(r.value)].first_contact;
   std::set<std::pair<int32_t, std::string>> carrying;
   for (auto due = mesh.due.lower_bound({r.value, ""}); due != mesh.due.end() && due->first == r.value; ++due) {
     const auto entry = mesh.mailboxes.find(due->second);

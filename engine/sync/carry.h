@@ -94,8 +94,8 @@ class CarriedBodies {
 // have already.
 bool IsFirstContact(const Mesh& mesh, ReplicaIndex r);
 
-// Of the mailbox copies that are due at `r`, those that bring their bodies: at the first contact those of which all
-// other replicas that are up hold nothing, while one of them is to get it; later those that began so.
+// Of the mailbox copies that are due at `r`, those that bring their bodies: at the first contact (ReplicaSlot) those of
+// which all other replicas that are up hold nothing, while one of them is to get it; later those that began so.
 std::set<std::pair<int32_t, std::string>> FindCarrying(const Mesh& mesh, ReplicaIndex r);
 
 }  // namespace imapmesh

@@ -81,6 +81,7 @@ struct ReplicaSlot {
   int64_t state_since_unix_ms = 0;
   std::optional<std::vector<MailboxStatus>> listing;  // of the last look, until it is recorded
   bool unrecorded = false;                            // a look has begun and is not recorded yet
+  bool first_contact = false;                         // nothing was known of what it holds as that look began
   bool waits_for_quiet = false;  // its listing tells of renames, which are recorded while no other replica is at work
 };
 
@@ -157,7 +158,7 @@ class Mesh {
   std::set<std::pair<int32_t, std::string>> incomplete;  // observed in part only: nothing is added there
   std::set<std::pair<int32_t, std::string>> carrying;    // whose first look brings bodies, until it is complete
   CarriedBodies carried;
-  int64_t learned = 0;                                   // observations that told of something
+  int64_t learned = 0;  // observations that told of something
   // The mailbox copy that waits for no other one to be identified, since each waited for another.
   std::optional<std::pair<int32_t, std::string>> waits_no_more;
   std::map<std::pair<MessageId, MailboxCopyId>, Refusal> refusals;

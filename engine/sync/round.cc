@@ -113,6 +113,8 @@ asio::awaitable<void> Coordinator::ObserveTask(ReplicaIndex r, std::deque<std::v
 asio::awaitable<void> Coordinator::LookLane(ReplicaIndex r, std::shared_ptr<const Lane> lane, bool look) {
   mesh_.slot(r).looking = true;
   if (look) {
+    // Before the look is recorded: where it tells that INBOX was renamed, nothing is known of INBOX behind it.
+    mesh_.slot(r).first_contact = IsFirstContact(mesh_, r);
     co_await LookAt(mesh_, r);
     const absl::Status status = co_await RecordLook(r);
     if (!status.ok()) lane_failure_ = status;

@@ -35,7 +35,7 @@ asio::awaitable<void> Coordinator::FindCarryingAt(ReplicaIndex r) {
   const auto& next_uids = mesh_.slot(r).next_uids;
   const auto holds_mail = [](const auto& mailbox) { return mailbox.second > Uid(1); };
   const bool begins =
-      !shown_only && IsFirstContact(mesh_, r) && std::any_of(next_uids.begin(), next_uids.end(), holds_mail);
+      !shown_only && mesh_.slot(r).first_contact && std::any_of(next_uids.begin(), next_uids.end(), holds_mail);
   const auto unrecorded = [](const ReplicaSlot& slot) { return slot.unrecorded && !slot.waits_for_quiet; };
   const Duration until = mesh_.clock->Now() + kPatience;
   while (begins && std::any_of(mesh_.replicas.begin(), mesh_.replicas.end(), unrecorded) && !stopping_) {
