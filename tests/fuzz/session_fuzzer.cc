@@ -119,7 +119,7 @@ asio::awaitable<absl::Status> AppendTwo(Session& session) {
 // The fetches and the changes; each may fail.
 asio::awaitable<void> UseMessages(Session& session, UidSet uids) {
   const std::function<absl::Status(NewMessage)> take_new = [](const NewMessage& message) {
-    if (message.header.size() > 1 << 20) std::abort();
+    if (message.header && message.header->size() > 1 << 20) std::abort();
     return absl::OkStatus();
   };
   const std::function<absl::Status(MessageFlags)> take_flags = [](const MessageFlags&) { return absl::OkStatus(); };
@@ -128,6 +128,7 @@ asio::awaitable<void> UseMessages(Session& session, UidSet uids) {
         return body ? absl::OkStatus() : absl::InternalError("null");
       };
   CheckPrintable(co_await FetchNew(session, uids, take_new));
+  CheckPrintable(co_await FetchNewWithBodies(session, uids, take_new));
   CheckPrintable(co_await FetchFlags(session, uids, ModSeq(7), take_flags));
   CheckPrintable(co_await FetchBodies(session, uids, take_body));
   StoreRequest store;
