@@ -26,16 +26,18 @@ enum class StepKind : uint8_t {
   kCopied = 5,
   kMoved = 6,
   kStored = 7,
-  kExpunged = 8
+  kExpunged = 8,
+  // What somebody did: the copy is gone, and an equal one beside it stands for the message now.
+  kReplaced = 9
 };
 
 // Whether a step changed that the copy is there.
 inline bool ChangesPresence(StepKind kind) {
-  return kind != StepKind::kFlagsChanged && kind != StepKind::kStored;
+  return kind != StepKind::kFlagsChanged && kind != StepKind::kStored && kind != StepKind::kReplaced;
 }
 // Whether the engine did it.
 inline bool IsOurs(StepKind kind) {
-  return kind >= StepKind::kAppended;
+  return kind >= StepKind::kAppended && kind != StepKind::kReplaced;
 }
 
 struct HistoryStep {

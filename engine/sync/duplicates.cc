@@ -20,6 +20,9 @@ constexpr int64_t kRecentSteps = 50'000;
 constexpr size_t kTwinsMost = 16;
 // How far apart two coordinators carry one deletion.
 constexpr int64_t kSameDeletionMillis = 10 * 1000;
+// The same, where one of them could not look into a mailbox meanwhile. Whoever removes one of two equal messages by
+// hand and the other one too, unseen and within that time, gets it back once.
+constexpr int64_t kSameDeletionUnseenMillis = int64_t{24} * 3600 * 1000;
 
 bool IsSameMail(const MessageRegisters& a, const MessageRegisters& b) {
   if (a.id == b.id || a.mailbox != b.mailbox || a.identity != b.identity) return false;
@@ -301,6 +304,21 @@ bool IsCarriedTwice(State& state, const MessageRegisters& gone, MailboxCopyId he
     if (ours && now_unix_ms - step->unix_ms <= kSameDeletionMillis) return true;
   }
   return false;
+}
+
+bool WasReplacedElsewhere(State& state, const MessageRegisters& gone, MailboxCopyId here, int64_t since_unix_ms) {
+  const auto came = state.history().LastPresence(gone.id, here, kRecentSteps);
+  const int64_t since = std::max(since_unix_ms, came ? came->unix_ms : 0);
+  return std::any_of(gone.copies.begin(), gone.copies.end(), [&](const CopyRegisters& copy) {
+    if (copy.mailbox_copy == here || !copy.present()) return false;
+    const int64_t replaced = state.history().LastTime(gone.id, copy.mailbox_copy, StepKind::kReplaced, kRecentSteps);
+    return replaced != 0 && replaced >= since;
+  });
+}
+
+int64_t CarriedSince(int64_t now_unix_ms, int64_t unseen_since_unix_ms) {
+  return std::max(now_unix_ms - kSameDeletionUnseenMillis,
+                  std::min(now_unix_ms - kSameDeletionMillis, unseen_since_unix_ms));
 }
 
 bool ExchangeEqual(State& state, MessageId one, MessageId other, MailboxCopyId here) {

@@ -100,6 +100,15 @@ bool TakeEqual(State& state, MessageRegisters& first, MailboxCopyId here, const 
 // another one, which took the one for the other, may have carried the same deletion, and `gone` was not meant.
 bool IsCarriedTwice(State& state, const MessageRegisters& gone, MailboxCopyId here, int64_t now_unix_ms);
 
+// Whether a copy of `gone` was replaced by an equal one beside it elsewhere (TakeOver, TakeEqual), at `since_unix_ms`
+// or later, while it was still at `here`: then another coordinator may have carried the deletion that is seen here now,
+// and what took its place there is another message, which nobody deleted.
+bool WasReplacedElsewhere(State& state, const MessageRegisters& gone, MailboxCopyId here, int64_t since_unix_ms);
+
+// From when on a deletion that is seen now at a replica may have been carried by others. `unseen_since_unix_ms`: since
+// when nothing was known of the replica (ReplicaSlot).
+int64_t CarriedSince(int64_t now_unix_ms, int64_t unseen_since_unix_ms);
+
 // Equal messages whose flags were exchanged at `here`: which of them is which nobody can tell, and another coordinator,
 // which took the one for the other, carried the flags of each to the other. They change places there instead; else the
 // coordinators could carry the flags crosswise in turn without end. False when they are not equal.

@@ -88,7 +88,9 @@ class DuplicatesTest : public testing::Test {
   Work Plan() {
     const std::vector<UnsettledMailbox> unsettled = {{mailbox_.id, mailbox_.name, 10}};
     PlanBatch batch(view_, view_, exceptions_, unsettled, PlanPosition(), kNow + 1000);
-    return batch(state_);
+    Work work = batch(state_);
+    pending_ = batch.pending;
+    return work;
   }
 
   std::vector<ConflictRecord> Open() { return state_.conflicts().List(/*open_only=*/true, 100); }
@@ -99,6 +101,7 @@ class DuplicatesTest : public testing::Test {
   std::optional<Transaction> transaction_{std::in_place, state_.database()};
   MeshView view_;
   PlanExceptions exceptions_;
+  PendingByEdge pending_;  // of the last Plan
   MailboxView mailbox_;
   MessageId first_;
   FlagId deleted_ = state_.InternFlag("\\Deleted");
@@ -228,6 +231,41 @@ TEST_F(DuplicatesTest, OfTwoEqualMessagesDeletedCrosswiseOneStays) {
   for (const PlannedMessage& planned : Plan().messages) {
     for (const CopyPlan& copy : planned.plan.copies) EXPECT_NE(copy.action, Action::kExpunge);
   }
+}
+
+TEST_F(DuplicatesTest, OfWhatAnotherCoordinatorReplacedElsewhereTheDeletionSeenHereIsThatOne) {
+  const MessageRegisters first = *state_.Load(first_);
+  const auto is_replaced = [&](size_t here, int64_t since) {
+    return WasReplacedElsewhere(state_, first, mailbox_.copies[here], since);
+  };
+  EXPECT_FALSE(is_replaced(0, kNow));
+  state_.history().Add({kNow + 1000, first_, mailbox_.copies[1], StepKind::kReplaced, ""});
+  EXPECT_TRUE(is_replaced(0, kNow));
+  EXPECT_TRUE(is_replaced(2, kNow + 1000));
+  EXPECT_FALSE(is_replaced(0, kNow + 1001)) << "too long ago";
+  EXPECT_FALSE(is_replaced(1, kNow)) << "what goes there now went after the other one";
+  Put(first_, 0, 11, kNow + 2000, StepKind::kAppended);
+  EXPECT_FALSE(is_replaced(0, kNow)) << "it came here since";
+  EXPECT_EQ(state_.history().LastPresence(first_, mailbox_.copies[1], 100)->kind, StepKind::kAppended);
+}
+
+TEST_F(DuplicatesTest, ADeletionMayBeAsOldAsWhatIsUnseenOfItsReplica) {
+  EXPECT_EQ(CarriedSince(kNow, kNow), kNow - 10'000) << "one coordinator is a little slower than the other";
+  EXPECT_EQ(CarriedSince(kNow, kNow - 3'600'000), kNow - 3'600'000) << "it was down, or is looked at now and then";
+  EXPECT_EQ(CarriedSince(kNow, 0), kNow - 24 * 3'600'000) << "the daemon was just started";
+}
+
+TEST_F(DuplicatesTest, MailBehindAMailboxThatSomebodyMustDecideAboutIsNotPending) {
+  for (const size_t lacks : {1, 2}) state_.ForgetCopy(first_, mailbox_.copies[lacks]);
+  MailboxView& mailbox = view_.mailboxes[mailbox_.id];
+  mailbox.exists = {true, false, false};
+  mailbox.waits = {false, false, false};
+  Plan();
+  EXPECT_EQ(pending_[0].additions, 1);
+  EXPECT_EQ(pending_[1].additions, 1);
+  mailbox.waits = {false, true, false};  // at b, so that it cannot be made at c before
+  Plan();
+  EXPECT_TRUE(pending_.empty());
 }
 
 TEST_F(DuplicatesTest, OfTwoEqualMessagesWhoseFlagsWereExchangedEachTakesTheOthersPlace) {

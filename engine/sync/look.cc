@@ -204,9 +204,11 @@ asio::awaitable<void> LookAt(Mesh& mesh, ReplicaIndex r) {
     mesh.MarkDown(r, statuses.status());
     co_return;
   }
+  const bool watched = slot.was_up && slot.state == ReplicaState::kUp && slot.replica->info().can_push;
   mesh.MarkUp(r);
   TakeMetadata(mesh, r);
-  slot.last_look_unix_ms = mesh.clock->UnixMillis();
+  const int64_t before = std::exchange(slot.last_look_unix_ms, mesh.clock->UnixMillis());
+  slot.unseen_since_unix_ms = watched ? slot.last_look_unix_ms : before;
   slot.listing = *std::move(statuses);
 }
 

@@ -78,6 +78,8 @@ struct ReplicaSlot {
   std::shared_ptr<Batch> batch;  // of them; null while there are none
   Duration last_progress{0};     // engine time
   int64_t last_look_unix_ms = 0;
+  // What is observed there may have happened since then: since the look before, where nothing told of it meanwhile.
+  int64_t unseen_since_unix_ms = 0;
   int64_t state_since_unix_ms = 0;
   std::optional<std::vector<MailboxStatus>> listing;  // of the last look, until it is recorded
   bool unrecorded = false;                            // a look has begun and is not recorded yet

@@ -220,13 +220,14 @@ void RecordObservation::MergeGone(State& state, MergeResult& result) {
     const bool was_to_go = ours || IsDeletedSince(message, *copy);
     if (!was_to_go && (TakeOver(state, SecondCopies(state), message, result.record.id, vanished, context_) ||
                        TakeEqual(state, message, result.record.id, vanished, context_))) {
+      Note(state, message.id, StepKind::kReplaced);
       ++result.vanished;
       continue;
     }
     if (hold && intent == nullptr) {
       copy->presence = Presence::kHeld;
       copy->uid = Uid();
-    } else if (!was_to_go && company_ && IsCarriedTwice(state, message, result.record.id, now_)) {
+    } else if (!was_to_go && IsDoneElsewhere(state, message, result.record.id)) {
       copy->presence = Presence::kAbsent;  // nobody deleted it: it is given back
       copy->uid = Uid();
       copy->stamp = Stamp(0);
@@ -239,6 +240,12 @@ void RecordObservation::MergeGone(State& state, MergeResult& result) {
     ++result.vanished;
   }
   if (hold) RecordBrake(state, count, known, result);
+}
+
+// Another coordinator carried the deletion of an equal message, and took this one for it, here or elsewhere.
+bool RecordObservation::IsDoneElsewhere(State& state, const MessageRegisters& gone, MailboxCopyId here) const {
+  return company_ && (IsCarriedTwice(state, gone, here, now_) ||
+                      WasReplacedElsewhere(state, gone, here, CarriedSince(now_, unseen_since_)));
 }
 
 // Everything below the cursor arrived: as many as the server counts, or the first batch of many.

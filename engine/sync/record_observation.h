@@ -70,7 +70,8 @@ class RecordObservation {
         deleted_flag_(mesh.deleted_flag),
         company_(HasCompany(mesh)),
         may_wait_(mesh.waits_no_more != std::make_optional(std::make_pair(r.value, record.mailbox_name))),
-        now_(mesh.clock->UnixMillis()) {}
+        now_(mesh.clock->UnixMillis()),
+        unseen_since_(mesh.slot(r).unseen_since_unix_ms) {}
 
   std::map<Uid, ContentIdentity> arrival_content;      // filled between attempts
   std::map<MessageId, ContentIdentity> known_content;  // likewise, to be saved
@@ -105,6 +106,7 @@ class RecordObservation {
   void FindVanished(State& state, const MailboxCopyRecord& record);
   bool IsReplaceable(const CopyRegisters* copy, const Intent* intent) const;
   void MergeGone(State& state, MergeResult& result);
+  bool IsDoneElsewhere(State& state, const MessageRegisters& gone, MailboxCopyId here) const;
   bool IsWhole() const;
   void AddUnlisted(State& state, MailboxCopyId copy, const UidSet& present, UidSet& vanished);
   void RecordBrake(State& state, int64_t count, int64_t known, MergeResult& result);
@@ -133,6 +135,7 @@ class RecordObservation {
   bool company_;   // other coordinators are at work
   bool may_wait_;  // for other mailbox copies to be identified
   int64_t now_;
+  int64_t unseen_since_;  // ReplicaSlot::unseen_since_unix_ms
   MergeContext context_;
   ImportedPairs imported_;
   std::map<MessageId, Intent> intents_;

@@ -125,6 +125,7 @@ asio::awaitable<void> Coordinator::LookLane(ReplicaIndex r, std::shared_ptr<cons
   if (mesh_.IsUp(r) && lane_failure_.ok()) co_await ObserveDue(r);
   ReplicaSlot& slot = mesh_.slot(r);
   if (!look && slot.gone_since_look && !slot.replica->info().can_push) slot.look_due = true;
+  if (look && mesh_.IsUp(r)) slot.unseen_since_unix_ms = mesh_.clock->UnixMillis();  // all of it was observed
   slot.looking = false;
   lane.reset();
 }

@@ -34,6 +34,8 @@ const char* What(StepKind kind) {
       return "STORE";
     case StepKind::kExpunged:
       return "EXPUNGE";
+    case StepKind::kReplaced:
+      return "gone, and an equal one beside it took its place";
   }
   return "";
 }

@@ -414,9 +414,12 @@ bool PlanBatch::GoesAlong(State& state, const MessageRegisters& message, const C
   return false;
 }
 
+// Where it is not there, the way may be through a replica where it waits, and it is not made before that is decided;
+// if it can be made, that is what is pending.
 bool PlanBatch::MailboxWaits(const MailboxView& mailbox, ReplicaIndex replica) {
   const auto r = static_cast<size_t>(replica.value);
-  return r < mailbox.waits.size() && mailbox.waits[r];
+  if (std::find(mailbox.waits.begin(), mailbox.waits.end(), true) == mailbox.waits.end()) return false;
+  return mailbox.waits[r] || !mailbox.exists[r];
 }
 
 // Whether it was moved into a mailbox of which someone must decide first whether it stays deleted there.

@@ -228,6 +228,21 @@ bool Model::LeftARename(const Key& key) const {
   return key.first == "INBOX" && (gone || renames > 1);
 }
 
+// Where a person had all but one of equal messages removed as second copies: that one; unless it is the one that
+// somebody deleted here, which nobody can see at the replica that holds them all, as the deletion does not get there.
+// Then it stays there, and deleted here: nothing is lost of which the mesh was not told that it is one message.
+int64_t Model::LeastOfOne(const Reach& reach, int replica, const Fate& fate) const {
+  const bool deleted_here = std::any_of(fate.removals.begin(), fate.removals.end(), [&](const Removal& removal) {
+    if (!reach(removal.replica, replica, ChangeKind::kDeletion)) return false;
+    return std::any_of(fate.peak.begin(), fate.peak.end(), [&](const auto& held) {
+      const auto& [from, count] = held;
+      return count > 1 && reach(from, replica, ChangeKind::kAddition) &&
+             !reach(removal.replica, from, ChangeKind::kDeletion);
+    });
+  });
+  return deleted_here ? 0 : 1;
+}
+
 // At least as many as one replica was given to hold at once, less what was deleted where it could matter here.
 int64_t Model::Least(const Reach& reach, int replica, const Fate& fate, bool elsewhere) const {
   if (fate.lost) return 0;
@@ -244,7 +259,7 @@ int64_t Model::Least(const Reach& reach, int replica, const Fate& fate, bool els
   // What was moved away, or is a copy, the brake lets go of; and what the engine was about to expunge there does not
   // count as vanished; nor does what a lost state knew alone.
   if (renamed_ || elsewhere || state_lost_at_ > 0) least -= static_cast<int64_t>(fate.wipes.size());
-  if (duplicates_go_) least = std::min<int64_t>(least, 1);
+  if (duplicates_go_) least = std::min<int64_t>(least, LeastOfOne(reach, replica, fate));
   return std::max<int64_t>(least, 0);
 }
 

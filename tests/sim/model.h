@@ -142,6 +142,7 @@ class Model {
   void AddBound(const Graph& graph, const Reaches& reaches, int replica, const Key& key, const Fate& fate,
                 checker::History& history) const;
   int64_t Least(const Reach& reach, int replica, const Fate& fate, bool elsewhere) const;
+  int64_t LeastOfOne(const Reach& reach, int replica, const Fate& fate) const;
   bool CertainlyDeleted(const Graph& graph, const Reach& reach, int replica, const std::string& mailbox,
                         const Fate& fate) const;
   std::set<std::string> TakenElsewhere(const Key& key) const;
