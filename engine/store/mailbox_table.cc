@@ -7,7 +7,7 @@ namespace imapmesh {
 #define MAILBOX_COPY_COLUMNS                                                                                         \
   "c.id, c.replica, c.mailbox, m.name, m.name_stamp, c.name_here, c.local_name, c.name_stamp, c.server_id, "         \
   "c.special_use, c.listed, c.tombstone, c.gone, c.exists_stamp, c.subscribed, c.subscribed_stamp, c.uid_validity, " \
-  "c.uid_next, c.highest_modseq, c.rebinding, c.read_only, c.messages, c.flag_limits, "                              \
+  "c.uid_next, c.highest_modseq, c.rebinding, c.read_only, c.messages, c.flag_limits, c.observed_uid_next, "         \
   "(SELECT max(uid) FROM message_copy WHERE mailbox_copy = c.id AND uid > 0) "                                       \
   "FROM mailbox_copy c JOIN mailbox m ON m.id = c.mailbox "
 
@@ -57,7 +57,8 @@ MailboxCopyRecord ReadRecord(const Statement& statement) {
   record.read_only = statement.Int(20) != 0;
   record.messages = statement.Int(21);
   record.flag_limits = DecodeLimits(statement.Text(22));
-  record.last_uid = Uid(static_cast<uint32_t>(statement.Int(23)));
+  record.observed_uid_next = Uid(static_cast<uint32_t>(statement.Int(23)));
+  record.last_uid = Uid(static_cast<uint32_t>(statement.Int(24)));
   return record;
 }
 
@@ -103,7 +104,7 @@ void MailboxTable::Save(MailboxCopyRecord& record) {
           "UPDATE mailbox_copy SET name_here = ?, listed = ?, tombstone = ?, subscribed = ?, uid_validity = ?, "
           "uid_next = ?, highest_modseq = ?, rebinding = ?, read_only = ?, messages = ?, local_name = ?, "
           "name_stamp = ?, server_id = ?, special_use = ?, gone = ?, exists_stamp = ?, subscribed_stamp = ?, "
-          "flag_limits = ? "
+          "flag_limits = ?, observed_uid_next = ? "
           "WHERE id = ?")
       .Bind(1, record.name_here)
       .Bind(2, record.exists)
@@ -123,7 +124,8 @@ void MailboxTable::Save(MailboxCopyRecord& record) {
       .Bind(16, record.exists_stamp.value)
       .Bind(17, record.subscribed_stamp.value)
       .Bind(18, EncodeLimits(record.flag_limits))
-      .Bind(19, record.id.value)
+      .Bind(19, record.observed_uid_next.value)
+      .Bind(20, record.id.value)
       .Run();
 }
 

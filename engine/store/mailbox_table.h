@@ -44,7 +44,8 @@ struct MailboxCopyRecord {
   bool subscribed = false;
   Stamp subscribed_stamp;
   UidValidity uid_validity;
-  Uid uid_next;
+  Uid uid_next;           // from where on nothing is known: beyond what was observed and what was added without a gap
+  Uid observed_uid_next;  // the same at the last observation; 0 before the first
   ModSeq highest_modseq;
   bool rebinding = false;  // UIDVALIDITY changed or state is behind: UIDs are being matched anew
   bool read_only = false;  // its messages can be read and nothing else (RFC 3501 section 7.1, READ-ONLY)

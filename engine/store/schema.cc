@@ -107,6 +107,9 @@ CREATE TABLE metadata(
 ALTER TABLE conflict ADD COLUMN a_unix_ms INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE conflict ADD COLUMN b_unix_ms INTEGER NOT NULL DEFAULT 0;
 )sql",
+    R"sql(
+ALTER TABLE mailbox_copy ADD COLUMN observed_uid_next INTEGER NOT NULL DEFAULT 0;
+)sql",
 };
 
 int64_t ReadPragma(Database& database, const char* sql) {

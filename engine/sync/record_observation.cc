@@ -210,7 +210,7 @@ void RecordObservation::MergeGone(State& state, MergeResult& result) {
   const int64_t count = state.CountByUids(result.record.id, vanished);
   int64_t ours = 0;
   for (const auto& [message, intent] : intents_) ours += intent.kind == IntentKind::kExpunge ? 1 : 0;
-  const bool hold = BrakeHolds(count - ours, known, brake_.fraction(), static_cast<int64_t>(brake_.min_messages()));
+  const bool hold = Holds(state, result.record.id, count, known, ours);
   for (MessageRegisters& message : state.LoadByUids(result.record.id, vanished, static_cast<size_t>(count))) {
     if (replaced.contains(message.id)) continue;
     CopyRegisters* copy = message.Find(result.record.id);
@@ -240,6 +240,23 @@ void RecordObservation::MergeGone(State& state, MergeResult& result) {
     ++result.vanished;
   }
   if (hold) RecordBrake(state, count, known, result);
+}
+
+// Of all that is known here, or of what was there at the last observation: what the engine has added since does not
+// make a deletion smaller. `ours`: how many were to be expunged.
+bool RecordObservation::Holds(State& state, MailboxCopyId here, int64_t count, int64_t known, int64_t ours) const {
+  const auto holds = [&](int64_t gone, int64_t of) {
+    return BrakeHolds(gone - ours, of, brake_.fraction(), static_cast<int64_t>(brake_.min_messages()));
+  };
+  if (holds(count, known)) return true;
+  const uint32_t next = record_.observed_uid_next.value;
+  if (next <= 1 || record_.observed_uid_next == record_.uid_next) return false;
+  UidSet observed, gone;
+  observed.AddRange(1, next - 1);
+  for (const UidRange& range : vanished_.ranges()) {
+    if (range.first < next) gone.AddRange(range.first, std::min(range.last, next - 1));
+  }
+  return holds(state.CountByUids(here, gone), state.CountByUids(here, observed));
 }
 
 // Another coordinator carried the deletion of an equal message, and took this one for it, here or elsewhere.
@@ -424,6 +441,7 @@ void RecordObservation::Finish(State& state, MergeResult& result) {
   MailboxCopyRecord& record = result.record;
   record.uid_validity = observation_.cursor.uid_validity;
   record.uid_next = cut_at_.value != 0 ? cut_at_ : observation_.cursor.uid_next;
+  record.observed_uid_next = record.uid_next;
   record.highest_modseq = observation_.cursor.highest_modseq;
   record.messages = static_cast<int64_t>(observation_.exists);
   result.cut = cut_at_.value != 0;

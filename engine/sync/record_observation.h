@@ -106,6 +106,7 @@ class RecordObservation {
   void FindVanished(State& state, const MailboxCopyRecord& record);
   bool IsReplaceable(const CopyRegisters* copy, const Intent* intent) const;
   void MergeGone(State& state, MergeResult& result);
+  bool Holds(State& state, MailboxCopyId here, int64_t count, int64_t known, int64_t ours) const;
   bool IsDoneElsewhere(State& state, const MessageRegisters& gone, MailboxCopyId here) const;
   bool IsWhole() const;
   void AddUnlisted(State& state, MailboxCopyId copy, const UidSet& present, UidSet& vanished);
