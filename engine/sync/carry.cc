@@ -15,8 +15,8 @@ constexpr Uid kMostUids = Uid(20'000);
 
 // What the last look told of a mailbox copy that was not looked into yet; 0 where it did not.
 Uid ListedNextUid(const ReplicaSlot& slot, const std::string& mailbox) {
-  const auto listed = slot.next_uids.find(mailbox);
-  return listed == slot.next_uids.end() ? Uid() : listed->second;
+  const auto listed = slot.not_observed.find(mailbox);
+  return listed == slot.not_observed.end() ? Uid() : listed->second.uid_next;
 }
 
 // Whether it is certain that the replica holds no message of the mailbox.

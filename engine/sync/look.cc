@@ -152,7 +152,7 @@ void AddUnshownDue(Mesh& mesh, const Listing& listing) {
 // How much there is to see in what was not looked into yet, or not to its end.
 void NoteUnseen(Mesh& mesh, const Listing& listing) {
   ReplicaSlot& slot = mesh.slot(listing.replica);
-  slot.next_uids.clear();
+  slot.not_observed.clear();
   std::map<std::string, std::string> unseen;  // mailboxes by local name
   for (const MailboxCopyRecord* record : RecordsAt(mesh, listing.replica)) {
     const bool begun = record->uid_validity.value != 0;
@@ -162,7 +162,8 @@ void NoteUnseen(Mesh& mesh, const Listing& listing) {
   if (unseen.empty()) return;
   for (const MailboxStatus& status : listing.lines) {
     const auto mailbox = unseen.find(status.local_name);
-    if (mailbox != unseen.end() && status.status_known) slot.next_uids[mailbox->second] = status.uid_next;
+    if (mailbox == unseen.end() || !status.status_known) continue;
+    slot.not_observed[mailbox->second] = {status.uid_validity, status.uid_next};
   }
 }
 

@@ -45,6 +45,12 @@ struct Batch {
   std::optional<Duration> first_done;
 };
 
+// What a look tells of a mailbox copy, of what is needed before the first observation.
+struct ListedStatus {
+  UidValidity uid_validity;
+  Uid uid_next;
+};
+
 struct ReplicaSlot {
   std::unique_ptr<Replica> replica;
   ReplicaId id;
@@ -71,7 +77,7 @@ struct ReplicaSlot {
   int retries = 0;                                      // in a row that left something refused
   Duration next_retry{0};                               // engine time; 0 while nothing is refused
   std::map<std::string, uint64_t> unseen;               // by mailbox, of the last look, there
-  std::map<std::string, Uid> next_uids;                 // likewise, of those that were not looked into yet
+  std::map<std::string, ListedStatus> not_observed;     // likewise, of those that were not looked into yet
   std::map<MailboxCopyId, UidValidity> other_validity;  // seen by SELECT, for which a look was asked
   bool looking = false;          // its lane looks and observes: what has happened there is not known yet
   int tasks = 0;                 // under way in its lane (lane.h); while there are any nothing else is begun here

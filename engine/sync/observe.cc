@@ -298,12 +298,12 @@ std::deque<std::vector<std::string>> DueTogether(Mesh& mesh, ReplicaIndex r) {
     groups.emplace_back(1, mailbox);
   }
   // Of first looks that may have to wait for room, INBOX and what is small come first, as when it is planned.
-  const auto& next_uids = mesh.slot(r).next_uids;
+  const auto& listed = mesh.slot(r).not_observed;
   const auto rank = [&](const std::vector<std::string>& group) {
     const std::string& mailbox = group.front();
     const bool waits = mesh.carrying.contains({r.value, mailbox}) && mailbox != "INBOX";
-    const auto next = waits ? next_uids.find(mailbox) : next_uids.end();
-    return next == next_uids.end() ? Uid() : next->second;
+    const auto found = waits ? listed.find(mailbox) : listed.end();
+    return found == listed.end() ? Uid() : found->second.uid_next;
   };
   std::stable_sort(groups.begin(), groups.end(), [&](const auto& a, const auto& b) { return rank(a) < rank(b); });
   return groups;

@@ -42,6 +42,14 @@ void PrepareRebinding(MailboxCopyRecord& record) {
   record.highest_modseq = ModSeq();
 }
 
+// False where a mailbox was renamed, and another one called so, between the look and the first observation.
+bool RecordObservation::IsListedOne(const ReplicaSlot& slot, const MailboxCopyRecord& record,
+                                    const Observation& observation) {
+  if (record.uid_validity.value != 0) return true;
+  const auto listed = slot.not_observed.find(record.mailbox_name);
+  return listed == slot.not_observed.end() || listed->second.uid_validity == observation.cursor.uid_validity;
+}
+
 MergeResult RecordObservation::operator()(State& state) {
   MergeResult result;
   second_copies_.reset();
@@ -440,6 +448,7 @@ std::vector<FlagId> RecordObservation::Intern(State& state, const std::vector<st
 void RecordObservation::Finish(State& state, MergeResult& result) {
   MailboxCopyRecord& record = result.record;
   record.uid_validity = observation_.cursor.uid_validity;
+  if (!is_listed_one_) record.server_id.clear();
   record.uid_next = cut_at_.value != 0 ? cut_at_ : observation_.cursor.uid_next;
   record.observed_uid_next = record.uid_next;
   record.highest_modseq = observation_.cursor.highest_modseq;

@@ -71,7 +71,8 @@ class RecordObservation {
         company_(HasCompany(mesh)),
         may_wait_(mesh.waits_no_more != std::make_optional(std::make_pair(r.value, record.mailbox_name))),
         now_(mesh.clock->UnixMillis()),
-        unseen_since_(mesh.slot(r).unseen_since_unix_ms) {}
+        unseen_since_(mesh.slot(r).unseen_since_unix_ms),
+        is_listed_one_(IsListedOne(mesh.slot(r), record, observation)) {}
 
   std::map<Uid, ContentIdentity> arrival_content;      // filled between attempts
   std::map<MessageId, ContentIdentity> known_content;  // likewise, to be saved
@@ -106,6 +107,7 @@ class RecordObservation {
   void FindVanished(State& state, const MailboxCopyRecord& record);
   bool IsReplaceable(const CopyRegisters* copy, const Intent* intent) const;
   void MergeGone(State& state, MergeResult& result);
+  static bool IsListedOne(const ReplicaSlot& slot, const MailboxCopyRecord& record, const Observation& observation);
   bool Holds(State& state, MailboxCopyId here, int64_t count, int64_t known, int64_t ours) const;
   bool IsDoneElsewhere(State& state, const MessageRegisters& gone, MailboxCopyId here) const;
   bool IsWhole() const;
@@ -137,6 +139,7 @@ class RecordObservation {
   bool may_wait_;  // for other mailbox copies to be identified
   int64_t now_;
   int64_t unseen_since_;  // ReplicaSlot::unseen_since_unix_ms
+  bool is_listed_one_;    // of the name: what the last look told of it is not of another mailbox
   MergeContext context_;
   ImportedPairs imported_;
   std::map<MessageId, Intent> intents_;

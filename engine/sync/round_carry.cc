@@ -32,10 +32,10 @@ bool Coordinator::FirstLooksWait() const {
 // Whether others hold nothing is known when they were looked at too.
 asio::awaitable<void> Coordinator::FindCarryingAt(ReplicaIndex r) {
   const bool shown_only = plan_cancelled_ != nullptr;  // nothing is added, so no body would be taken
-  const auto& next_uids = mesh_.slot(r).next_uids;
-  const auto holds_mail = [](const auto& mailbox) { return mailbox.second > Uid(1); };
+  const auto& listed = mesh_.slot(r).not_observed;
+  const auto holds_mail = [](const auto& mailbox) { return mailbox.second.uid_next > Uid(1); };
   const bool begins =
-      !shown_only && mesh_.slot(r).first_contact && std::any_of(next_uids.begin(), next_uids.end(), holds_mail);
+      !shown_only && mesh_.slot(r).first_contact && std::any_of(listed.begin(), listed.end(), holds_mail);
   const auto unrecorded = [](const ReplicaSlot& slot) { return slot.unrecorded && !slot.waits_for_quiet; };
   const Duration until = mesh_.clock->Now() + kPatience;
   while (begins && std::any_of(mesh_.replicas.begin(), mesh_.replicas.end(), unrecorded) && !stopping_) {
@@ -71,12 +71,12 @@ int64_t Coordinator::CountUnseen(EdgeIndex index) const {
     const ReplicaIndex here(r);
     const bool flows =
         (edge.a == here || edge.b == here) && mesh_.graph->Admits(index, here, mailbox, ChangeKind::kAddition);
-    const auto& next_uids = mesh_.replicas[static_cast<size_t>(r)].next_uids;
-    const auto next = next_uids.find(mailbox);
+    const auto& not_observed = mesh_.replicas[static_cast<size_t>(r)].not_observed;
+    const auto listed = not_observed.find(mailbox);
     const auto entry = mesh_.mailboxes.find(mailbox);
-    if (!flows || next == next_uids.end() || entry == mesh_.mailboxes.end()) continue;
+    if (!flows || listed == not_observed.end() || entry == mesh_.mailboxes.end()) continue;
     const uint32_t seen = std::max<uint32_t>(entry->second.copies[static_cast<size_t>(r)].uid_next.value, 1);
-    unseen += std::max<int64_t>(0, static_cast<int64_t>(next->second.value) - seen);
+    unseen += std::max<int64_t>(0, static_cast<int64_t>(listed->second.uid_next.value) - seen);
   }
   return unseen;
 }
