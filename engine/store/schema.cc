@@ -110,6 +110,11 @@ ALTER TABLE conflict ADD COLUMN b_unix_ms INTEGER NOT NULL DEFAULT 0;
     R"sql(
 ALTER TABLE mailbox_copy ADD COLUMN observed_uid_next INTEGER NOT NULL DEFAULT 0;
 )sql",
+    // The beginning of a digest tells messages apart well enough, in two thirds of the room.
+    R"sql(
+DROP INDEX message_identity;
+CREATE INDEX message_identity_begin ON message(substr(identity, 1, 8));
+)sql",
 };
 
 int64_t ReadPragma(Database& database, const char* sql) {

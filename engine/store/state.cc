@@ -234,7 +234,8 @@ std::optional<MessageRegisters> State::Load(MessageId id) {
 std::vector<MessageRegisters> State::LoadCandidates(MailboxId mailbox, const Digest& identity) {
   std::vector<MessageRegisters> messages;
   Statement statement = database_.Prepare("SELECT " MESSAGE_COLUMNS
-                                          " FROM message m WHERE m.identity = ? AND m.mailbox = ? ORDER BY m.id");
+                                          " FROM message m WHERE substr(m.identity, 1, 8) = substr(?1, 1, 8) AND "
+                                          "m.identity = ?1 AND m.mailbox = ?2 ORDER BY m.id");
   statement.BindBlob(1, Bytes(identity)).Bind(2, mailbox.value);
   while (statement.Step()) messages.push_back(ReadMessage(statement));
   for (MessageRegisters& message : messages) LoadCopies(message);
@@ -367,7 +368,8 @@ int64_t State::HoldAll(MailboxCopyId copy) {
 
 std::vector<MessageId> State::MessagesWithIdentity(const Digest& identity, size_t limit) {
   std::vector<MessageId> ids;
-  Statement statement = database_.Prepare("SELECT id FROM message WHERE identity = ? LIMIT ?");
+  Statement statement = database_.Prepare(
+      "SELECT id FROM message WHERE substr(identity, 1, 8) = substr(?1, 1, 8) AND identity = ?1 LIMIT ?2");
   statement.BindBlob(1, Bytes(identity)).Bind(2, static_cast<int64_t>(limit));
   while (statement.Step()) ids.emplace_back(statement.Int(0));
   return ids;
