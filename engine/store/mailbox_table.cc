@@ -71,6 +71,19 @@ std::vector<MailboxCopyRecord> MailboxTable::Copies() {
   return records;
 }
 
+std::vector<MailboxCopyRecord> MailboxTable::Copies(ReplicaId replica, const std::set<MailboxId>& mailboxes) {
+  std::vector<MailboxCopyRecord> records;
+  Statement here = database_.Prepare("SELECT " MAILBOX_COPY_COLUMNS "WHERE c.replica = ? ORDER BY c.id");
+  here.Bind(1, replica.value);
+  while (here.Step()) records.push_back(ReadRecord(here));
+  for (const MailboxId mailbox : mailboxes) {
+    Statement others = database_.Prepare("SELECT " MAILBOX_COPY_COLUMNS "WHERE c.mailbox = ? AND c.replica <> ?");
+    others.Bind(1, mailbox.value).Bind(2, replica.value);
+    while (others.Step()) records.push_back(ReadRecord(others));
+  }
+  return records;
+}
+
 std::optional<MailboxCopyRecord> MailboxTable::FindCopy(ReplicaId replica, MailboxId mailbox) {
   Statement statement = database_.Prepare("SELECT " MAILBOX_COPY_COLUMNS "WHERE c.replica = ? AND c.mailbox = ?");
   if (!statement.Bind(1, replica.value).Bind(2, mailbox.value).Step()) return std::nullopt;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -61,6 +62,8 @@ class MailboxTable {
   explicit MailboxTable(Database& database) : database_(database) {}
 
   std::vector<MailboxCopyRecord> Copies();
+  // Those of a replica, and all of some mailboxes.
+  std::vector<MailboxCopyRecord> Copies(ReplicaId replica, const std::set<MailboxId>& mailboxes);
   std::optional<MailboxCopyRecord> FindCopy(ReplicaId replica, MailboxId mailbox);
   std::optional<MailboxCopyRecord> FindCopy(MailboxCopyId copy);
   // 0 where there is no such copy, or none is known.

@@ -13,6 +13,8 @@
 namespace imapmesh {
 namespace {
 
+constexpr size_t kSettledAtOnce = 1000;
+
 std::vector<ReplicaId> ReplicaIds(const Mesh& mesh) {
   std::vector<ReplicaId> ids;
   for (const ReplicaSlot& slot : mesh.replicas) ids.push_back(slot.id);
@@ -70,8 +72,11 @@ class MailboxApplier {
   explicit MailboxApplier(Mesh& mesh) : mesh_(mesh) {}
 
   using Operations = std::vector<MailboxOperation>;
+  using Settled = std::vector<std::pair<const MailboxOperation*, MailboxCopyRecord>>;
 
   asio::awaitable<absl::Status> Settle(const Operations& operations);
+  asio::awaitable<absl::Status> RecordSettled(Settled settled);
+  bool IsStill(const MailboxOperation& operation) const;
   asio::awaitable<absl::Status> Apply(ReplicaIndex target, const Operations& operations);
   bool MayWork(const MailboxOperation& operation) const {
     return mesh_.IsUp(operation.target) && !mesh_.mailbox_refusals.contains({operation.target.value, operation.name});
@@ -146,19 +151,27 @@ asio::awaitable<absl::Status> MailboxApplier::Record(MailboxOperation operation)
   co_return absl::OkStatus();
 }
 
-// What needs no command: stamps that are taken over, and deletions that mail has won over.
+// What needs no command: stamps that are taken over, and deletions that mail has won over. Of many replicas' first
+// contact there are as many as mailbox copies: some at a time.
 asio::awaitable<absl::Status> MailboxApplier::Settle(const Operations& operations) {
-  std::vector<std::pair<MailboxOperation, MailboxCopyRecord>> settled;
+  Settled settled;
   for (const MailboxOperation& operation : operations) {
     const bool level = operation.action == MailboxAction::kLevel;
     if (!level && operation.action != MailboxAction::kRestore) continue;
-    if (operation.after.id.value != 0 && !mesh_.IsBusy(operation.target))
-      settled.emplace_back(operation, RecordOf(operation));
+    if (operation.after.id.value == 0 || mesh_.IsBusy(operation.target) || !IsStill(operation)) continue;
+    settled.emplace_back(&operation, RecordOf(operation));
+    if (settled.size() < kSettledAtOnce) continue;
+    CO_RETURN_IF_ERROR(co_await RecordSettled(std::exchange(settled, {})));
   }
+  co_return co_await RecordSettled(std::move(settled));
+}
+
+asio::awaitable<absl::Status> MailboxApplier::RecordSettled(Settled settled) {
   if (settled.empty()) co_return absl::OkStatus();
   const int64_t now = mesh_.clock->UnixMillis();
   const auto save = [&](State& state) {
-    for (auto& [operation, record] : settled) {
+    for (auto& [settling, record] : settled) {
+      const MailboxOperation& operation = *settling;
       if (operation.action == MailboxAction::kRestore) {
         const std::string origin = mesh_.name(operation.because.origin), here = mesh_.name(operation.target);
         RecordMailWon(state, record, operation.because.stamp, origin, here, now);
@@ -170,15 +183,23 @@ asio::awaitable<absl::Status> MailboxApplier::Settle(const Operations& operation
   };
   const auto saved = co_await mesh_.store->Run(save);
   if (!saved.ok()) co_return saved.status();
-  for (auto& [operation, record] : settled) {
+  for (auto& [settling, record] : settled) {
+    const MailboxOperation& operation = *settling;
     if (operation.action == MailboxAction::kRestore) {
       ++done_;
       mesh_.Emit("CONFLICT", operation.target, operation.because.edge, operation.name,
                  "deleted elsewhere, but there is mail in it here: it is kept");
     }
+    if (!IsStill(operation)) continue;
     mesh_.mailboxes.at(operation.name).copies[static_cast<size_t>(operation.target.value)] = std::move(record);
   }
   co_return absl::OkStatus();
+}
+
+// Whether the mailbox is called as when it was planned.
+bool MailboxApplier::IsStill(const MailboxOperation& operation) const {
+  const auto mailbox = mesh_.mailboxes.find(operation.name);
+  return mailbox != mesh_.mailboxes.end() && mailbox->second.id == operation.mailbox;
 }
 
 void MailboxApplier::Refuse(const MailboxOperation& operation, const absl::Status& status, std::string remedy) {
@@ -268,10 +289,10 @@ asio::awaitable<absl::Status> MailboxApplier::RecordRename(ReplicaIndex target, 
                                                            bool subscriptions) {
   const ReplicaId replica = mesh_.slot(target).id;
   const auto save = [&](State& state) {
-    std::vector<MailboxCopyRecord> copies = state.MailboxCopies();
+    std::vector<MailboxCopyRecord> copies = state.mailboxes().Copies(replica, {});
     for (MailboxCopyRecord& copy : copies) {
       const std::string name = AfterRename(copy.local_name, rename);
-      if (copy.replica != replica || !copy.exists || name == copy.local_name) continue;
+      if (!copy.exists || name == copy.local_name) continue;
       copy.local_name = name;
       if (IsSpelled(name, copy.mailbox_name)) copy.name_stamp = copy.mailbox_name_stamp;
       if (copy.subscribed && !subscriptions) {
@@ -353,10 +374,11 @@ void MailboxApplier::LookFirst(ReplicaIndex target, const std::string& mailbox) 
 asio::awaitable<absl::Status> MailboxApplier::RecordSpelling(MailboxOperation operation, std::string name_here) {
   operation.after.name = name_here;
   CO_RETURN_IF_ERROR(co_await Record(operation));
-  const auto load = [](State& state) { return state.MailboxCopies(); };
+  const ReplicaId replica = mesh_.slot(operation.target).id;
+  const auto load = [replica](State& state) { return state.mailboxes().Copies(replica, {}); };
   auto copies = co_await mesh_.store->Run(load);
   if (!copies.ok()) co_return copies.status();
-  const std::set<ReplicaId> changed = {mesh_.slot(operation.target).id};
+  const std::set<ReplicaId> changed = {replica};
   mesh_.TakeMailboxes(*std::move(copies), changed);
   Done(operation, "CREATE as " + name_here);
   co_return absl::OkStatus();

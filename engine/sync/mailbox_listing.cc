@@ -59,17 +59,18 @@ ListingResult ListingRecorder::operator()(State& state) {
   as_new_.clear();
   given_up_.clear();
   stamp_.reset();
-  copies_.clear();
-  for (MailboxCopyRecord& copy : state.MailboxCopies()) {
+  named_.clear();
+  copies_ = state.MailboxCopies();
+  std::erase_if(copies_, [&](const MailboxCopyRecord& copy) {
     const auto replica = std::find(replicas_.begin(), replicas_.end(), copy.replica);
     const ReplicaIndex r(static_cast<int32_t>(replica - replicas_.begin()));
-    if (replica != replicas_.end() && graph_.Selects(r, copy.mailbox_name)) copies_.push_back(std::move(copy));
-  }
+    return replica == replicas_.end() || !graph_.Selects(r, copy.mailbox_name);
+  });
   const std::vector<MailboxCopyId> intents = state.CopiesWithIntents();
   with_intents_ = std::set<MailboxCopyId>(intents.begin(), intents.end());
   Record(state);
   copies_ = {};  // there may be many
-  if (result_.changed) result_.copies = state.MailboxCopies();
+  if (result_.changed) result_.copies = state.mailboxes().Copies(replicas_[static_cast<size_t>(here_.value)], named_);
   return std::move(result_);
 }
 
@@ -277,7 +278,7 @@ void ListingRecorder::Rename(State& state, const std::string& name, MailboxCopyR
     See(name, "renamed to " + name + " and, elsewhere, to " + record.mailbox_name, /*conflict=*/true);
   }
   // Its old name is free for the others that were renamed: names may have been swapped.
-  state.mailboxes().Rename(record.mailbox, kTemporaryName + std::to_string(record.mailbox.value), Now(state));
+  Name(state, record.mailbox, kTemporaryName + std::to_string(record.mailbox.value), Now(state));
   renamed_[record.mailbox] = name;
 }
 
@@ -329,8 +330,13 @@ bool ListingRecorder::IsOwnAffair(const MailboxCopyRecord& record) const {
   return record.special_use.empty() && !spelled && !FlowsAnywhere(record.local_name);
 }
 
-void ListingRecorder::GiveName(State& state, MailboxId mailbox, const std::string& name, Stamp stamp) {
+void ListingRecorder::Name(State& state, MailboxId mailbox, const std::string& name, Stamp stamp) {
   state.mailboxes().Rename(mailbox, name, stamp);
+  named_.insert(mailbox);
+}
+
+void ListingRecorder::GiveName(State& state, MailboxId mailbox, const std::string& name, Stamp stamp) {
+  Name(state, mailbox, name, stamp);
   for (MailboxCopyRecord& copy : copies_) {
     if (copy.mailbox != mailbox) continue;
     copy.mailbox_name = name;
@@ -346,7 +352,7 @@ std::string ListingRecorder::FreeName(State& state, const std::string& name) {
     const auto taken = state.mailboxes().Find(free);
     if (!taken) break;
     if (!IsAlive(*taken)) {
-      state.mailboxes().Rename(*taken, free + " (deleted " + std::to_string(taken->value) + ")", Now(state));
+      Name(state, *taken, free + " (deleted " + std::to_string(taken->value) + ")", Now(state));
       break;
     }
     if (given_up_.contains(*taken)) {
@@ -487,7 +493,7 @@ MailboxId ListingRecorder::MailboxOf(State& state, const MailboxStatus& line) {
   }
   const std::string free = FreeName(state, line.local_name);
   const MailboxId mailbox = state.InternMailbox(free);
-  state.mailboxes().Rename(mailbox, free, state.NextStamp());
+  Name(state, mailbox, free, state.NextStamp());
   return mailbox;
 }
 

@@ -36,7 +36,7 @@ struct ListingResult {
     bool conflict = false;
   };
   bool changed = false;                   // `copies` is what is recorded now
-  std::vector<MailboxCopyRecord> copies;  // of all replicas
+  std::vector<MailboxCopyRecord> copies;  // of the replica, and of mailboxes that were renamed on all
   std::vector<std::pair<ReplicaIndex, MailboxId>> due;
   std::vector<Seen> seen;
   std::vector<ReplicaIndex> doubtful;  // their INBOX was not listed, so nothing there counts as gone
@@ -75,6 +75,7 @@ class ListingRecorder {
   bool Join(State& state, const std::string& name, MailboxId mailbox);
   bool IsContested(State& state, const std::string& name) const;
   bool IsOwnAffair(const MailboxCopyRecord& record) const;
+  void Name(State& state, MailboxId mailbox, const std::string& name, Stamp stamp);
   void GiveName(State& state, MailboxId mailbox, const std::string& name, Stamp stamp);
   void Observe(const MailboxStatus& line, const MailboxCopyRecord& record);
   MailboxId MailboxOf(State& state, const MailboxStatus& line);
@@ -101,6 +102,7 @@ class ListingRecorder {
   ListingResult result_;
   std::optional<Stamp> stamp_;
   std::map<std::string, std::set<std::string>> spellings_;  // names in the mesh, by FoldSpelling; once it is needed
+  std::set<MailboxId> named_;                               // renamed in the mesh
   std::set<MailboxId> given_up_;                            // deleted here, as far as this listing tells
   std::set<std::string> as_new_;              // local names of lines whose mailbox is another one than was thought
   std::map<MailboxId, std::string> renamed_;  // mailboxes that are without a name until all old ones are free

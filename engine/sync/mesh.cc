@@ -55,38 +55,73 @@ MailboxEntry& Mesh::Entry(const std::string& mailbox) {
 }
 
 void Mesh::TakeMailboxes(std::vector<MailboxCopyRecord> records, const std::set<ReplicaId>& changed) {
-  std::map<MailboxCopyId, MailboxCopyRecord> before;
   std::map<ReplicaId, size_t> index;
   for (size_t r = 0; r < replicas.size(); ++r) index[replicas[r].id] = r;
   std::map<std::string, MailboxId> known;
+  for (const auto& [name, entry] : mailboxes) known[name] = entry.id;
+  if (changed.empty()) mailboxes.clear();
   for (auto& [name, entry] : mailboxes) {
-    known[name] = entry.id;
-    for (MailboxCopyRecord& record : entry.copies) {
-      const MailboxCopyId id = record.id;
-      before[id] = std::move(record);
+    for (const ReplicaId replica : changed) {
+      if (const auto r = index.find(replica); r != index.end()) entry.copies[r->second] = MailboxCopyRecord();
     }
   }
-  std::map<MailboxId, std::string> names;
-  std::vector<std::map<std::string, std::string>> aliases(replicas.size());
-  mailboxes.clear();
+  TakeNames(records);
   for (MailboxCopyRecord& record : records) {
     const auto replica = index.find(record.replica);
     if (replica == index.end()) continue;
     const bool selected = graph->Selects(ReplicaIndex(static_cast<int32_t>(replica->second)), record.mailbox_name);
     if (!selected) continue;  // no longer part of the mesh there: it is not missed when it is not listed
-    names[record.mailbox] = record.mailbox_name;
-    const auto kept = changed.empty() || changed.contains(record.replica) ? before.end() : before.find(record.id);
-    if (kept != before.end()) {
-      kept->second.mailbox_name = record.mailbox_name;
-      kept->second.mailbox_name_stamp = record.mailbox_name_stamp;
-      record = kept->second;
-    }
-    if (record.local_name != record.mailbox_name && record.exists) {
-      aliases[replica->second][record.mailbox_name] = record.local_name;
-    }
     MailboxEntry& entry = Entry(record.mailbox_name);
     entry.id = record.mailbox;
-    entry.copies[replica->second] = std::move(record);
+    MailboxCopyRecord& copy = entry.copies[replica->second];
+    if (copy.id != record.id) copy = std::move(record);
+  }
+  const auto is_known = [](const MailboxCopyRecord& copy) { return copy.id.value != 0; };
+  std::erase_if(mailboxes, [&](const auto& mailbox) {
+    const std::vector<MailboxCopyRecord>& copies = mailbox.second.copies;
+    return std::none_of(copies.begin(), copies.end(), is_known);
+  });
+  FollowNames(known);
+}
+
+// Mailboxes may have changed names among each other.
+void Mesh::TakeNames(const std::vector<MailboxCopyRecord>& records) {
+  std::map<MailboxId, const MailboxCopyRecord*> named;
+  for (const MailboxCopyRecord& record : records) named[record.mailbox] = &record;
+  std::vector<MailboxEntry> renamed;
+  for (auto mailbox = mailboxes.begin(); mailbox != mailboxes.end();) {
+    const auto now = named.find(mailbox->second.id);
+    const bool differs = now != named.end() && now->second->mailbox_name != mailbox->first;
+    if (differs) renamed.push_back(std::move(mailbox->second));
+    mailbox = differs ? mailboxes.erase(mailbox) : std::next(mailbox);
+  }
+  for (MailboxEntry& entry : renamed) {
+    entry.name = named[entry.id]->mailbox_name;
+    for (size_t r = 0; r < entry.copies.size(); ++r) {
+      if (!graph->Selects(ReplicaIndex(static_cast<int32_t>(r)), entry.name)) entry.copies[r] = MailboxCopyRecord();
+    }
+    mailboxes[entry.name] = std::move(entry);
+  }
+  for (auto& [name, entry] : mailboxes) {
+    const auto now = named.find(entry.id);
+    for (MailboxCopyRecord& copy : entry.copies) {
+      if (now == named.end() || copy.id.value == 0) continue;
+      copy.mailbox_name = name;
+      copy.mailbox_name_stamp = now->second->mailbox_name_stamp;
+    }
+  }
+}
+
+// `known`: the names before.
+void Mesh::FollowNames(const std::map<std::string, MailboxId>& known) {
+  std::map<MailboxId, std::string> names;
+  std::vector<std::map<std::string, std::string>> aliases(replicas.size());
+  for (const auto& [name, entry] : mailboxes) {
+    names[entry.id] = name;
+    for (size_t r = 0; r < entry.copies.size(); ++r) {
+      const MailboxCopyRecord& copy = entry.copies[r];
+      if (copy.exists && copy.local_name != name) aliases[r][name] = copy.local_name;
+    }
   }
   for (size_t r = 0; r < replicas.size(); ++r) replicas[r].replica->SetAliases(std::move(aliases[r]));
   std::set<std::pair<int32_t, std::string>> still_due;

@@ -225,9 +225,12 @@ class Mesh {
   void RenewHope(ReplicaIndex r);
   // The entry for a mailbox, made when necessary (its id is set by the transaction that interns it).
   MailboxEntry& Entry(const std::string& mailbox);
-  // Replaces the table by what is recorded, as far as it belongs to the mesh; due mailboxes follow their new names. Of
-  // replicas that are not in `changed` (empty: of none) only the mailboxes' names are taken: they may be at work.
+  // Takes what is recorded of mailbox copies, as far as it belongs to the mesh: of all (`changed` is empty), or all of
+  // the replicas in `changed` and any of others, of which only what is new and the mailboxes' names are taken: they may
+  // be at work. Due mailboxes follow their new names.
   void TakeMailboxes(std::vector<MailboxCopyRecord> records, const std::set<ReplicaId>& changed = {});
+  void TakeNames(const std::vector<MailboxCopyRecord>& records);
+  void FollowNames(const std::map<std::string, MailboxId>& known);
   // What is recorded of one copy now, of which nothing is under way.
   void TakeCopy(const MailboxCopyRecord& record);
   std::shared_ptr<const MeshView> View(bool ignore_downtime) const;
