@@ -358,6 +358,12 @@ asio::awaitable<absl::Status> MailboxApplier::Create(MailboxOperation operation)
            "give it another name there by name_map, create it by hand, or exclude it on the edges to this replica");
     co_return absl::OkStatus();
   }
+  // Somebody made it meanwhile, or gave another mailbox its name: the look tells. Where it does not, it is recorded.
+  if (!*created && mesh_.left_to_look.emplace(operation.target.value, operation.name).second) {
+    mesh_.slot(operation.target).look_due = true;
+    co_return absl::OkStatus();
+  }
+  mesh_.left_to_look.erase({operation.target.value, operation.name});
   if (!*created) LookFirst(operation.target, operation.name);
   CO_RETURN_IF_ERROR(co_await Record(operation));
   Done(operation, "CREATE");

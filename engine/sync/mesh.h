@@ -171,6 +171,7 @@ class Mesh {
   std::optional<std::pair<int32_t, std::string>> waits_no_more;
   std::map<std::pair<MessageId, MailboxCopyId>, Refusal> refusals;
   std::map<std::pair<int32_t, std::string>, Refusal> mailbox_refusals;  // (replica, mailbox): CREATE, SELECT…
+  std::set<std::pair<int32_t, std::string>> left_to_look;  // likewise: to be made, and there already; the look tells
   // Additions (true) or deletions that a mailbox copy refused for want of rights: it is not asked for more before
   // RenewHope.
   std::map<std::pair<MailboxCopyId, bool>, ProblemReport> forbidden;
