@@ -6,6 +6,17 @@
 #include "engine/replica/imap_replica.h"
 
 namespace imapmesh {
+namespace {
+
+// Servers without response codes (RFC 5530) do not tell in a refusal that the mailbox is gone already.
+asio::awaitable<absl::Status> NotFoundOr(imap::Session& session, std::string raw, absl::Status refusal) {
+  if (refusal.ok() || OutcomeUnknown(refusal) || absl::IsNotFound(refusal)) co_return refusal;
+  const auto exists = co_await imap::Exists(session, raw);
+  if (!exists.ok()) co_return OutcomeUnknown(exists.status()) ? exists.status() : refusal;
+  co_return *exists ? refusal : absl::NotFoundError(refusal.message());
+}
+
+}  // namespace
 
 asio::awaitable<absl::StatusOr<bool>> ImapReplica::CreateMailbox(std::string mailbox, bool subscribe) {
   auto lease = co_await pool_.Acquire("");
@@ -59,12 +70,16 @@ asio::awaitable<absl::Status> ImapReplica::DeleteMailbox(std::string mailbox) {
   if (!left.ok()) co_return Explain(left, mailbox, "leaving the selected mailbox");
   const std::string raw = names_.ToServer(mailbox);
   const auto messages = co_await imap::CountMessages(session, raw);
-  if (!messages.ok()) co_return Explain(messages.status(), mailbox, "counting its messages before deleting it");
+  if (!messages.ok()) {
+    const absl::Status refusal = co_await NotFoundOr(session, raw, messages.status());
+    co_return Explain(refusal, mailbox, "counting its messages before deleting it");
+  }
   if (*messages > 0) {
     co_return Explain(Error(absl::StatusCode::kFailedPrecondition, "%d messages have arrived in it", *messages),
                       mailbox, "deleting it");
   }
-  const absl::Status status = co_await imap::Delete(session, raw);
+  const absl::Status deleted = co_await imap::Delete(session, raw);
+  const absl::Status status = co_await NotFoundOr(session, raw, deleted);
   if (status.ok()) pool_.Deselect(raw);
   co_return Explain(status, mailbox, "deleting it");
 }
