@@ -59,7 +59,7 @@ void EngineHost::StartThreads() {
   store_thread_ = std::thread([this] { store_context_.run(); });
   engine_thread_ = std::thread([this] {
     engine_context_.run();
-    engine_ended_ = true;
+    engine_ended_.set_value();
   });
 }
 
@@ -81,11 +81,7 @@ void EngineHost::RunForever(std::function<void(absl::Status)> done) {
 
 bool EngineHost::Settle(std::chrono::milliseconds patience) {
   engine_work_.reset();
-  const auto deadline = std::chrono::steady_clock::now() + patience;
-  while (!engine_ended_ && std::chrono::steady_clock::now() < deadline) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
-  }
-  return engine_ended_;
+  return engine_end_.wait_for(patience) == std::future_status::ready;
 }
 
 }  // namespace imapmesh

@@ -6,8 +6,8 @@
 
 #include <asio/executor_work_guard.hpp>
 #include <asio/io_context.hpp>
-#include <atomic>
 #include <functional>
+#include <future>
 #include <memory>
 #include <optional>
 #include <string>
@@ -56,7 +56,8 @@ class EngineHost {
   std::unique_ptr<Coordinator> coordinator_;
   std::thread engine_thread_;
   std::thread store_thread_;
-  std::atomic<bool> engine_ended_{false};
+  std::promise<void> engine_ended_;
+  std::future<void> engine_end_ = engine_ended_.get_future();
 };
 
 }  // namespace imapmesh

@@ -104,7 +104,9 @@ FlagRegisters DecodeFlags(std::string_view bytes) {
 }
 
 State::State(const std::string& path) : database_(path) {
-  database_.Execute("PRAGMA auto_vacuum = INCREMENTAL");  // of a new file: GiveBackSpace
+  // Of a new file, for GiveBackSpace. Setting it again writes to the file, which a start with nothing to do need not.
+  constexpr int64_t kIncremental = 2;
+  if (ReadNumber("PRAGMA auto_vacuum") != kIncremental) database_.Execute("PRAGMA auto_vacuum = INCREMENTAL");
   database_.Execute("PRAGMA journal_mode = WAL");
   // FULL: a committed intent must survive a power cut, since what follows it changes a server.
   database_.Execute("PRAGMA synchronous = FULL");
@@ -113,13 +115,14 @@ State::State(const std::string& path) : database_(path) {
   ApplyMigrations(database_);
 }
 
+int64_t State::ReadNumber(const char* sql) {
+  Statement statement = database_.Prepare(sql);
+  return statement.Step() ? statement.Int(0) : 0;
+}
+
 void State::GiveBackSpace() {
-  const auto read = [this](const char* sql) {
-    Statement statement = database_.Prepare(sql);
-    return statement.Step() ? statement.Int(0) : 0;
-  };
-  const int64_t unused = read("PRAGMA freelist_count");
-  if (unused < kUnusedPagesMin || unused * kUnusedShare < read("PRAGMA page_count")) return;
+  const int64_t unused = ReadNumber("PRAGMA freelist_count");
+  if (unused < kUnusedPagesMin || unused * kUnusedShare < ReadNumber("PRAGMA page_count")) return;
   database_.Execute(("PRAGMA incremental_vacuum(" + std::to_string(kPagesAtOnce) + ")").c_str());
 }
 

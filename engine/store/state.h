@@ -120,6 +120,7 @@ class State {
   MetadataTable& metadata() { return metadata_; }
 
  private:
+  int64_t ReadNumber(const char* sql);
   MessageRegisters ReadMessage(Statement& statement);
   void LoadCopies(MessageRegisters& message);
 
