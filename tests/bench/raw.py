@@ -1,12 +1,16 @@
-"""What the server itself can do: the same mail appended by one command each, by MULTIAPPEND, and on four connections.
+"""What the servers themselves can do: the same mail appended by one command each, by MULTIAPPEND, and on four
+connections; and the two exchanges that tell whether there is anything to do.
 
 Nothing of a sync is in it: the commands are made beforehand, the answers only counted.
 """
 
+import selectors
+import socket
 import threading
 import time
 
 import corpus
+import dovecot
 import mail
 
 
@@ -63,3 +67,27 @@ def append(site, user, mailboxes, shares):
     if failures:
         raise failures[0]
     return took
+
+
+def look(sites, user):
+    """Seconds from the connections, to all sites at once, to what LIST tells of each: login and LIST in one exchange."""
+    commands = (f"a LOGIN {user} {dovecot.PASSWORD}\r\nb ENABLE QRESYNC\r\n"
+                'c LIST "" "*" RETURN (SUBSCRIBED STATUS (UIDVALIDITY UIDNEXT HIGHESTMODSEQ))\r\n').encode()
+    started = time.monotonic()
+    with selectors.DefaultSelector() as waiting:
+        for site in sites:
+            waiting.register(socket.create_connection(("127.0.0.1", site.port)), selectors.EVENT_READ, bytearray())
+        while waiting.get_map():
+            for key, _ in waiting.select(30):
+                greeted = bool(key.data)
+                answer = key.fileobj.recv(1 << 20)
+                key.data.extend(answer)
+                if not greeted:
+                    key.fileobj.sendall(commands)
+                done = b"\r\nc OK" in key.data
+                if not answer or b"\r\nc NO" in key.data or b"\r\nc BAD" in key.data:
+                    raise RuntimeError(bytes(key.data[-200:]))
+                if done:
+                    waiting.unregister(key.fileobj)
+                    key.fileobj.close()
+    return time.monotonic() - started

@@ -123,7 +123,8 @@ def _scale_tables(samples):
             title = "nothing changed" if count == 0 else "1 message changed" if count == 1 else f"{count:,} messages changed"
             rounds.append((title, [sample for sample in own[""] if sample["changed"] == count]))
         for title, chosen in rounds:
-            text += _row([title, *(_spread(chosen, key, render) for _, key, render in COLUMNS[:3])])
+            text += _row([title, *(_spread(chosen, key, render) for _, key, render in COLUMNS
+                                 if key in ("wall_s", "cpu_s", "memory_kb"))])
         for sample in own["-start"]:
             text += (f"\nFrom the start to the first command {sample['start_s'] * 1000:.0f} ms; "
                      f"the state takes {sample['state_bytes_a_copy']:.0f} bytes a message copy.\n")

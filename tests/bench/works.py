@@ -59,6 +59,9 @@ def nothing(bench):
     stand, total = bench.stand, bench.options.idle_messages
     stand.fill("near", "idle", mailboxes, total, corpus.small)
     stand.clone("near", "idle", "far", "idle")
+    for _ in range(bench.options.repeat):
+        took = raw.look([stand[site] for site in TARGET_SITES], "idle")
+        _sample(bench, "nothing", "the servers alone", "direct", None, wall_s=took)
     for kind in bench.tools:
         tool = kind(stand, "idle", bench.tool_folder / "idle" / kind.name)
         if kind is competitors.Imapmesh:
