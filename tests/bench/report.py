@@ -154,7 +154,8 @@ def tables(samples):
     return text
 
 
-COLOURS = {"imapmesh": "#1668a8", "interimap": "#d1701f", "mbsync": "#4d9a51", "dsync": "#8a62a8"}
+COLOURS = {"imapmesh": "#1668a8", "interimap": "#d1701f", "mbsync": "#4d9a51", "dsync": "#8a62a8",
+           "the servers alone": "#8c8c8c"}
 
 
 def chart(samples):

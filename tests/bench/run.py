@@ -154,6 +154,9 @@ def main():
             bench.samples = [one for one in json.loads(path.read_text()) if one["work"] not in done] + bench.samples
         path.write_text(json.dumps(bench.samples, indent=1))
     print("\n" + report.tables(bench.samples))
+    if options.short and not options.works:  # drawn to see that it can be
+        report.chart(bench.samples)
+        report.scale_chart(bench.samples)
     if options.docs:
         write_docs(bench)
     return 0
