@@ -71,6 +71,7 @@ absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(CoordinatorOpti
   if (!store.ok()) return store.status();
   coordinator->mesh_.store = *std::move(store);
   RETURN_IF_ERROR(coordinator->BuildReplicas(given.graph));
+  coordinator->PublishStart();
   return coordinator;
 }
 

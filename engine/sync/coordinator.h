@@ -205,6 +205,7 @@ class Coordinator : public Control {
   Duration UntilEdgesOpen();
   void CloseEdges();
 
+  void PublishStart();
   asio::awaitable<absl::Status> Publish(bool syncing);
   RunReport MakeReport(const std::vector<ReplicaCounters>& before, const std::vector<int64_t>& operations_before,
                        int64_t rounds_before, int64_t resolved_before, Duration started) const;

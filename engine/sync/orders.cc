@@ -32,7 +32,6 @@ std::shared_ptr<const Graph> Coordinator::GetGraph() const {
 
 std::shared_ptr<const StatusSnapshot> Coordinator::GetStatus() const {
   const std::lock_guard lock(published_mutex_);
-  if (published_ == nullptr) return std::make_shared<StatusSnapshot>();
   return published_;
 }
 

@@ -138,6 +138,19 @@ MailboxReport Coordinator::DescribeMailbox(const MailboxEntry& entry) const {
   return report;
 }
 
+// Who asks before the state is loaded is told which replicas and edges there are, and nothing of them yet.
+void Coordinator::PublishStart() {
+  auto snapshot = std::make_shared<StatusSnapshot>();
+  snapshot->topology_name = mesh_.graph->name();
+  snapshot->generated_unix_ms = mesh_.clock->UnixMillis();
+  for (size_t r = 0; r < mesh_.replicas.size(); ++r) {
+    snapshot->replicas.push_back(DescribeReplica(r, snapshot->generated_unix_ms));
+  }
+  for (size_t e = 0; e < mesh_.graph->edges().size(); ++e) snapshot->edges.push_back(DescribeEdge(e, false));
+  const std::lock_guard lock(published_mutex_);
+  published_ = std::move(snapshot);
+}
+
 asio::awaitable<absl::Status> Coordinator::Publish(bool syncing) {
   const int64_t now = mesh_.clock->UnixMillis();
   auto snapshot = std::make_shared<StatusSnapshot>();
