@@ -266,7 +266,7 @@ class Runner {
       if (rounds_ > (kRoundsToConverge + kRoundsOfAReplica * history_.replicas) * attempts) {
         Broken("convergence: it took " + std::to_string(rounds_) + " rounds");
       }
-      if (!DecideConflicts()) return Quiet();
+      if (!DecideConflicts() && !DecideLate()) return Quiet();
       i = 0;
       if (++decisions_ > kDecisions) return Broken("convergence: there are conflicts without end");
     }
@@ -320,8 +320,13 @@ class Runner {
     return any;
   }
 
+  // Servers may still tell of what the engine did last, and carry out what was sent to them before a connection ended.
+  bool DecideLate() {
+    Wait(std::chrono::seconds(20));
+    return DecideConflicts();
+  }
+
   void Quiet() {
-    Wait(std::chrono::seconds(20));  // servers may still tell of what the engine did last
     for (Life& life : lives_) {
       if (broken_.empty()) QuietOnce(life);
     }
