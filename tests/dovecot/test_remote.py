@@ -88,7 +88,8 @@ class Access(RemoteTest):
     def test_the_certificates_of_certs_init_and_what_their_roles_may_do(self):
         _, address = self.remote()
         viewer, operator = self.stub_of(address, "viewer"), self.stub_of(address, "operator")
-        self.assertTrue(viewer.GetStatus(self.proto.GetStatusRequest(), timeout=20).converged)
+        # What the engine wrote comes back as news for a moment.
+        self.wait_for(lambda: viewer.GetStatus(self.proto.GetStatusRequest(), timeout=20).converged, "convergence")
         self.assertEqual(viewer.Plan(self.proto.PlanRequest(), timeout=20).total, 0)
         viewer.ListConflicts(self.proto.ListConflictsRequest(), timeout=20)
         self.assertEqual(len(viewer.GetTopology(self.proto.GetTopologyRequest(), timeout=20).replicas), 3)
