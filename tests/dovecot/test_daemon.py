@@ -197,7 +197,8 @@ class PythonClient(DaemonTest):
         for _ in range(20):
             stream = stub.WatchEvents(self.proto.WatchEventsRequest())
             stream.cancel()
-        self.assertTrue(stub.GetStatus(self.proto.GetStatusRequest()).converged)
+        # What the engine wrote comes back as news for a moment.
+        self.wait_for(lambda: stub.GetStatus(self.proto.GetStatusRequest()).converged, "convergence")
 
 
 class Client(DaemonTest):
