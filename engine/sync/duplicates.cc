@@ -100,11 +100,13 @@ bool Duplicates::IsHeld(MessageId message, MailboxCopyId here) const {
          std::any_of(held->second.begin(), held->second.end(), [&](const HeldCopy& copy) { return copy.copy == here; });
 }
 
-std::optional<MessageRegisters> Duplicates::FindTwin(const MessageRegisters& message, MailboxCopyId here) const {
+std::optional<MessageRegisters> Duplicates::FindTwin(const MessageRegisters& message, MailboxCopyId here,
+                                                     bool raced) const {
   for (const MessageId id : state_.MessagesWithIdentity(message.identity, kTwinsMost)) {
     if (id == message.id || IsHeld(id, here)) continue;
     auto other = state_.Load(id);
-    if (other && IsSameMail(message, *other) && FindBound(*other, here) != nullptr) return other;
+    if (!other || !IsSameMail(message, *other) || FindBound(*other, here) == nullptr) continue;
+    if (!raced || IsRace(*other, message, here)) return other;
   }
   return std::nullopt;
 }
@@ -152,8 +154,9 @@ Duplicates::Standing Duplicates::Judge(const MessageRegisters& message, const st
     if (!copy.present()) continue;
     present = true;  // perhaps at a replica that the topology leaves out for now
     if (!view_.copies.contains(copy.mailbox_copy) || IsHeld(message.id, copy.mailbox_copy)) continue;
-    auto first = FindBound(message, copy.mailbox_copy) == nullptr ? std::nullopt : FindTwin(message, copy.mailbox_copy);
-    if (!first || !IsRace(*first, message, copy.mailbox_copy)) {
+    const bool bound = FindBound(message, copy.mailbox_copy) != nullptr;
+    auto first = bound ? FindTwin(message, copy.mailbox_copy, /*raced=*/true) : std::nullopt;
+    if (!first) {
       if (known) CloseAll(message, "it came to another replica too: both are kept");
       return Standing::kOrdinary;
     }
@@ -229,7 +232,8 @@ std::vector<CopyPlan> Duplicates::Removals(const MessageRegisters& second) {
     const CopyRegisters *copy = second.Find(decided.copy), *here = FindBound(second, decided.copy);
     const bool gone = copy == nullptr || copy->presence == Presence::kAbsent;
     if (!gone && here == nullptr) continue;
-    if (gone || !FindTwin(second, decided.copy)) {  // the first one is gone by now: this is the message
+    if (gone ||
+        !FindTwin(second, decided.copy, /*raced=*/false)) {  // the first one is gone by now: this is the message
       state_.conflicts().Release(second.id, decided.copy);
       alone.insert(decided.copy);
       continue;

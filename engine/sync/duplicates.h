@@ -65,8 +65,8 @@ class Duplicates {
   };
 
   // Another message of the same mail that is at `here` and no second copy itself: of two that came by a race one is the
-  // first, however often either is judged.
-  std::optional<MessageRegisters> FindTwin(const MessageRegisters& message, MailboxCopyId here) const;
+  // first, however often either is judged. `raced`: one that came by a race with it. Others may be equal, too.
+  std::optional<MessageRegisters> FindTwin(const MessageRegisters& message, MailboxCopyId here, bool raced) const;
   bool IsRace(const MessageRegisters& first, const MessageRegisters& second, MailboxCopyId here) const;
   bool WasElsewhere(const MessageRegisters& first, MailboxCopyId here, int64_t unix_ms) const;
   std::optional<HistoryStep> CameAt(MessageId message, MailboxCopyId here) const;

@@ -137,6 +137,19 @@ TEST_F(DuplicatesTest, OfTwoCopiesTheLowerUidIsTheFirstWhoeverAppendedIt) {
   EXPECT_FALSE(state_.Load(second)->Find(mailbox_.copies[1])->flags.IsSet(flag));
 }
 
+// Somebody had put the message there twice. Each of two coordinators carried the other one of these, and took what the
+// other coordinator carried for one more, in turn without end.
+TEST_F(DuplicatesTest, OfSeveralEqualMessagesTheOneThatWasCarriedJustNowIsTheFirst) {
+  const MessageId carried = Insert(), second = Insert();
+  Put(carried, 0, 11, kNow + 1'000'000, StepKind::kSeen);
+  Put(carried, 1, 21, kNow + 1'000'050, StepKind::kAppended);
+  Put(carried, 2, 31, kNow + 1'000'060, StepKind::kAppended);
+  Put(second, 1, 22, kNow + 1'000'070, StepKind::kSeen);
+  EXPECT_TRUE(Plan().messages.empty());
+  ASSERT_EQ(Open().size(), 1u);
+  EXPECT_NE(Open()[0].change_a.find("UID 21 and UID 22"), std::string::npos);
+}
+
 TEST_F(DuplicatesTest, RacesAtSeveralReplicasAreOneSecondMessage) {
   const MessageId second = Insert();
   Put(second, 1, 21, kNow + 80, StepKind::kSeen);
