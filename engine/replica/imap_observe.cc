@@ -54,6 +54,17 @@ void TakeSelected(const imap::SelectResult& selected, Observation& observation) 
   observation.cursor = {selected.uid_validity, selected.uid_next, selected.highest_modseq, std::nullopt};
 }
 
+UidSet Joined(UidSet one, const UidSet& other) {
+  for (const UidRange& range : other.ranges()) one.AddRange(range.first, range.last);
+  return one;
+}
+
+// What FETCH told of an arrival, or of a message that is known and to be recognised.
+void Take(imap::NewMessage message, const UidSet& recognise, Observation& observation) {
+  const bool known = recognise.Contains(message.uid);
+  (known ? observation.recognised : observation.arrived).push_back(ToArrived(std::move(message)));
+}
+
 // What SELECT told by QRESYNC of the messages known.
 void TakeResync(imap::SelectResult& selected, Uid uid_next_before, Observation& observation) {
   observation.vanished = std::move(selected.vanished);
@@ -75,7 +86,7 @@ class Observer {
   };
 
   asio::awaitable<absl::Status> SelectIt();
-  asio::awaitable<absl::Status> FetchArrivals(Uid first);
+  asio::awaitable<absl::Status> FetchArrivals(Uid first, UidSet recognise);
   asio::awaitable<absl::StatusOr<BySize>> DivideBySize(UidSet wanted);
   asio::awaitable<absl::Status> FetchArrivalsWithBodies(UidSet wanted);
   asio::awaitable<absl::Status> FetchChanged();
@@ -98,7 +109,9 @@ asio::awaitable<absl::StatusOr<Observation>> Observer::Run() {
       since().uid_validity.value != 0 && selected_.uid_validity == since().uid_validity && since().uid_next.value != 0;
   observation_.complete = !known;
   const Uid first = known ? since().uid_next : Uid(1);
-  CO_RETURN_IF_ERROR(co_await FetchArrivals(first));
+  UidSet recognise;
+  if (known) recognise = since().recognise;
+  CO_RETURN_IF_ERROR(co_await FetchArrivals(first, std::move(recognise)));
   if (known && resynced_) {
     TakeResync(selected_, since().uid_next, observation_);
     observation_.counted = selected_.exists;
@@ -148,10 +161,11 @@ asio::awaitable<absl::Status> Observer::SelectIt() {
   co_return absl::OkStatus();
 }
 
-asio::awaitable<absl::Status> Observer::FetchArrivals(Uid first) {
-  if (selected_.exists == 0 || selected_.uid_next <= first) co_return absl::OkStatus();
+// And once more what is to be recognised.
+asio::awaitable<absl::Status> Observer::FetchArrivals(Uid first, UidSet recognise) {
+  if (selected_.exists == 0) co_return absl::OkStatus();
   UidSet wanted;
-  wanted.AddRange(first.value, selected_.uid_next.value - 1);
+  if (selected_.uid_next > first) wanted.AddRange(first.value, selected_.uid_next.value - 1);
   if (selected_.exists > request_.max_messages && wanted.size() > request_.max_messages) {
     const auto all = co_await imap::UidSearchAll(session_);
     if (!all.ok()) co_return all.status();
@@ -169,15 +183,17 @@ asio::awaitable<absl::Status> Observer::FetchArrivals(Uid first) {
     }
     wanted = UidSet(present);
   }
-  if (request_.body_bytes > 0) co_return co_await FetchArrivalsWithBodies(std::move(wanted));
-  auto& arrived = observation_.arrived;
+  const bool with_bodies = request_.body_bytes > 0 && !wanted.empty();
+  if (with_bodies) CO_RETURN_IF_ERROR(co_await FetchArrivalsWithBodies(std::move(wanted)));
+  const UidSet asked = with_bodies ? recognise : Joined(wanted, recognise);
+  if (asked.empty()) co_return absl::OkStatus();
   const std::function<absl::Status(imap::NewMessage)> take = [&](imap::NewMessage message) {
-    const bool expected = wanted.Contains(message.uid);  // `n:*` and other clients' doings bring more
-    if (expected) arrived.push_back(ToArrived(std::move(message)));
+    // `n:*` and other clients' doings bring more
+    if (asked.Contains(message.uid)) Take(std::move(message), recognise, observation_);
     return absl::OkStatus();
   };
-  CO_RETURN_IF_ERROR(co_await imap::FetchNew(session_, wanted, take));
-  SortByUid(arrived);
+  CO_RETURN_IF_ERROR(co_await imap::FetchNew(session_, asked, take));
+  SortByUid(observation_.arrived);
   co_return absl::OkStatus();
 }
 
@@ -305,8 +321,9 @@ class QuickLook {
     absl::StatusOr<imap::SentSelect> selecting = imap::SendSelect(session, std::move(select));
     if (!selecting.ok()) return false;
     select_ = *std::move(selecting);
-    if (last == since.uid_next) return true;
-    wanted_.AddRange(since.uid_next.value, last.value - 1);
+    if (last > since.uid_next) wanted_.AddRange(since.uid_next.value, last.value - 1);
+    wanted_ = Joined(std::move(wanted_), since.recognise);
+    if (wanted_.empty()) return true;
     absl::StatusOr<std::string> fetching = imap::SendFetchNew(session, wanted_);
     if (fetching.ok()) fetch_tag_ = *std::move(fetching);
     return true;
@@ -319,9 +336,8 @@ class QuickLook {
     Observation observation;
     bool fetched = wanted_.empty();
     if (!fetch_tag_.empty()) {
-      auto& arrived = observation.arrived;
       const std::function<absl::Status(imap::NewMessage)> take = [&](imap::NewMessage message) {
-        arrived.push_back(ToArrived(std::move(message)));
+        Take(std::move(message), request_.since.recognise, observation);
         return absl::OkStatus();
       };
       const absl::Status status = co_await imap::AwaitFetchNew(session, fetch_tag_, wanted_, take);

@@ -103,6 +103,19 @@ TEST_F(ObserveTest, HowManyTheServerCountsIsToldWithWhatVanished) {
   EXPECT_EQ(Observe(Known(50)).counted, 4u);
 }
 
+TEST_F(ObserveTest, WhatIsToBeRecognisedIsToldOnceMoreWithTheArrivals) {
+  EnableQresync();
+  script_->Step("A2 SELECT \"INBOX\" (QRESYNC (7 50))\r\n", Selected(5, 11, 60) + "A2 OK [READ-WRITE]\r\n")
+      .Step(std::string("A3 UID FETCH 8,10 ") + kItems + "\r\n", Arrival(4, 8) + Arrival(5, 10) + "A3 OK\r\n");
+  ObserveRequest request = Known(50);
+  request.since.recognise.Add(Uid(8));
+  const Observation seen = Observe(request);
+  ASSERT_EQ(seen.arrived.size(), 1u);
+  EXPECT_EQ(seen.arrived[0].uid, Uid(10));
+  ASSERT_EQ(seen.recognised.size(), 1u);
+  EXPECT_EQ(seen.recognised[0].uid, Uid(8));
+}
+
 TEST_F(ObserveTest, PermanentflagsAreToldOrNot) {
   Greet("");
   script_

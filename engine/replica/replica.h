@@ -55,6 +55,9 @@ struct MailboxCursor {
   // How many messages are known, when each of them is below uid_next. Where the server cannot tell what vanished, its
   // UIDs are compared only if its count says so; without this they always are.
   std::optional<uint64_t> known;
+  // Of what is known: to be told once more (Observation::recognised). Counters that went back with a restored server
+  // and have risen since show nothing of it; the messages do.
+  UidSet recognise{};
   bool operator==(const MailboxCursor&) const = default;
 };
 
@@ -93,9 +96,10 @@ struct Observation {
   // Where the server cannot tell what vanished: what there is. Known UIDs below cursor.uid_next that are not in it are
   // gone. Only ever a listing that was complete: the tagged OK came, and it had as many messages as the server counts.
   std::optional<UidSet> present;
-  std::vector<FlagChange> changed;      // UIDs below since.uid_next; their flags may be the known ones
-  std::vector<ArrivedMessage> arrived;  // UIDs from since.uid_next on (from 1 when complete), ascending
-  uint64_t exists = 0;                  // messages in the mailbox copy now
+  std::vector<FlagChange> changed;         // UIDs below since.uid_next; their flags may be the known ones
+  std::vector<ArrivedMessage> arrived;     // UIDs from since.uid_next on (from 1 when complete), ascending
+  std::vector<ArrivedMessage> recognised;  // of since.recognise, what is there; nothing when complete
+  uint64_t exists = 0;                     // messages in the mailbox copy now
   // How many the server counted when the mailbox was opened, where it then told what vanished: as many as are known
   // now, below cursor.uid_next, or it did not tell of all.
   std::optional<uint64_t> counted;

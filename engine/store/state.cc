@@ -270,6 +270,15 @@ Uid State::LastUid(MailboxCopyId copy) {
   return Uid(static_cast<uint32_t>(statement.Int(0)));
 }
 
+UidSet State::LastUids(MailboxCopyId copy, size_t count) {
+  std::vector<Uid> uids;
+  Statement statement =
+      database_.Prepare("SELECT uid FROM message_copy WHERE mailbox_copy = ? AND uid > 0 ORDER BY uid DESC LIMIT ?");
+  statement.Bind(1, copy.value).Bind(2, static_cast<int64_t>(count));
+  while (statement.Step()) uids.emplace_back(static_cast<uint32_t>(statement.Int(0)));
+  return UidSet(uids);
+}
+
 std::vector<MessageRegisters> State::LoadByUids(MailboxCopyId copy, const UidSet& uids, size_t limit) {
   std::vector<int64_t> ids;
   for (const UidRange& range : uids.ranges()) {

@@ -75,6 +75,7 @@ class State {
   // The one copy alone, and the message that it is of.
   std::optional<std::pair<MessageId, CopyRegisters>> LoadCopyByUid(MailboxCopyId copy, Uid uid);
   Uid LastUid(MailboxCopyId copy);  // the greatest that is known there; 0: none
+  UidSet LastUids(MailboxCopyId copy, size_t count);
   // Messages whose copy here has a UID in the set; at most `limit`.
   std::vector<MessageRegisters> LoadByUids(MailboxCopyId copy, const UidSet& uids, size_t limit);
   int64_t CountByUids(MailboxCopyId copy, const UidSet& uids);

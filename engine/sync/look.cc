@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/sync/listen.h"
 #include "engine/sync/mailbox_listing.h"
 #include "engine/sync/sync_metadata.h"
 
@@ -176,6 +177,18 @@ void AddKeptBackDue(Mesh& mesh, ReplicaIndex r) {
   }
 }
 
+// Of a server that was restored from an older copy while it was out of sight, others that carry the same mail may have
+// given back what it lacked: its counters can be just those that are known, and its UIDs stand for other messages.
+void AddUnrecognisedDue(Mesh& mesh, ReplicaIndex r) {
+  const bool due = std::exchange(mesh.slot(r).recognise_due, false) && HasCompany(mesh);
+  for (const auto& [name, entry] : mesh.mailboxes) {
+    const MailboxCopyRecord& record = entry.copies[static_cast<size_t>(r.value)];
+    if (!due || !record.exists || record.uid_next.value <= 1) continue;
+    mesh.due.insert({r.value, name});
+    mesh.incomplete.insert({r.value, name});
+  }
+}
+
 // What the last look found there; nothing where something is still to be learned of a mailbox, or where names and
 // UIDVALIDITYs alone do not tell one from another.
 void TellExpected(Mesh& mesh, ReplicaIndex r) {
@@ -242,6 +255,7 @@ asio::awaitable<absl::Status> RecordListing(Mesh& mesh, ReplicaIndex r, Permits&
   NoteUnseen(mesh, listing);
   AddUnshownDue(mesh, listing);
   AddKeptBackDue(mesh, r);
+  AddUnrecognisedDue(mesh, r);
   co_return absl::OkStatus();
 }
 

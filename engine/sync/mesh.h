@@ -79,6 +79,10 @@ struct ReplicaSlot {
   std::map<std::string, uint64_t> unseen;               // by mailbox, of the last look, there
   std::map<std::string, ListedStatus> not_observed;     // likewise, of those that were not looked into yet
   std::map<MailboxCopyId, UidValidity> other_validity;  // seen by SELECT, for which a look was asked
+  // Whose last messages were found to be those that are known, since the server was last lost sight of: it may have
+  // been restored from an older copy, and have given UIDs for the second time since.
+  std::set<MailboxCopyId> recognised;
+  bool recognise_due = false;    // all of them: it was lost sight of since the start
   bool looking = false;          // its lane looks and observes: what has happened there is not known yet
   int tasks = 0;                 // under way in its lane (lane.h); while there are any nothing else is begun here
   std::shared_ptr<Batch> batch;  // of them; null while there are none

@@ -18,6 +18,8 @@ namespace {
 
 constexpr size_t kBatchMessages = 5000;
 constexpr size_t kBatchWithBodies = 1000;  // their bytes end most looks before
+// What was given last is what is given again by a server that was restored from an older copy.
+constexpr size_t kRecognise = 4;
 
 ContentIdentity DigestOf(const Body& body) {
   ContentDigest digest;
@@ -79,17 +81,22 @@ asio::awaitable<void> FetchContent(Mesh& mesh, ReplicaIndex here, const MailboxC
 
 // Where to observe from. What is known is counted only for servers that cannot tell what vanished.
 asio::awaitable<absl::StatusOr<MailboxCursor>> CursorOf(Mesh& mesh, ReplicaIndex r, MailboxCopyRecord record) {
-  MailboxCursor cursor{record.uid_validity, record.uid_next, record.highest_modseq, std::nullopt};
-  if (mesh.slot(r).replica->info().tier == "QRESYNC" || record.uid_next.value <= 1) co_return cursor;
-  const auto count = [&](State& state) {
+  const MailboxCursor cursor{record.uid_validity, record.uid_next, record.highest_modseq, std::nullopt, UidSet()};
+  const bool counts = mesh.slot(r).replica->info().tier != "QRESYNC";
+  const bool recognises = !mesh.slot(r).recognised.contains(record.id);
+  if (record.uid_next.value <= 1 || (!counts && !recognises)) co_return cursor;
+  const auto complete = [&](State& state) {
+    MailboxCursor completed = cursor;
     UidSet below;
     below.AddRange(1, record.uid_next.value - 1);
-    return std::make_pair(state.CountByUids(record.id, below), state.CountPresent(record.id));
+    const int64_t known = counts ? state.CountByUids(record.id, below) : 0;
+    if (counts && known == state.CountPresent(record.id)) completed.known = static_cast<uint64_t>(known);
+    for (const Uid uid : state.LastUids(record.id, recognises ? kRecognise : 0).Take(kRecognise)) {
+      if (uid < record.uid_next) completed.recognise.Add(uid);
+    }
+    return completed;
   };
-  const auto counted = co_await mesh.store->Run(count);
-  if (!counted.ok()) co_return counted.status();
-  if (counted->first == counted->second) cursor.known = static_cast<uint64_t>(counted->first);
-  co_return cursor;
+  co_return co_await mesh.store->Run(complete);
 }
 
 void Report(Mesh& mesh, ReplicaIndex r, const MergeResult& result) {
@@ -197,6 +204,13 @@ asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::strin
     if (!result.ok()) co_return result.status();
     if (!result->needs.empty()) co_return absl::OkStatus();  // went away meanwhile: the next look finds it due
     if (MailboxCopyRecord* now = mesh.FindCopy(r, mailbox)) *now = result->record;
+    if (result->uids_of_others) {
+      mesh.Warn("replica " + mesh.name(r) + ": mailbox " + Printable(mailbox) +
+                ": the server has given UIDs for the second time, as one does that was restored from an older copy; "
+                "the mailbox is identified anew");
+      continue;
+    }
+    mesh.slot(r).recognised.insert(record.id);
     std::erase_if(mesh.unfetchable, [&](const auto& missed) { return missed.second == record.id; });
     Carry(mesh, record.id, *observation, *result);
     if (!result->distrust.empty()) mesh.Warn(mesh.name(r) + ": " + mailbox + ": " + result->distrust);

@@ -56,6 +56,12 @@ MergeResult RecordObservation::operator()(State& state) {
   result.record = record_;
   for (const auto& [message, content] : known_content) state.SetContent(message, content);
   BeginRebinding(state, result.record);
+  if (HasUidsOfOthers(state, result.record)) {
+    StartRebinding(state, result.record);
+    state.Save(result.record);
+    result.uids_of_others = true;
+    return result;
+  }
   LoadIntents(state, result.record.id);
   FindVanished(state, result.record);
   imported_.Begin(state, result.record, observation_.cursor.uid_validity);
@@ -74,6 +80,19 @@ MergeResult RecordObservation::operator()(State& state) {
 void RecordObservation::BeginRebinding(State& state, MailboxCopyRecord& record) {
   const bool changed = record.uid_validity.value != 0 && record.uid_validity != observation_.cursor.uid_validity;
   if (changed) StartRebinding(state, record);  // also what was found again under the one before
+}
+
+// Whether one of the UIDs that are known is another message's now. Unlike in more than one thing: of a message that a
+// server changed as it took it the date, or all but the date, may not be what is known.
+bool RecordObservation::HasUidsOfOthers(State& state, const MailboxCopyRecord& record) const {
+  if (record.rebinding) return false;
+  return std::any_of(observation_.recognised.begin(), observation_.recognised.end(), [&](const ArrivedMessage& told) {
+    const auto known = state.LoadByUid(record.id, told.uid);
+    if (!known || known->internal_date == told.internal_date) return false;
+    if (known->identity == told.header_digest && known->size == told.size) return false;
+    const uint64_t guid = known->Find(record.id)->guid, guid_now = HashGuid(told.server_guid);
+    return guid == 0 || guid_now == 0 || guid != guid_now;
+  });
 }
 
 void RecordObservation::LoadIntents(State& state, MailboxCopyId copy) {

@@ -58,6 +58,9 @@ struct MergeResult {
   std::string distrust;   // ImportedPairs::distrust
   bool compare = false;   // observe once more, comparing everything: the limits of flags changed, or `untold`
   bool untold = false;    // more messages are known than the server counts
+  // Known UIDs stand for other messages by now: nothing was recorded but that the mailbox copy is to be identified
+  // anew.
+  bool uids_of_others = false;
 };
 
 class RecordObservation {
@@ -89,6 +92,7 @@ class RecordObservation {
   };
 
   void BeginRebinding(State& state, MailboxCopyRecord& record);
+  bool HasUidsOfOthers(State& state, const MailboxCopyRecord& record) const;
   void LoadIntents(State& state, MailboxCopyId copy);
   const Intent* FindIntent(MessageId message) const;
   // What is held as DUPLICATE, as it was when it was first needed in this attempt; asked for once.
