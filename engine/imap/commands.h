@@ -104,9 +104,13 @@ asio::awaitable<absl::StatusOr<std::vector<ListedMailbox>>> ListStatus(Session& 
 asio::awaitable<absl::StatusOr<bool>> Exists(Session& session, std::string mailbox_raw);
 // By STATUS; the mailbox must not be selected here.
 asio::awaitable<absl::StatusOr<uint32_t>> CountMessages(Session& session, std::string mailbox_raw);
-// UIDNEXT by STATUS; 0 when the server does not say it. Servers answer it for the selected mailbox too, though RFC 3501
-// section 6.3.10 would rather not have it asked; a refusal then is no news.
-asio::awaitable<absl::StatusOr<Uid>> NextUid(Session& session, std::string mailbox_raw);
+// UIDVALIDITY and UIDNEXT by STATUS; 0 when the server does not say it. Servers answer it for the selected mailbox too,
+// though RFC 3501 section 6.3.10 would rather not have it asked; a refusal then is no news.
+struct NextUidResult {
+  UidValidity uid_validity;
+  Uid uid;
+};
+asio::awaitable<absl::StatusOr<NextUidResult>> NextUid(Session& session, std::string mailbox_raw);
 
 struct SelectRequest {
   SelectRequest(std::string mailbox) : mailbox_raw(std::move(mailbox)) {}

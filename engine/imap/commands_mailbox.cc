@@ -344,10 +344,13 @@ asio::awaitable<absl::StatusOr<uint32_t>> CountMessages(Session& session, std::s
   co_return *status->messages;
 }
 
-asio::awaitable<absl::StatusOr<Uid>> NextUid(Session& session, std::string mailbox_raw) {
-  const auto status = co_await StatusOf(session, std::move(mailbox_raw), "UIDNEXT");
+asio::awaitable<absl::StatusOr<NextUidResult>> NextUid(Session& session, std::string mailbox_raw) {
+  const auto status = co_await StatusOf(session, std::move(mailbox_raw), "UIDVALIDITY UIDNEXT");
   if (!status.ok()) co_return status.status();
-  co_return status->uid_next ? *status->uid_next : Uid();
+  NextUidResult next;
+  next.uid_validity = status->uid_validity.value_or(UidValidity());
+  next.uid = status->uid_next.value_or(Uid());
+  co_return next;
 }
 
 absl::StatusOr<SentSelect> SendSelect(Session& session, SelectRequest request) {

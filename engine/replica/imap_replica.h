@@ -63,7 +63,7 @@ class ImapReplica : public Replica {
   asio::awaitable<absl::StatusOr<Appended>> Append(MailboxReference mailbox, std::vector<AppendItem> items) override;
   asio::awaitable<std::vector<absl::StatusOr<Appended>>> AppendTogether(std::vector<AppendRequest> requests) override;
   size_t max_append() const override;
-  asio::awaitable<absl::StatusOr<Uid>> NextUid(std::string mailbox) override;
+  asio::awaitable<absl::StatusOr<MailboxCursor>> CursorNow(std::string mailbox) override;
   bool can_move() const override;
   asio::awaitable<absl::StatusOr<std::vector<CopiedUid>>> CopyMessages(MailboxReference from, MailboxReference to,
                                                                        UidSet uids, bool move) override;

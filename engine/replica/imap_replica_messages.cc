@@ -196,12 +196,15 @@ asio::awaitable<absl::StatusOr<Appended>> ImapReplica::Append(MailboxReference m
   co_return uids;
 }
 
-asio::awaitable<absl::StatusOr<Uid>> ImapReplica::NextUid(std::string mailbox) {
+asio::awaitable<absl::StatusOr<MailboxCursor>> ImapReplica::CursorNow(std::string mailbox) {
   auto lease = co_await pool_.Acquire("");
   if (!lease.ok()) co_return Explain(lease.status(), mailbox, "connecting");
   const auto next = co_await imap::NextUid(**lease, names_.ToServer(mailbox));
   if (!next.ok()) co_return Explain(next.status(), mailbox, "asking for its UIDNEXT");
-  co_return *next;
+  MailboxCursor cursor;
+  cursor.uid_validity = next->uid_validity;
+  cursor.uid_next = next->uid;
+  co_return cursor;
 }
 
 asio::awaitable<absl::StatusOr<std::vector<CopiedUid>>> ImapReplica::CopyMessages(MailboxReference from,

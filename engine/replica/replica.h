@@ -275,8 +275,10 @@ class Replica {
     }
     co_return outcomes;
   }
-  // UIDNEXT now; 0 where the server does not tell.
-  virtual asio::awaitable<absl::StatusOr<Uid>> NextUid(std::string /*mailbox*/) { co_return Uid(); }
+  // UIDVALIDITY and UIDNEXT now; 0 where the server does not tell.
+  virtual asio::awaitable<absl::StatusOr<MailboxCursor>> CursorNow(std::string /*mailbox*/) {
+    co_return MailboxCursor();
+  }
 
   // Copies within the replica, or moves: both at once or not at all (RFC 6851), so only where can_move. UIDs that are
   // gone are left out of the result.

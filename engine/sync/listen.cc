@@ -83,11 +83,14 @@ asio::awaitable<absl::StatusOr<std::vector<Change>>> StillWanted(Mesh& mesh, con
 asio::awaitable<bool> MayAdd(Mesh& mesh, ReplicaIndex target, std::string mailbox) {
   if (!HasCompany(mesh)) co_return true;
   co_await Sleep(*mesh.clock, mesh.executor, mesh.Draw(Moment(mesh, target)));
-  const auto next = co_await mesh.slot(target).replica->NextUid(mailbox);
+  const auto now = co_await mesh.slot(target).replica->CursorNow(mailbox);
   const MailboxCopyRecord* recorded = mesh.FindCopy(target, mailbox);
-  const bool unknown = !next.ok() || next->value == 0 || recorded == nullptr;
+  if (!now.ok() || now->uid_next.value == 0 || recorded == nullptr) co_return true;  // an error shows with the addition
+  // Another one may be called so by now.
+  const bool another =
+      recorded->uid_validity.value != 0 && now->uid_validity.value != 0 && recorded->uid_validity != now->uid_validity;
   // One that was never observed was made just now, and empty.
-  if (unknown || *next <= std::max(recorded->uid_next, Uid(1))) co_return true;  // an error shows with the addition
+  if (!another && now->uid_next <= std::max(recorded->uid_next, Uid(1))) co_return true;
   mesh.slot(target).look_due = true;
   mesh.due.insert({target.value, mailbox});
   co_return false;

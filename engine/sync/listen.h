@@ -22,8 +22,8 @@ bool HasCompany(const Mesh& mesh);
 asio::awaitable<absl::Status> NoteOthers(Mesh& mesh);
 asio::awaitable<absl::Status> LoadOthers(Mesh& mesh);
 
-// Whether an addition may be begun. False: something came to the mailbox copy that is not recorded yet; it is due for
-// observation then, and the next plan knows better.
+// Whether an addition may be begun. False: something came to the mailbox copy that is not recorded yet, or another
+// mailbox has its name; it is due for observation then, and the next plan knows better.
 asio::awaitable<bool> MayAdd(Mesh& mesh, ReplicaIndex target, std::string mailbox);
 
 // Somebody marked messages \Deleted at the replica. Where others were seen that may be one of them on its way to an
