@@ -268,7 +268,14 @@ class RenameOrder {
     const auto aside = std::find_if(open.rbegin(), open.rend(), [](const MailboxRename& rename) {
       return !rename.from.starts_with(kTemporaryName) || Depth(rename.from) > 0;
     });
-    if (aside != open.rend()) Do({aside->from, kTemporaryName + std::to_string(commands_.size())});
+    if (aside != open.rend()) Do({aside->from, FreeTemporaryName()});
+  }
+
+  // One may be there that another coordinator, or this one, was not done with.
+  std::string FreeTemporaryName() const {
+    size_t number = commands_.size();
+    while (targets_.contains(kTemporaryName + std::to_string(number))) ++number;
+    return kTemporaryName + std::to_string(number);
   }
 
   // Whether the new name, and with it those of the children, is nobody's now.

@@ -263,6 +263,12 @@ TEST(OrderRenames, NamesAreSwappedByWayOfATemporaryOne) {
   EXPECT_EQ(tree, (std::map<std::string, std::string>{{"b", "a"}, {"c", "b"}, {"a", "c"}}));
 }
 
+TEST(OrderRenames, ATemporaryNameThatSomebodyLeftIsNotUsedASecondTime) {
+  const std::string left = kTemporaryName + std::string("0");
+  const auto tree = Carry({"a", "b", left}, OrderRenames({"a", "b", left}, {{"a", "b"}, {"b", "a"}}));
+  EXPECT_EQ(tree, (std::map<std::string, std::string>{{"b", "a"}, {"a", "b"}, {left, left}}));
+}
+
 TEST(OrderRenames, ANameThatStaysTakenIsNotRenamedOnto) {
   EXPECT_TRUE(OrderRenames({"a", "b"}, {{"a", "b"}}).empty());
 }
