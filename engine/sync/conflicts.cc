@@ -92,6 +92,20 @@ void Approve(State& state, MessageId id, MailboxCopyId here, Stamp stamp) {
   state.MarkUnsettled(id);
 }
 
+// Nobody has decided: as any deletion that is seen it may be another coordinator's, which took one message for an equal
+// one (RecordObservation::IsDoneElsewhere).
+void LetGo(State& state, const MeshView& view, MessageId id, MailboxCopyId here, Stamp stamp) {
+  const auto where = view.copies.find(here);
+  const auto since =
+      where == view.copies.end() ? view.carried_since.end() : view.carried_since.find(where->second.first.value);
+  const auto message = state.Load(id);
+  const bool elsewhere =
+      message && since != view.carried_since.end() && WasReplacedElsewhere(state, *message, here, since->second);
+  if (!elsewhere) return Approve(state, id, here, stamp);
+  state.ForgetCopy(id, here);  // others give it back
+  state.MarkUnsettled(id);
+}
+
 std::string DecideHeld(State& state, const ConflictRecord& conflict, Decision decision) {
   const auto held = state.conflicts().Held(conflict.id);
   const Stamp stamp = state.NextStamp();
@@ -184,7 +198,7 @@ bool ReviewBrake(State& state, const MeshView& view, const ConflictRecord& confl
       state.conflicts().Release(id, here);
       ++moved;
     } else if (IsElsewhere(state, view, *message, *copy)) {
-      Approve(state, id, here, stamp);
+      LetGo(state, view, id, here, stamp);
       state.conflicts().Release(id, here);
       ++moved;
     }
@@ -196,7 +210,7 @@ bool ReviewBrake(State& state, const MeshView& view, const ConflictRecord& confl
   // The mailbox may have grown since: that makes no deletion a smaller one.
   const bool most_moved = moved > left;
   if (!most_moved || BrakeHolds(left, known, brake.fraction(), static_cast<int64_t>(brake.min_messages()))) return true;
-  for (const auto& [id, here] : state.conflicts().Held(conflict.id)) Approve(state, id, here, stamp);
+  for (const auto& [id, here] : state.conflicts().Held(conflict.id)) LetGo(state, view, id, here, stamp);
   if (renamed_to.value != 0) {
     state.conflicts().Forget(conflict.id);  // a rename like any: nothing was in conflict
   } else {

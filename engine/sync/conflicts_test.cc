@@ -217,6 +217,23 @@ TEST_F(ConflictsTest, DeletionsStayHeldThoughAFewOfThemWereMoves) {
   for (const MessageId id : deleted) EXPECT_TRUE(Plan(id).copies.empty());
 }
 
+// INBOX was renamed at a. Another coordinator carried that to b, where an equal message took the place of what went.
+TEST_F(ConflictsTest, WhatWasReplacedElsewhereIsNotDeletedWithARenamedInbox) {
+  const MessageRegisters replaced = Insert("INBOX", 1), other = Insert("INBOX", 2);
+  for (const MessageRegisters& message : {replaced, other}) {
+    Put(message, "INBOX", 0, Presence::kHeld, Stamp(1));
+    Put(message, "INBOX", 1, Presence::kPresent, Stamp(1));
+    Put(Insert("Archive", message.identity[0]), "Archive", 0, Presence::kPresent, state_.NextStamp());
+  }
+  state_.history().Add({kNow, replaced.id, mailboxes_["INBOX"].copies[1], StepKind::kReplaced, ""});
+  const int64_t conflict = AddConflict(kBrake, MessageRegisters(), state_.NextStamp());
+  state_.conflicts().HoldAll(conflict, mailboxes_["INBOX"].copies[0]);
+  view_.carried_since[0] = kNow - 1000;
+  EXPECT_TRUE(ReviewBrakes(state_, view_, kNow));
+  EXPECT_EQ(Plan(replaced.id).copies.at(0).action, Action::kAdd) << "to a, which lacks it";
+  EXPECT_EQ(Plan(other.id).copies.at(0).action, Action::kExpunge) << "from b, as at a";
+}
+
 TEST_F(ConflictsTest, WhatDoesNotFitIsRefused) {
   MessageRegisters message;
   const int64_t conflict = DeleteAgainstChange(message);
