@@ -296,12 +296,13 @@ bool TakeEqual(State& state, MessageRegisters& first, MailboxCopyId here, const 
   return false;
 }
 
-bool IsCarriedTwice(State& state, const MessageRegisters& gone, MailboxCopyId here, int64_t now_unix_ms) {
+bool IsCarriedTwice(State& state, const MessageRegisters& gone, MailboxCopyId here,
+                    const std::set<MailboxCopyId>& deleters, int64_t now_unix_ms) {
   for (const MessageId id : state.MessagesWithIdentity(gone.identity, kTwinsMost)) {
     const auto other = id == gone.id ? std::nullopt : state.Load(id);
     const CopyRegisters* copy = other && IsSameMail(gone, *other) ? other->Find(here) : nullptr;
     if (copy == nullptr) continue;
-    if (copy->present() && IsDeletedSince(*other, *copy)) return true;
+    if (copy->present() && IsDeletedSince(*other, *copy, deleters)) return true;
     if (copy->presence != Presence::kAbsent) continue;
     const auto step = state.history().LastPresence(id, here, kRecentSteps);
     const bool ours = step && step->kind == StepKind::kExpunged;

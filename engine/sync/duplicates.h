@@ -96,9 +96,11 @@ bool TakeOver(State& state, const std::vector<HeldCopy>& held, MessageRegisters&
 bool TakeEqual(State& state, MessageRegisters& first, MailboxCopyId here, const UidSet& vanished,
                const MergeContext& context);
 
-// Whether a message that looks the same was just deleted here by this coordinator itself, or is about to be: then
-// another one, which took the one for the other, may have carried the same deletion, and `gone` was not meant.
-bool IsCarriedTwice(State& state, const MessageRegisters& gone, MailboxCopyId here, int64_t now_unix_ms);
+// Whether a message that looks the same was just deleted here by this coordinator itself, or is about to be since it
+// was deleted at one of `deleters`, from which deletions flow here: then another one, which took the one for the other,
+// may have carried the same deletion, and `gone` was not meant.
+bool IsCarriedTwice(State& state, const MessageRegisters& gone, MailboxCopyId here,
+                    const std::set<MailboxCopyId>& deleters, int64_t now_unix_ms);
 
 // Whether a copy of `gone` was replaced by an equal one beside it elsewhere (TakeOver, TakeEqual), at `since_unix_ms`
 // or later, while it was still at `here`: then another coordinator may have carried the deletion that is seen here now,

@@ -262,6 +262,21 @@ TEST_F(DuplicatesTest, OfWhatAnotherCoordinatorReplacedElsewhereTheDeletionSeenH
   EXPECT_EQ(state_.history().LastPresence(first_, mailbox_.copies[1], 100)->kind, StepKind::kAppended);
 }
 
+TEST_F(DuplicatesTest, OnlyADeletionThatFlowsHereCanHaveBeenCarriedTwice) {
+  const MessageId second = Insert();
+  Put(second, 1, 21, kNow, StepKind::kSeen);
+  CopyRegisters deleted = *state_.Load(first_)->Find(mailbox_.copies[0]);
+  deleted.presence = Presence::kAbsent;
+  deleted.uid = Uid();
+  deleted.stamp = state_.NextStamp();
+  state_.SaveCopy(first_, deleted);
+  const auto is_twice = [&](const std::set<MailboxCopyId>& deleters) {
+    return IsCarriedTwice(state_, *state_.Load(second), mailbox_.copies[1], deleters, kNow);
+  };
+  EXPECT_TRUE(is_twice({mailbox_.copies[0], mailbox_.copies[2]})) << "the first one is about to go";
+  EXPECT_FALSE(is_twice({mailbox_.copies[2]})) << "the first one stays: its deletion does not come here";
+}
+
 TEST_F(DuplicatesTest, ADeletionMayBeAsOldAsWhatIsUnseenOfItsReplica) {
   EXPECT_EQ(CarriedSince(kNow, kNow), kNow - 10'000) << "one coordinator is a little slower than the other";
   EXPECT_EQ(CarriedSince(kNow, kNow - 3'600'000), kNow - 3'600'000) << "it was down, or is looked at now and then";

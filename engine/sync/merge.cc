@@ -81,6 +81,12 @@ bool IsDeletedSince(const MessageRegisters& message, const CopyRegisters& here) 
   });
 }
 
+bool IsDeletedSince(const MessageRegisters& message, const CopyRegisters& here, const std::set<MailboxCopyId>& at) {
+  return std::any_of(message.copies.begin(), message.copies.end(), [&](const CopyRegisters& other) {
+    return other.presence == Presence::kAbsent && other.stamp > here.stamp && at.contains(other.mailbox_copy);
+  });
+}
+
 bool MergeArrival(MessageRegisters& message, MailboxCopyId here, Uid uid, uint64_t guid,
                   const std::vector<FlagId>& flags, const Intent* intent, const MergeContext& context) {
   CopyRegisters* known = message.Find(here);

@@ -6,6 +6,7 @@
 #ifndef IMAPMESH_ENGINE_SYNC_MERGE_H_
 #define IMAPMESH_ENGINE_SYNC_MERGE_H_
 
+#include <set>
 #include <vector>
 
 #include "engine/store/registers.h"
@@ -23,6 +24,8 @@ struct MergeContext {
 
 // Whether the message was deleted at another copy after it came to this one.
 bool IsDeletedSince(const MessageRegisters& message, const CopyRegisters& here);
+// The same, at one of these copies: those from which a deletion flows here.
+bool IsDeletedSince(const MessageRegisters& message, const CopyRegisters& here, const std::set<MailboxCopyId>& at);
 
 // The message has a copy with this UID here that was not known before: new to the mesh, adopted, added again by
 // somebody, or added by us (`intent`, may be null). Returns whether anything may be pending now.

@@ -50,6 +50,19 @@ bool RecordObservation::IsListedOne(const ReplicaSlot& slot, const MailboxCopyRe
   return listed == slot.not_observed.end() || listed->second.uid_validity == observation.cursor.uid_validity;
 }
 
+std::set<MailboxCopyId> RecordObservation::Deleters(const Mesh& mesh, ReplicaIndex r, const MailboxCopyRecord& record) {
+  std::set<MailboxCopyId> deleters;
+  const auto entry = mesh.mailboxes.find(record.mailbox_name);
+  if (entry == mesh.mailboxes.end()) return deleters;
+  for (int32_t other = 0; other < mesh.graph->replica_count(); ++other) {
+    const MailboxCopyId copy = entry->second.copies[static_cast<size_t>(other)].id;
+    const bool flows = other != r.value && copy.value != 0 &&
+                       mesh.graph->Reaches(ReplicaIndex(other), r, record.mailbox_name, ChangeKind::kDeletion);
+    if (flows) deleters.insert(copy);
+  }
+  return deleters;
+}
+
 MergeResult RecordObservation::operator()(State& state) {
   MergeResult result;
   second_copies_.reset();
@@ -288,7 +301,7 @@ bool RecordObservation::Holds(State& state, MailboxCopyId here, int64_t count, i
 
 // Another coordinator carried the deletion of an equal message, and took this one for it, here or elsewhere.
 bool RecordObservation::IsDoneElsewhere(State& state, const MessageRegisters& gone, MailboxCopyId here) const {
-  return company_ && (IsCarriedTwice(state, gone, here, now_) ||
+  return company_ && (IsCarriedTwice(state, gone, here, deleters_, now_) ||
                       WasReplacedElsewhere(state, gone, here, CarriedSince(now_, unseen_since_)));
 }
 

@@ -75,7 +75,8 @@ class RecordObservation {
         may_wait_(mesh.waits_no_more != std::make_optional(std::make_pair(r.value, record.mailbox_name))),
         now_(mesh.clock->UnixMillis()),
         unseen_since_(mesh.slot(r).unseen_since_unix_ms),
-        is_listed_one_(IsListedOne(mesh.slot(r), record, observation)) {}
+        is_listed_one_(IsListedOne(mesh.slot(r), record, observation)),
+        deleters_(Deleters(mesh, r, record)) {}
 
   std::map<Uid, ContentIdentity> arrival_content;      // filled between attempts
   std::map<MessageId, ContentIdentity> known_content;  // likewise, to be saved
@@ -112,6 +113,7 @@ class RecordObservation {
   bool IsReplaceable(const CopyRegisters* copy, const Intent* intent) const;
   void MergeGone(State& state, MergeResult& result);
   static bool IsListedOne(const ReplicaSlot& slot, const MailboxCopyRecord& record, const Observation& observation);
+  static std::set<MailboxCopyId> Deleters(const Mesh& mesh, ReplicaIndex r, const MailboxCopyRecord& record);
   bool Holds(State& state, MailboxCopyId here, int64_t count, int64_t known, int64_t ours) const;
   bool IsDoneElsewhere(State& state, const MessageRegisters& gone, MailboxCopyId here) const;
   bool IsWhole() const;
@@ -142,8 +144,9 @@ class RecordObservation {
   bool company_;   // other coordinators are at work
   bool may_wait_;  // for other mailbox copies to be identified
   int64_t now_;
-  int64_t unseen_since_;  // ReplicaSlot::unseen_since_unix_ms
-  bool is_listed_one_;    // of the name: what the last look told of it is not of another mailbox
+  int64_t unseen_since_;              // ReplicaSlot::unseen_since_unix_ms
+  bool is_listed_one_;                // of the name: what the last look told of it is not of another mailbox
+  std::set<MailboxCopyId> deleters_;  // of the same mailbox, from where deletions flow here
   MergeContext context_;
   ImportedPairs imported_;
   std::map<MessageId, Intent> intents_;
