@@ -23,6 +23,15 @@ uint64_t HashGuid(const std::string& guid) {
   return (hash >> 1) | 1;  // positive as SQLite's integers are signed; never 0, which means none
 }
 
+// What another coordinator carries is that deletion, and nobody's change: what came back since then stays.
+Stamp NewestDeletion(const MessageRegisters& message) {
+  Stamp newest(0);
+  for (const CopyRegisters& copy : message.copies) {
+    if (copy.presence == Presence::kAbsent) newest = std::max(newest, copy.stamp);
+  }
+  return newest;
+}
+
 bool IsFree(const CopyRegisters* copy) {
   return copy == nullptr || copy->uid.value == 0;
 }
@@ -252,34 +261,39 @@ void RecordObservation::MergeGone(State& state, MergeResult& result) {
   for (const auto& [message, intent] : intents_) ours += intent.kind == IntentKind::kExpunge ? 1 : 0;
   const bool hold = Holds(state, result.record.id, count, known, ours);
   for (MessageRegisters& message : state.LoadByUids(result.record.id, vanished, static_cast<size_t>(count))) {
-    if (replaced.contains(message.id)) continue;
-    CopyRegisters* copy = message.Find(result.record.id);
-    const Intent* intent = FindIntent(message.id);
-    // What was to go is gone by another coordinator's hand: what stands beside it is another message, and stays.
-    const bool ours = intent != nullptr && intent->kind == IntentKind::kExpunge;
-    const bool was_to_go = ours || IsDeletedSince(message, *copy);
-    if (!was_to_go && (TakeOver(state, SecondCopies(state), message, result.record.id, vanished, context_) ||
-                       TakeEqual(state, message, result.record.id, vanished, context_))) {
-      Note(state, message.id, StepKind::kReplaced);
-      ++result.vanished;
-      continue;
-    }
-    if (hold && intent == nullptr) {
-      copy->presence = Presence::kHeld;
-      copy->uid = Uid();
-    } else if (!was_to_go && IsDoneElsewhere(state, message, result.record.id)) {
-      copy->presence = Presence::kAbsent;  // nobody deleted it: it is given back
-      copy->uid = Uid();
-      copy->stamp = Stamp(0);
-    } else if (!MergeVanished(*copy, intent, context_)) {
-      continue;
-    }
-    state.SaveCopy(message.id, *copy);
-    state.MarkUnsettled(message.id);
-    if (intent == nullptr) Note(state, message.id, StepKind::kGone);
-    ++result.vanished;
+    if (!replaced.contains(message.id) && MergeGone(state, message, result.record.id, hold)) ++result.vanished;
   }
   if (hold) RecordBrake(state, count, known, result);
+}
+
+// Whether a register changed.
+bool RecordObservation::MergeGone(State& state, MessageRegisters& message, MailboxCopyId here, bool hold) {
+  CopyRegisters* copy = message.Find(here);
+  const Intent* intent = FindIntent(message.id);
+  const bool ours = intent != nullptr && intent->kind == IntentKind::kExpunge;
+  // What was to go is gone by another coordinator's hand: what stands beside it is another message, and stays.
+  const bool was_to_go = ours || IsDeletedSince(message, *copy);
+  if (!was_to_go && (TakeOver(state, SecondCopies(state), message, here, vanished_, context_) ||
+                     TakeEqual(state, message, here, vanished_, context_))) {
+    Note(state, message.id, StepKind::kReplaced);
+    return true;
+  }
+  if (hold && intent == nullptr) {
+    copy->presence = Presence::kHeld;
+    copy->uid = Uid();
+  } else if (!was_to_go && IsDoneElsewhere(state, message, here)) {
+    copy->presence = Presence::kAbsent;  // nobody deleted it: it is given back
+    copy->uid = Uid();
+    copy->stamp = Stamp(0);
+  } else {
+    MergeContext context = context_;
+    if (company_ && was_to_go) context.stamp = NewestDeletion(message);
+    if (!MergeVanished(*copy, intent, context)) return false;
+  }
+  state.SaveCopy(message.id, *copy);
+  state.MarkUnsettled(message.id);
+  if (intent == nullptr) Note(state, message.id, StepKind::kGone);
+  return true;
 }
 
 // Of all that is known here, or of what was there at the last observation: what the engine has added since does not
@@ -395,6 +409,7 @@ void RecordObservation::MergeArrived(State& state, MergeResult& result) {
     const Intent* intent = FindIntent(message.id);
     const CopyRegisters* before = message.Find(result.record.id);
     const bool was_here = before != nullptr && before->present();
+    const bool replaces = IsReplaceable(before, intent);
     Intent mark;
     mark.kind = IntentKind::kExpunge;
     const bool marked = intent == nullptr && MayHaveBeenMarked(state, message);
@@ -407,6 +422,7 @@ void RecordObservation::MergeArrived(State& state, MergeResult& result) {
     result.others |= intent == nullptr && identified.message.value != 0 && !first_contact && !was_here;
     if (intent != nullptr) state.CloseIntent(message.id, result.record.id);
     state.conflicts().Release(message.id, result.record.id);
+    if (replaces) Note(state, message.id, StepKind::kReplaced);
     NoteArrival(state, message.id, intent);
     if (identified.in_doubt) RecordDoubt(state, message);
     ++(identified.message.value != 0 ? result.adopted : result.arrived);

@@ -112,6 +112,7 @@ class RecordObservation {
   void FindVanished(State& state, const MailboxCopyRecord& record);
   bool IsReplaceable(const CopyRegisters* copy, const Intent* intent) const;
   void MergeGone(State& state, MergeResult& result);
+  bool MergeGone(State& state, MessageRegisters& message, MailboxCopyId here, bool hold);
   static bool IsListedOne(const ReplicaSlot& slot, const MailboxCopyRecord& record, const Observation& observation);
   static std::set<MailboxCopyId> Deleters(const Mesh& mesh, ReplicaIndex r, const MailboxCopyRecord& record);
   bool Holds(State& state, MailboxCopyId here, int64_t count, int64_t known, int64_t ours) const;
