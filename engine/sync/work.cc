@@ -367,10 +367,13 @@ std::optional<ServerSideCopy> PlanBatch::FindContent(State& state, const Message
   return found;
 }
 
-// The deletion of a message that leaves for the one place where one like it is to be added.
+// The deletion of a message that leaves for the one place where one like it is to be added. As any deletion it waits
+// until all of its mailbox is identified: what is not yet may be the message itself, or one to be added beside it.
 std::optional<CopyPlan> PlanBatch::FindDeparture(State& state, const MessageRegisters& source,
                                                  ReplicaIndex replica) const {
   const MailboxView& mailbox = view_.mailboxes.at(source.mailbox);
+  const auto in_part = [&](MailboxCopyId copy) { return view_.incomplete.contains(copy); };
+  if (std::any_of(mailbox.copies.begin(), mailbox.copies.end(), in_part)) return std::nullopt;
   const Admissions admissions(*view_.graph, mailbox.name);
   for (CopyPlan& copy : PlanMessage(source, mailbox, admissions, view_.context).copies) {
     if (copy.target != replica || copy.action != Action::kExpunge) continue;
