@@ -277,8 +277,8 @@ void ListingRecorder::Rename(State& state, const std::string& name, MailboxCopyR
     state.conflicts().Add(conflict);
     See(name, "renamed to " + name + " and, elsewhere, to " + record.mailbox_name, /*conflict=*/true);
   }
-  // Its old name is free for the others that were renamed: names may have been swapped.
-  Name(state, record.mailbox, kTemporaryName + std::to_string(record.mailbox.value), Now(state));
+  // Its old name is free for the others that were renamed: names may have been swapped. No mailbox is called so.
+  Name(state, record.mailbox, "/" + std::to_string(record.mailbox.value), Now(state));
   renamed_[record.mailbox] = name;
 }
 
