@@ -92,6 +92,16 @@ void Approve(State& state, MessageId id, MailboxCopyId here, Stamp stamp) {
   state.MarkUnsettled(id);
 }
 
+// The same where nobody was asked: what was found under another UID elsewhere, since it was held, may be another
+// message, which nobody deleted. It is given back.
+void LetGo(State& state, MessageId id, MailboxCopyId here, Stamp stamp, int64_t held_unix_ms) {
+  const auto message = state.Load(id);
+  const Unseen unseen{held_unix_ms, held_unix_ms};
+  if (!message || !WasReplacedElsewhere(state, *message, here, unseen)) return Approve(state, id, here, stamp);
+  state.ForgetCopy(id, here);
+  state.MarkUnsettled(id);
+}
+
 std::string DecideHeld(State& state, const ConflictRecord& conflict, Decision decision) {
   const auto held = state.conflicts().Held(conflict.id);
   const Stamp stamp = state.NextStamp();
@@ -184,7 +194,7 @@ bool ReviewBrake(State& state, const MeshView& view, const ConflictRecord& confl
       state.conflicts().Release(id, here);
       ++moved;
     } else if (IsElsewhere(state, view, *message, *copy)) {
-      Approve(state, id, here, stamp);
+      LetGo(state, id, here, stamp, conflict.unix_ms);
       state.conflicts().Release(id, here);
       ++moved;
     }
@@ -196,7 +206,7 @@ bool ReviewBrake(State& state, const MeshView& view, const ConflictRecord& confl
   // The mailbox may have grown since: that makes no deletion a smaller one.
   const bool most_moved = moved > left;
   if (!most_moved || BrakeHolds(left, known, brake.fraction(), static_cast<int64_t>(brake.min_messages()))) return true;
-  for (const auto& [id, here] : state.conflicts().Held(conflict.id)) Approve(state, id, here, stamp);
+  for (const auto& [id, here] : state.conflicts().Held(conflict.id)) LetGo(state, id, here, stamp, conflict.unix_ms);
   if (renamed_to.value != 0) {
     state.conflicts().Forget(conflict.id);  // a rename like any: nothing was in conflict
   } else {

@@ -24,6 +24,9 @@ struct MergeContext {
 // Whether the message was deleted at another copy after it came to this one.
 bool IsDeletedSince(const MessageRegisters& message, const CopyRegisters& here);
 
+// Whether the newest of it all is that somebody put it somewhere: it is to be wherever that reaches.
+bool IsPutBack(const MessageRegisters& message);
+
 // The message has a copy with this UID here that was not known before: new to the mesh, adopted, added again by
 // somebody, or added by us (`intent`, may be null). Returns whether anything may be pending now.
 bool MergeArrival(MessageRegisters& message, MailboxCopyId here, Uid uid, uint64_t guid,

@@ -6,7 +6,6 @@
 
 #include "engine/sync/conflicts.h"
 #include "engine/sync/content_digest.h"
-#include "engine/sync/duplicates.h"
 
 namespace imapmesh {
 namespace {
@@ -225,10 +224,11 @@ void RecordObservation::MergeGone(State& state, MergeResult& result) {
     const Intent* intent = FindIntent(message.id);
     // What was to go is gone by another coordinator's hand: what stands beside it is another message, and stays.
     const bool ours = intent != nullptr && intent->kind == IntentKind::kExpunge;
-    const bool was_to_go = ours || IsDeletedSince(message, *copy);
+    const bool was_to_go = ours || (IsDeletedSince(message, *copy) && !IsPutBack(message));
     if (!was_to_go && (TakeOver(state, SecondCopies(state), message, result.record.id, vanished, context_) ||
                        TakeEqual(state, message, result.record.id, vanished, context_))) {
-      Note(state, message.id, StepKind::kReplaced);
+      NoteReplaced(state, message.id, result.record.id, StepKind::kReplaced, now_);
+      result.replaced = true;
       ++result.vanished;
       continue;
     }
@@ -267,10 +267,12 @@ bool RecordObservation::Holds(State& state, MailboxCopyId here, int64_t count, i
   return holds(state.CountByUids(here, gone), state.CountByUids(here, observed));
 }
 
-// Another coordinator carried the deletion of an equal message, and took this one for it, here or elsewhere.
+// Another coordinator carried the deletion of an equal message, and took this one for it, here or elsewhere; or the
+// message was found under another UID elsewhere, since this replica was seen last: what was deleted here may be what it
+// was then, and what stands for it there nobody deleted.
 bool RecordObservation::IsDoneElsewhere(State& state, const MessageRegisters& gone, MailboxCopyId here) const {
-  return company_ && (IsCarriedTwice(state, gone, here, now_) ||
-                      WasReplacedElsewhere(state, gone, here, CarriedSince(now_, unseen_since_)));
+  if (company_ && IsCarriedTwice(state, gone, here, now_)) return true;
+  return WasReplacedElsewhere(state, gone, here, unseen_);
 }
 
 // Everything below the cursor arrived: as many as the server counts, or the first batch of many.
@@ -363,6 +365,7 @@ void RecordObservation::MergeArrived(State& state, MergeResult& result) {
     const Intent* intent = FindIntent(message.id);
     const CopyRegisters* before = message.Find(result.record.id);
     const bool was_here = before != nullptr && before->present();
+    const bool replaces = was_here && before->uid.value != 0;
     Intent mark;
     mark.kind = IntentKind::kExpunge;
     const bool marked = intent == nullptr && MayHaveBeenMarked(state, message);
@@ -375,7 +378,8 @@ void RecordObservation::MergeArrived(State& state, MergeResult& result) {
     result.others |= intent == nullptr && identified.message.value != 0 && !first_contact && !was_here;
     if (intent != nullptr) state.CloseIntent(message.id, result.record.id);
     state.conflicts().Release(message.id, result.record.id);
-    NoteArrival(state, message.id, intent);
+    NoteArrival(state, message.id, intent, replaces);
+    result.replaced |= replaces;
     if (identified.in_doubt) RecordDoubt(state, message);
     ++(identified.message.value != 0 ? result.adopted : result.arrived);
   }
@@ -409,7 +413,8 @@ void RecordObservation::RecordDoubt(State& state, const MessageRegisters& messag
 }
 
 // What a mailbox held when it was first seen needs no step each: that it was there is all there is to tell.
-void RecordObservation::NoteArrival(State& state, MessageId message, const Intent* intent) const {
+void RecordObservation::NoteArrival(State& state, MessageId message, const Intent* intent, bool replaces) const {
+  if (replaces) return NoteReplaced(state, message, record_.id, StepKind::kFoundAgain, now_);
   if (intent == nullptr || !Adds(intent->kind)) {
     if (record_.uid_validity.value != 0 && !record_.rebinding) Note(state, message, StepKind::kSeen);
     return;
