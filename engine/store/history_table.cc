@@ -56,6 +56,16 @@ int64_t HistoryTable::LastTime(MessageId message, MailboxCopyId copy, StepKind k
   return statement.Int(0);
 }
 
+std::set<MessageId> HistoryTable::MessagesSince(StepKind kind, int64_t unix_ms, int64_t steps) {
+  std::set<MessageId> messages;
+  Statement statement = database_.Prepare(
+      "SELECT message FROM history WHERE id > (SELECT coalesce(max(id), 0) FROM history) - ? AND kind = ? AND "
+      "unix_ms >= ?");
+  statement.Bind(1, steps).Bind(2, static_cast<int64_t>(kind)).Bind(3, unix_ms);
+  while (statement.Step()) messages.insert(MessageId(statement.Int(0)));
+  return messages;
+}
+
 void HistoryTable::Prune(int64_t unix_ms, int64_t steps) {
   // Ids rise with time, so the oldest stand first and one range goes. Only that range is read.
   database_

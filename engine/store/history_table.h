@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,7 +29,9 @@ enum class StepKind : uint8_t {
   kStored = 7,
   kExpunged = 8,
   // What somebody did: the copy is gone, and an equal one beside it stands for the message now.
-  kReplaced = 9
+  kReplaced = 9,
+  // What somebody did: the copy went while an equal one came, which is taken for it under another UID.
+  kFoundAgain = 10
 };
 
 // Whether a step changed that the copy is there.
@@ -37,7 +40,7 @@ inline bool ChangesPresence(StepKind kind) {
 }
 // Whether the engine did it.
 inline bool IsOurs(StepKind kind) {
-  return kind >= StepKind::kAppended && kind != StepKind::kReplaced;
+  return kind >= StepKind::kAppended && kind <= StepKind::kExpunged;
 }
 
 struct HistoryStep {
@@ -59,6 +62,8 @@ class HistoryTable {
   std::optional<HistoryStep> LastPresence(MessageId message, MailboxCopyId copy, int64_t steps);
   // When somebody did something of this kind to the copy last, if it is among the newest steps of all; 0: not known.
   int64_t LastTime(MessageId message, MailboxCopyId copy, StepKind kind, int64_t steps);
+  // To which messages something of this kind was done at `unix_ms` or later, by the newest steps of all.
+  std::set<MessageId> MessagesSince(StepKind kind, int64_t unix_ms, int64_t steps);
   // Forgets what is older than `unix_ms`, and all but the newest `steps`.
   void Prune(int64_t unix_ms, int64_t steps);
 

@@ -92,17 +92,17 @@ void Approve(State& state, MessageId id, MailboxCopyId here, Stamp stamp) {
   state.MarkUnsettled(id);
 }
 
-// Nobody has decided: as any deletion that is seen it may be another coordinator's, which took one message for an equal
-// one (RecordObservation::IsDoneElsewhere).
-void LetGo(State& state, const MeshView& view, MessageId id, MailboxCopyId here, Stamp stamp) {
-  const auto where = view.copies.find(here);
-  const auto since =
-      where == view.copies.end() ? view.carried_since.end() : view.carried_since.find(where->second.first.value);
+// Nobody has decided: as any deletion that is seen it may be that of an equal message, which this one stands for
+// elsewhere since it was held, or another coordinator's (RecordObservation::IsDoneElsewhere). It is given back then.
+void LetGo(State& state, const MeshView& view, MessageId id, MailboxCopyId here, Stamp stamp, int64_t held_unix_ms) {
+  Unseen unseen{held_unix_ms, held_unix_ms};
+  if (const auto where = view.copies.find(here); where != view.copies.end()) {
+    const auto carried = view.carried_since.find(where->second.first.value);
+    if (carried != view.carried_since.end()) unseen.carried_since_unix_ms = std::min(carried->second, held_unix_ms);
+  }
   const auto message = state.Load(id);
-  const bool elsewhere =
-      message && since != view.carried_since.end() && WasReplacedElsewhere(state, *message, here, since->second);
-  if (!elsewhere) return Approve(state, id, here, stamp);
-  state.ForgetCopy(id, here);  // others give it back
+  if (!message || !WasReplacedElsewhere(state, *message, here, unseen)) return Approve(state, id, here, stamp);
+  state.ForgetCopy(id, here);
   state.MarkUnsettled(id);
 }
 
@@ -198,7 +198,7 @@ bool ReviewBrake(State& state, const MeshView& view, const ConflictRecord& confl
       state.conflicts().Release(id, here);
       ++moved;
     } else if (IsElsewhere(state, view, *message, *copy)) {
-      LetGo(state, view, id, here, stamp);
+      LetGo(state, view, id, here, stamp, conflict.unix_ms);
       state.conflicts().Release(id, here);
       ++moved;
     }
@@ -210,7 +210,9 @@ bool ReviewBrake(State& state, const MeshView& view, const ConflictRecord& confl
   // The mailbox may have grown since: that makes no deletion a smaller one.
   const bool most_moved = moved > left;
   if (!most_moved || BrakeHolds(left, known, brake.fraction(), static_cast<int64_t>(brake.min_messages()))) return true;
-  for (const auto& [id, here] : state.conflicts().Held(conflict.id)) LetGo(state, view, id, here, stamp);
+  for (const auto& [id, here] : state.conflicts().Held(conflict.id)) {
+    LetGo(state, view, id, here, stamp, conflict.unix_ms);
+  }
   if (renamed_to.value != 0) {
     state.conflicts().Forget(conflict.id);  // a rename like any: nothing was in conflict
   } else {

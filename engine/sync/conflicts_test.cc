@@ -225,7 +225,7 @@ TEST_F(ConflictsTest, WhatWasReplacedElsewhereIsNotDeletedWithARenamedInbox) {
     Put(message, "INBOX", 1, Presence::kPresent, Stamp(1));
     Put(Insert("Archive", message.identity[0]), "Archive", 0, Presence::kPresent, state_.NextStamp());
   }
-  state_.history().Add({kNow, replaced.id, mailboxes_["INBOX"].copies[1], StepKind::kReplaced, ""});
+  NoteReplaced(state_, replaced.id, mailboxes_["INBOX"].copies[1], StepKind::kReplaced, kNow);
   const int64_t conflict = AddConflict(kBrake, MessageRegisters(), state_.NextStamp());
   state_.conflicts().HoldAll(conflict, mailboxes_["INBOX"].copies[0]);
   view_.carried_since[0] = kNow - 1000;

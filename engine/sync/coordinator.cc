@@ -9,6 +9,7 @@
 #include "engine/sync/listen.h"
 #include "engine/sync/memories.h"
 #include "engine/sync/refusals.h"
+#include "engine/sync/seen.h"
 
 namespace imapmesh {
 namespace {
@@ -178,6 +179,7 @@ asio::awaitable<absl::Status> Coordinator::LoadState() {
   conflicts_open_ = loaded->conflicts_open;
   conflicts_resolved_ = loaded->conflicts_resolved;
   CO_RETURN_IF_ERROR(co_await LoadOthers(mesh_));
+  CO_RETURN_IF_ERROR(co_await LoadSeen(mesh_));
   CO_RETURN_IF_ERROR(co_await LoadRefusals(mesh_));
   co_return co_await LoadMemories(mesh_);
 }

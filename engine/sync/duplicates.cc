@@ -1,6 +1,7 @@
 #include "engine/sync/duplicates.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdlib>
 #include <utility>
 
@@ -17,6 +18,7 @@ constexpr int64_t kRaceMillis = 10 * 60 * 1000;
 constexpr int64_t kSameRoundMillis = 5000;
 // How many steps of the history are looked through: what happened within kRaceMillis is among them.
 constexpr int64_t kRecentSteps = 50'000;
+constexpr char kReplacedKey[] = "replaced_unix_ms";
 constexpr size_t kTwinsMost = 16;
 // How far apart two coordinators carry one deletion.
 constexpr int64_t kSameDeletionMillis = 10 * 1000;
@@ -311,19 +313,51 @@ bool IsCarriedTwice(State& state, const MessageRegisters& gone, MailboxCopyId he
   return false;
 }
 
-bool WasReplacedElsewhere(State& state, const MessageRegisters& gone, MailboxCopyId here, int64_t since_unix_ms) {
+Unseen UnseenSince(int64_t now_unix_ms, int64_t unseen_since_unix_ms, bool company) {
+  if (!company) return {unseen_since_unix_ms, unseen_since_unix_ms};
+  return {unseen_since_unix_ms, std::max(now_unix_ms - kSameDeletionUnseenMillis,
+                                         std::min(now_unix_ms - kSameDeletionMillis, unseen_since_unix_ms))};
+}
+
+void NoteReplaced(State& state, MessageId message, MailboxCopyId here, StepKind how, int64_t now_unix_ms) {
+  state.history().Add({now_unix_ms, message, here, how, ""});
+  state.SetMeta(kReplacedKey, std::to_string(now_unix_ms));
+}
+
+int64_t LastReplaced(State& state) {
+  const std::string when = state.Meta(kReplacedKey).value_or("");
+  int64_t unix_ms = 0;
+  std::from_chars(when.data(), when.data() + when.size(), unix_ms);
+  return unix_ms;
+}
+
+bool WasReplacedElsewhere(State& state, const MessageRegisters& gone, MailboxCopyId here, const Unseen& unseen) {
+  const int64_t last = LastReplaced(state);  // hardly ever: most of what is deleted is asked for no more than that
+  if (last == 0 || last < std::min(unseen.since_unix_ms, unseen.carried_since_unix_ms)) return false;
   const auto came = state.history().LastPresence(gone.id, here, kRecentSteps);
-  const int64_t since = std::max(since_unix_ms, came ? came->unix_ms : 0);
+  const auto was = [&](const CopyRegisters& copy, StepKind how, int64_t since_unix_ms) {
+    const int64_t replaced = state.history().LastTime(gone.id, copy.mailbox_copy, how, kRecentSteps);
+    return replaced != 0 && replaced >= std::max(since_unix_ms, came ? came->unix_ms : 0);
+  };
   return std::any_of(gone.copies.begin(), gone.copies.end(), [&](const CopyRegisters& copy) {
     if (copy.mailbox_copy == here || !copy.present()) return false;
-    const int64_t replaced = state.history().LastTime(gone.id, copy.mailbox_copy, StepKind::kReplaced, kRecentSteps);
-    return replaced != 0 && replaced >= since;
+    return was(copy, StepKind::kReplaced, unseen.carried_since_unix_ms) ||
+           was(copy, StepKind::kFoundAgain, unseen.carried_since_unix_ms);
   });
 }
 
-int64_t CarriedSince(int64_t now_unix_ms, int64_t unseen_since_unix_ms) {
-  return std::max(now_unix_ms - kSameDeletionUnseenMillis,
-                  std::min(now_unix_ms - kSameDeletionMillis, unseen_since_unix_ms));
+void ForgetReplacedElsewhere(State& state, MailboxCopyId here, const Unseen& unseen) {
+  const int64_t since = std::min(unseen.since_unix_ms, unseen.carried_since_unix_ms);
+  if (LastReplaced(state) < since) return;
+  for (const StepKind how : {StepKind::kReplaced, StepKind::kFoundAgain}) {
+    for (const MessageId id : state.history().MessagesSince(how, since, kRecentSteps)) {
+      const auto message = state.Load(id);
+      const bool here_too = message && message->Find(here) != nullptr;
+      if (!here_too || !WasReplacedElsewhere(state, *message, here, unseen)) continue;
+      state.ForgetCopy(id, here);
+      state.MarkUnsettled(id);
+    }
+  }
 }
 
 bool ExchangeEqual(State& state, MessageId one, MessageId other, MailboxCopyId here) {

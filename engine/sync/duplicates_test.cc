@@ -249,10 +249,10 @@ TEST_F(DuplicatesTest, OfTwoEqualMessagesDeletedCrosswiseOneStays) {
 TEST_F(DuplicatesTest, OfWhatAnotherCoordinatorReplacedElsewhereTheDeletionSeenHereIsThatOne) {
   const MessageRegisters first = *state_.Load(first_);
   const auto is_replaced = [&](size_t here, int64_t since) {
-    return WasReplacedElsewhere(state_, first, mailbox_.copies[here], since);
+    return WasReplacedElsewhere(state_, first, mailbox_.copies[here], {since, since});
   };
   EXPECT_FALSE(is_replaced(0, kNow));
-  state_.history().Add({kNow + 1000, first_, mailbox_.copies[1], StepKind::kReplaced, ""});
+  NoteReplaced(state_, first_, mailbox_.copies[1], StepKind::kReplaced, kNow + 1000);
   EXPECT_TRUE(is_replaced(0, kNow));
   EXPECT_TRUE(is_replaced(2, kNow + 1000));
   EXPECT_FALSE(is_replaced(0, kNow + 1001)) << "too long ago";
@@ -277,10 +277,31 @@ TEST_F(DuplicatesTest, OnlyADeletionThatFlowsHereCanHaveBeenCarriedTwice) {
   EXPECT_FALSE(is_twice({mailbox_.copies[2]})) << "the first one stays: its deletion does not come here";
 }
 
+TEST_F(DuplicatesTest, ADeletionSeenBeforeItsReplicaWasLookedAtAgainIsNotThatOfAMessageFoundUnderAnotherUid) {
+  const MessageRegisters first = *state_.Load(first_);
+  const auto seen = [](int64_t since) { return UnseenSince(kNow + 2000, since, /*company=*/false); };
+  NoteReplaced(state_, first_, mailbox_.copies[1], StepKind::kFoundAgain, kNow + 1000);
+  EXPECT_EQ(LastReplaced(state_), kNow + 1000);
+  EXPECT_TRUE(WasReplacedElsewhere(state_, first, mailbox_.copies[0], seen(kNow)));
+  EXPECT_FALSE(WasReplacedElsewhere(state_, first, mailbox_.copies[0], seen(kNow + 1001)))
+      << "it was there all the same: nothing is in doubt";
+  EXPECT_TRUE(WasReplacedElsewhere(state_, first, mailbox_.copies[0], UnseenSince(kNow + 2000, kNow + 1001, true)))
+      << "others may be slow to carry what went";
+  ForgetReplacedElsewhere(state_, mailbox_.copies[0], seen(kNow + 1001));
+  EXPECT_NE(state_.Load(first_)->Find(mailbox_.copies[0]), nullptr);
+  ForgetReplacedElsewhere(state_, mailbox_.copies[0], seen(kNow));
+  EXPECT_EQ(state_.Load(first_)->Find(mailbox_.copies[0]), nullptr) << "it is given back";
+  EXPECT_NE(state_.Load(first_)->Find(mailbox_.copies[2]), nullptr);
+}
+
 TEST_F(DuplicatesTest, ADeletionMayBeAsOldAsWhatIsUnseenOfItsReplica) {
-  EXPECT_EQ(CarriedSince(kNow, kNow), kNow - 10'000) << "one coordinator is a little slower than the other";
-  EXPECT_EQ(CarriedSince(kNow, kNow - 3'600'000), kNow - 3'600'000) << "it was down, or is looked at now and then";
-  EXPECT_EQ(CarriedSince(kNow, 0), kNow - 24 * 3'600'000) << "the daemon was just started";
+  const auto carried_since = [](int64_t unseen_since) {
+    return UnseenSince(kNow, unseen_since, /*company=*/true).carried_since_unix_ms;
+  };
+  EXPECT_EQ(carried_since(kNow), kNow - 10'000) << "one coordinator is a little slower than the other";
+  EXPECT_EQ(carried_since(kNow - 3'600'000), kNow - 3'600'000) << "it was down, or is looked at now and then";
+  EXPECT_EQ(carried_since(0), kNow - 24 * 3'600'000) << "the daemon was just started";
+  EXPECT_EQ(UnseenSince(kNow, kNow, /*company=*/false).carried_since_unix_ms, kNow);
 }
 
 TEST_F(DuplicatesTest, MailBehindAMailboxThatSomebodyMustDecideAboutIsNotPending) {

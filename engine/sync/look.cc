@@ -9,6 +9,7 @@
 
 #include "engine/sync/listen.h"
 #include "engine/sync/mailbox_listing.h"
+#include "engine/sync/seen.h"
 #include "engine/sync/sync_metadata.h"
 
 namespace imapmesh {
@@ -218,11 +219,12 @@ asio::awaitable<void> LookAt(Mesh& mesh, ReplicaIndex r) {
     mesh.MarkDown(r, statuses.status());
     co_return;
   }
-  const bool watched = slot.was_up && slot.state == ReplicaState::kUp && slot.replica->info().can_push;
+  const bool watched =
+      slot.was_up && slot.state == ReplicaState::kUp && slot.replica->info().can_push && slot.all_observed;
   mesh.MarkUp(r);
   TakeMetadata(mesh, r);
-  const int64_t before = std::exchange(slot.last_look_unix_ms, mesh.clock->UnixMillis());
-  slot.unseen_since_unix_ms = watched ? slot.last_look_unix_ms : before;
+  slot.last_look_unix_ms = mesh.clock->UnixMillis();
+  slot.unseen_since_unix_ms = watched ? slot.last_look_unix_ms : slot.seen_unix_ms;
   slot.listing = *std::move(statuses);
 }
 
@@ -241,6 +243,7 @@ asio::awaitable<absl::Status> RecordListing(Mesh& mesh, ReplicaIndex r, Permits&
   if (!mesh.slot(r).listing) co_return absl::OkStatus();
   Listing listing;
   listing.replica = r;
+  listing.unseen = UnseenOf(mesh, r);
   listing.lines = *std::exchange(mesh.slot(r).listing, std::nullopt);
   CO_ASSIGN_OR_RETURN(std::optional<ListingResult> result, co_await DueOnly(mesh, r, listing.lines));
   if (result) {

@@ -4,7 +4,6 @@
 #include <charconv>
 #include <utility>
 
-#include "engine/sync/duplicates.h"
 #include "engine/sync/merge.h"
 
 namespace imapmesh {
@@ -73,7 +72,8 @@ MailboxCopyId MailboxCopyOf(const ConflictRecord& conflict) {
 }
 
 void HoldRenamedInbox(State& state, MailboxCopyRecord& inbox, MailboxCopyId to, const std::string& replica,
-                      const std::string& name, Stamp stamp, int64_t now_unix_ms) {
+                      const std::string& name, Stamp stamp, int64_t now_unix_ms, const Unseen& unseen) {
+  ForgetReplacedElsewhere(state, inbox.id, unseen);
   const int64_t messages = state.HoldAll(inbox.id);
   inbox.rebinding = false;
   inbox.uid_validity = UidValidity();

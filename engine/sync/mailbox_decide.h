@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/store/state.h"
+#include "engine/sync/duplicates.h"
 #include "graph/graph.h"
 
 namespace imapmesh {
@@ -30,8 +31,9 @@ void RecordMailWon(State& state, const MailboxCopyRecord& kept_copy, Stamp stamp
 
 // RENAME of INBOX (RFC 3501 section 6.3.5) moved all that was in the copy `inbox` to the copy `to`: its messages are
 // held, by a conflict that ReviewBrakes decides once they are seen there. `inbox` is as if never observed.
+// `unseen`: of the replica, before that.
 void HoldRenamedInbox(State& state, MailboxCopyRecord& inbox, MailboxCopyId to, const std::string& replica,
-                      const std::string& name, Stamp stamp, int64_t now_unix_ms);
+                      const std::string& name, Stamp stamp, int64_t now_unix_ms, const Unseen& unseen);
 // Where they went, for such a conflict; else 0.
 MailboxCopyId RenamedInboxTo(const ConflictRecord& conflict);
 

@@ -137,7 +137,7 @@ void ListingRecorder::EmptyInbox(State& state, size_t inbox, const MailboxStatus
     return copy.replica == record.replica && copy.exists && copy.local_name == line.local_name;
   });
   if (to == copies_.end()) return;
-  HoldRenamedInbox(state, record, to->id, ReplicaName(), line.local_name, Now(state), now_);
+  HoldRenamedInbox(state, record, to->id, ReplicaName(), line.local_name, Now(state), now_, listing_.unseen);
   const auto now = std::find_if(listing_.lines.begin(), listing_.lines.end(),
                                 [&](const MailboxStatus& other) { return other.local_name == record.local_name; });
   const bool listed = now != listing_.lines.end();

@@ -16,6 +16,7 @@
 
 #include "engine/replica/replica.h"
 #include "engine/store/state.h"
+#include "engine/sync/duplicates.h"
 #include "engine/sync/mailbox_match.h"
 #include "graph/graph.h"
 
@@ -24,6 +25,7 @@ namespace imapmesh {
 struct Listing {
   ReplicaIndex replica;
   std::vector<MailboxStatus> lines;
+  Unseen unseen;  // of the replica, before
   // By line: the first messages of a mailbox that may be a renamed one (ListingMatch::suspicions).
   std::map<size_t, std::vector<ArrivedMessage>> samples;
 };

@@ -87,6 +87,15 @@ bool IsDeletedSince(const MessageRegisters& message, const CopyRegisters& here, 
   });
 }
 
+bool IsPutBack(const MessageRegisters& message) {
+  Stamp there(0), deleted(0);
+  for (const CopyRegisters& copy : message.copies) {
+    Stamp& newest = copy.present() ? there : deleted;
+    newest = std::max(newest, copy.stamp);
+  }
+  return there > deleted;
+}
+
 bool MergeArrival(MessageRegisters& message, MailboxCopyId here, Uid uid, uint64_t guid,
                   const std::vector<FlagId>& flags, const Intent* intent, const MergeContext& context) {
   CopyRegisters* known = message.Find(here);

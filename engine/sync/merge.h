@@ -27,6 +27,9 @@ bool IsDeletedSince(const MessageRegisters& message, const CopyRegisters& here);
 // The same, at one of these copies: those from which a deletion flows here.
 bool IsDeletedSince(const MessageRegisters& message, const CopyRegisters& here, const std::set<MailboxCopyId>& at);
 
+// Whether the newest of it all is that somebody put it somewhere: it is to be wherever that reaches.
+bool IsPutBack(const MessageRegisters& message);
+
 // The message has a copy with this UID here that was not known before: new to the mesh, adopted, added again by
 // somebody, or added by us (`intent`, may be null). Returns whether anything may be pending now.
 bool MergeArrival(MessageRegisters& message, MailboxCopyId here, Uid uid, uint64_t guid,

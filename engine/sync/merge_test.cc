@@ -151,6 +151,16 @@ TEST(Merge, WhatWentAndCameAgainAfterItsDeletionElsewhereIsNew) {
   EXPECT_EQ(message.Find(kHere)->uid, Uid(12));
 }
 
+TEST(Merge, WhatWasPutBackAfterItsDeletionIsToBeThere) {
+  MessageRegisters message;
+  message.copies.push_back(Copy(kHere, Presence::kPresent, Stamp(10)));
+  message.copies.push_back(Copy(kThere, Presence::kAbsent, Stamp(20)));
+  EXPECT_FALSE(IsPutBack(message));
+  message.copies.push_back(Copy(MailboxCopyId(3), Presence::kPresent, Stamp(30)));
+  EXPECT_TRUE(IsDeletedSince(message, message.copies[0]));
+  EXPECT_TRUE(IsPutBack(message));
+}
+
 TEST(Brake, HoldsMassDeletionsOnly) {
   EXPECT_TRUE(BrakeHolds(26, 50, 0.5, 50));
   EXPECT_FALSE(BrakeHolds(25, 50, 0.5, 50));

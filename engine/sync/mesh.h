@@ -88,8 +88,12 @@ struct ReplicaSlot {
   std::shared_ptr<Batch> batch;  // of them; null while there are none
   Duration last_progress{0};     // engine time
   int64_t last_look_unix_ms = 0;
-  // What is observed there may have happened since then: since the look before, where nothing told of it meanwhile.
+  // What is observed there may have happened since then: since the look before, where nothing told of it meanwhile;
+  // over restarts (seen.h).
   int64_t unseen_since_unix_ms = 0;
+  int64_t seen_unix_ms = 0;        // the last look after which all was observed; 0: not known
+  int64_t saved_seen_unix_ms = 0;  // the same, as the state has it
+  bool all_observed = false;       // after the last look
   int64_t state_since_unix_ms = 0;
   std::optional<std::vector<MailboxStatus>> listing;  // of the last look, until it is recorded
   bool unrecorded = false;                            // a look has begun and is not recorded yet
@@ -188,6 +192,7 @@ class Mesh {
   std::set<std::pair<MessageId, MailboxCopyId>> unfetchable;
   std::map<int32_t, int64_t> pending_mailboxes;  // by edge: what is to be done to mailboxes themselves
   int64_t others_unix_ms = 0;                    // when another coordinator's work was seen last (listen.h); 0: never
+  int64_t replaced_unix_ms = 0;                  // when a message was found under another UID last (seen.h); 0: never
   uint64_t draws = 0;                            // what Draw goes on from
   MetadataLooks metadata;
   FlagId deleted_flag;

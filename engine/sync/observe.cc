@@ -11,6 +11,7 @@
 #include "engine/sync/content_digest.h"
 #include "engine/sync/listen.h"
 #include "engine/sync/record_observation.h"
+#include "engine/sync/seen.h"
 #include "engine/sync/task_group.h"
 
 namespace imapmesh {
@@ -221,6 +222,7 @@ asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::strin
       ++mesh.learned;
     }
     if (result->others) CO_RETURN_IF_ERROR(co_await NoteOthers(mesh));
+    if (result->replaced) NoteReplacement(mesh);
     mesh.metadata.Doubt({r.value, mailbox});
     if (untold && result->vanished > 0) {
       const std::string why = "mailbox " + Printable(mailbox) + ": the server did not tell of " +

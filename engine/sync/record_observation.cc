@@ -6,7 +6,6 @@
 
 #include "engine/sync/conflicts.h"
 #include "engine/sync/content_digest.h"
-#include "engine/sync/duplicates.h"
 
 namespace imapmesh {
 namespace {
@@ -261,22 +260,24 @@ void RecordObservation::MergeGone(State& state, MergeResult& result) {
   for (const auto& [message, intent] : intents_) ours += intent.kind == IntentKind::kExpunge ? 1 : 0;
   const bool hold = Holds(state, result.record.id, count, known, ours);
   for (MessageRegisters& message : state.LoadByUids(result.record.id, vanished, static_cast<size_t>(count))) {
-    if (!replaced.contains(message.id) && MergeGone(state, message, result.record.id, hold)) ++result.vanished;
+    if (!replaced.contains(message.id)) MergeGone(state, message, hold, result);
   }
   if (hold) RecordBrake(state, count, known, result);
 }
 
-// Whether a register changed.
-bool RecordObservation::MergeGone(State& state, MessageRegisters& message, MailboxCopyId here, bool hold) {
+void RecordObservation::MergeGone(State& state, MessageRegisters& message, bool hold, MergeResult& result) {
+  const MailboxCopyId here = result.record.id;
   CopyRegisters* copy = message.Find(here);
   const Intent* intent = FindIntent(message.id);
   const bool ours = intent != nullptr && intent->kind == IntentKind::kExpunge;
   // What was to go is gone by another coordinator's hand: what stands beside it is another message, and stays.
-  const bool was_to_go = ours || IsDeletedSince(message, *copy);
+  const bool was_to_go = ours || (IsDeletedSince(message, *copy) && !IsPutBack(message));
   if (!was_to_go && (TakeOver(state, SecondCopies(state), message, here, vanished_, context_) ||
                      TakeEqual(state, message, here, vanished_, context_))) {
-    Note(state, message.id, StepKind::kReplaced);
-    return true;
+    NoteReplaced(state, message.id, here, StepKind::kReplaced, now_);
+    result.replaced = true;
+    ++result.vanished;
+    return;
   }
   if (hold && intent == nullptr) {
     copy->presence = Presence::kHeld;
@@ -288,12 +289,12 @@ bool RecordObservation::MergeGone(State& state, MessageRegisters& message, Mailb
   } else {
     MergeContext context = context_;
     if (company_ && was_to_go) context.stamp = NewestDeletion(message);
-    if (!MergeVanished(*copy, intent, context)) return false;
+    if (!MergeVanished(*copy, intent, context)) return;
   }
   state.SaveCopy(message.id, *copy);
   state.MarkUnsettled(message.id);
   if (intent == nullptr) Note(state, message.id, StepKind::kGone);
-  return true;
+  ++result.vanished;
 }
 
 // Of all that is known here, or of what was there at the last observation: what the engine has added since does not
@@ -313,10 +314,12 @@ bool RecordObservation::Holds(State& state, MailboxCopyId here, int64_t count, i
   return holds(state.CountByUids(here, gone), state.CountByUids(here, observed));
 }
 
-// Another coordinator carried the deletion of an equal message, and took this one for it, here or elsewhere.
+// Another coordinator carried the deletion of an equal message, and took this one for it, here or elsewhere; or the
+// message was found under another UID elsewhere, since this replica was seen last: what was deleted here may be what it
+// was then, and what stands for it there nobody deleted.
 bool RecordObservation::IsDoneElsewhere(State& state, const MessageRegisters& gone, MailboxCopyId here) const {
-  return company_ && (IsCarriedTwice(state, gone, here, deleters_, now_) ||
-                      WasReplacedElsewhere(state, gone, here, CarriedSince(now_, unseen_since_)));
+  if (company_ && IsCarriedTwice(state, gone, here, deleters_, now_)) return true;
+  return WasReplacedElsewhere(state, gone, here, unseen_);
 }
 
 // Everything below the cursor arrived: as many as the server counts, or the first batch of many.
@@ -409,7 +412,7 @@ void RecordObservation::MergeArrived(State& state, MergeResult& result) {
     const Intent* intent = FindIntent(message.id);
     const CopyRegisters* before = message.Find(result.record.id);
     const bool was_here = before != nullptr && before->present();
-    const bool replaces = IsReplaceable(before, intent);
+    const bool replaces = was_here && before->uid.value != 0;
     Intent mark;
     mark.kind = IntentKind::kExpunge;
     const bool marked = intent == nullptr && MayHaveBeenMarked(state, message);
@@ -422,8 +425,8 @@ void RecordObservation::MergeArrived(State& state, MergeResult& result) {
     result.others |= intent == nullptr && identified.message.value != 0 && !first_contact && !was_here;
     if (intent != nullptr) state.CloseIntent(message.id, result.record.id);
     state.conflicts().Release(message.id, result.record.id);
-    if (replaces) Note(state, message.id, StepKind::kReplaced);
-    NoteArrival(state, message.id, intent);
+    NoteArrival(state, message.id, intent, replaces);
+    result.replaced |= replaces;
     if (identified.in_doubt) RecordDoubt(state, message);
     ++(identified.message.value != 0 ? result.adopted : result.arrived);
   }
@@ -457,7 +460,8 @@ void RecordObservation::RecordDoubt(State& state, const MessageRegisters& messag
 }
 
 // What a mailbox held when it was first seen needs no step each: that it was there is all there is to tell.
-void RecordObservation::NoteArrival(State& state, MessageId message, const Intent* intent) const {
+void RecordObservation::NoteArrival(State& state, MessageId message, const Intent* intent, bool replaces) const {
+  if (replaces) return NoteReplaced(state, message, record_.id, StepKind::kFoundAgain, now_);
   if (intent == nullptr || !Adds(intent->kind)) {
     if (record_.uid_validity.value != 0 && !record_.rebinding) Note(state, message, StepKind::kSeen);
     return;

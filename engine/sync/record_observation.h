@@ -15,11 +15,13 @@
 
 #include "engine/replica/replica.h"
 #include "engine/store/state.h"
+#include "engine/sync/duplicates.h"
 #include "engine/sync/identify.h"
 #include "engine/sync/imported_pairs.h"
 #include "engine/sync/listen.h"
 #include "engine/sync/merge.h"
 #include "engine/sync/mesh.h"
+#include "engine/sync/seen.h"
 
 namespace imapmesh {
 
@@ -50,8 +52,9 @@ struct MergeResult {
   ContentNeeds needs;  // when not empty, nothing was written
   MailboxCopyRecord record;
   int64_t arrived = 0, changed = 0, vanished = 0, adopted = 0;
-  bool others = false;  // somebody else brought a message that the mesh had elsewhere
-  bool marked = false;  // somebody marked known messages \Deleted
+  bool others = false;    // somebody else brought a message that the mesh had elsewhere
+  bool replaced = false;  // a known message was found under another UID
+  bool marked = false;    // somebody marked known messages \Deleted
   bool brake = false;
   bool settling = false;  // intents are still too young to be judged
   bool cut = false;       // arrivals wait for content that cannot be had now
@@ -74,7 +77,7 @@ class RecordObservation {
         company_(HasCompany(mesh)),
         may_wait_(mesh.waits_no_more != std::make_optional(std::make_pair(r.value, record.mailbox_name))),
         now_(mesh.clock->UnixMillis()),
-        unseen_since_(mesh.slot(r).unseen_since_unix_ms),
+        unseen_(UnseenOf(mesh, r)),
         is_listed_one_(IsListedOne(mesh.slot(r), record, observation)),
         deleters_(Deleters(mesh, r, record)) {}
 
@@ -112,7 +115,7 @@ class RecordObservation {
   void FindVanished(State& state, const MailboxCopyRecord& record);
   bool IsReplaceable(const CopyRegisters* copy, const Intent* intent) const;
   void MergeGone(State& state, MergeResult& result);
-  bool MergeGone(State& state, MessageRegisters& message, MailboxCopyId here, bool hold);
+  void MergeGone(State& state, MessageRegisters& message, bool hold, MergeResult& result);
   static bool IsListedOne(const ReplicaSlot& slot, const MailboxCopyRecord& record, const Observation& observation);
   static std::set<MailboxCopyId> Deleters(const Mesh& mesh, ReplicaIndex r, const MailboxCopyRecord& record);
   bool Holds(State& state, MailboxCopyId here, int64_t count, int64_t known, int64_t ours) const;
@@ -129,7 +132,7 @@ class RecordObservation {
   MessageRegisters NewMessage(State& state, const ArrivedMessage& arrived, MailboxId mailbox);
   std::vector<FlagId> Intern(State& state, const std::vector<std::string>& names);
   void RecordDoubt(State& state, const MessageRegisters& message) const;
-  void NoteArrival(State& state, MessageId message, const Intent* intent) const;
+  void NoteArrival(State& state, MessageId message, const Intent* intent, bool replaces) const;
   void Note(State& state, MessageId message, StepKind what) const;
   void MergeImportedGone(State& state, const std::vector<ImportedGone>& gone, MergeResult& result);
   void Finish(State& state, MergeResult& result);
@@ -145,7 +148,7 @@ class RecordObservation {
   bool company_;   // other coordinators are at work
   bool may_wait_;  // for other mailbox copies to be identified
   int64_t now_;
-  int64_t unseen_since_;              // ReplicaSlot::unseen_since_unix_ms
+  Unseen unseen_;                     // of the replica, before
   bool is_listed_one_;                // of the name: what the last look told of it is not of another mailbox
   std::set<MailboxCopyId> deleters_;  // of the same mailbox, from where deletions flow here
   MergeContext context_;

@@ -13,6 +13,7 @@
 #include "engine/sync/memories.h"
 #include "engine/sync/observe.h"
 #include "engine/sync/refusals.h"
+#include "engine/sync/seen.h"
 #include "engine/sync/sync_metadata.h"
 
 namespace imapmesh {
@@ -125,8 +126,11 @@ asio::awaitable<void> Coordinator::LookLane(ReplicaIndex r, std::shared_ptr<cons
   if (mesh_.IsUp(r) && lane_failure_.ok()) co_await ObserveDue(r);
   ReplicaSlot& slot = mesh_.slot(r);
   if (!look && slot.gone_since_look && !slot.replica->info().can_push) slot.look_due = true;
-  if (look && mesh_.IsUp(r)) slot.unseen_since_unix_ms = mesh_.clock->UnixMillis();  // all of it was observed
-  slot.looking = false;
+  if (look && mesh_.IsUp(r)) {
+    const absl::Status noted = co_await NoteSeen(mesh_, r);
+    if (!noted.ok()) lane_failure_ = noted;
+  }
+  mesh_.slot(r).looking = false;
   lane.reset();
 }
 

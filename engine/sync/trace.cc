@@ -36,6 +36,8 @@ const char* What(StepKind kind) {
       return "EXPUNGE";
     case StepKind::kReplaced:
       return "gone, and an equal one beside it took its place";
+    case StepKind::kFoundAgain:
+      return "gone, and an equal one that came took its place";
   }
   return "";
 }
