@@ -97,6 +97,7 @@ absl::Status Coordinator::BuildReplicas(std::shared_ptr<const Graph> graph) {
   mesh_.carried.Clear();
   mesh_.refusals.clear();
   mesh_.mailbox_refusals.clear();
+  mesh_.left_to_look.clear();
   mesh_.forbidden.clear();
   mesh_.metadata = MetadataLooks();
   const size_t edges = graph->edges().size();
@@ -212,7 +213,7 @@ asio::awaitable<absl::Status> Coordinator::Converge() {
     if (round >= kMaxRounds + (operations_ - operations_before) / kOperationsForARound) break;
     const auto outcome = co_await Round();
     if (!outcome.ok()) co_return outcome.status();
-    CO_RETURN_IF_ERROR(co_await Publish(true));
+    Publish(true);
     if (outcome->settling) {
       co_await Sleep(*mesh_.clock, mesh_.executor, milliseconds(500));
       continue;
@@ -255,7 +256,7 @@ asio::awaitable<absl::StatusOr<RunReport>> Coordinator::RunOnce(std::function<vo
   for (ReplicaSlot& slot : mesh_.replicas) slot.replica->Close();
   co_await lanes_.Join();
   if (!status.ok()) co_return status;
-  CO_RETURN_IF_ERROR(co_await Publish(false));
+  Publish(false);
   co_return MakeReport(before, operations_before, 0, resolved_before, started);
 }
 

@@ -206,7 +206,8 @@ class Coordinator : public Control {
   void CloseEdges();
 
   void PublishStart();
-  asio::awaitable<absl::Status> Publish(bool syncing);
+  void Publish(bool syncing);
+  std::shared_ptr<StatusSnapshot> DescribeGraph(bool syncing) const;
   RunReport MakeReport(const std::vector<ReplicaCounters>& before, const std::vector<int64_t>& operations_before,
                        int64_t rounds_before, int64_t resolved_before, Duration started) const;
   std::vector<ReplicaCounters> CountersNow() const;

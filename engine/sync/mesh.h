@@ -230,8 +230,6 @@ class Mesh {
   // the replicas in `changed` and any of others, of which only what is new and the mailboxes' names are taken: they may
   // be at work. Due mailboxes follow their new names.
   void TakeMailboxes(std::vector<MailboxCopyRecord> records, const std::set<ReplicaId>& changed = {});
-  void TakeNames(const std::vector<MailboxCopyRecord>& records);
-  void FollowNames(const std::map<std::string, MailboxId>& known);
   // What is recorded of one copy now, of which nothing is under way.
   void TakeCopy(const MailboxCopyRecord& record);
   std::shared_ptr<const MeshView> View(bool ignore_downtime) const;
@@ -248,6 +246,10 @@ class Mesh {
   void Debug(const std::string& text) const {
     if (log) log(LogLevel::kDebug, text);
   }
+
+ private:
+  void TakeNames(const std::vector<MailboxCopyRecord>& records);
+  void FollowNames(const std::map<std::string, MailboxId>& known);
 };
 
 }  // namespace imapmesh
