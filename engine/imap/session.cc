@@ -1,7 +1,6 @@
 #include "engine/imap/session.h"
 
 #include <algorithm>
-#include <array>
 #include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
 #include <utility>
@@ -14,6 +13,7 @@ namespace imapmesh::imap {
 namespace {
 
 constexpr size_t kChunkBytes = 64 * 1024;
+constexpr size_t kReadBytes = 64 * 1024;
 constexpr size_t kWrittenMax = 32 * 1024;       // from then on what is written may make the server wait for a reader
 constexpr size_t kEarlyMax = 64 * 1024 * 1024;  // of what arrives while we write
 constexpr size_t kEnabledMax = 1000;
@@ -59,7 +59,7 @@ struct Session::Connection {
   Connection(std::unique_ptr<ByteStream> bottom, asio::any_io_executor executor)
       : stream(std::move(bottom)), arrived(executor) {}
   std::unique_ptr<ByteStream> stream;  // null only where no layer could be made: the session is closed then
-  std::array<char, 64 * 1024> buffer;
+  std::string buffer;
   std::string early;  // arrived while much was written; before `result`
   bool writing = false;
   bool reading = false;                          // a ReadOnce is outstanding
@@ -117,6 +117,7 @@ absl::Status Session::Lost(const absl::Status& cause) {
 // a server that nobody reads from would not read either.
 asio::awaitable<void> Session::ReadOnce(std::shared_ptr<Connection> connection) {
   while (true) {
+    connection->buffer.resize(kReadBytes);
     absl::StatusOr<size_t> result = co_await connection->stream->Read(std::span<char>(connection->buffer));
     const bool more = connection->writing && result.ok() && *result > 0 && connection->early.size() < kEarlyMax;
     if (!more) {
@@ -156,7 +157,7 @@ asio::awaitable<absl::StatusOr<bool>> Session::ReadSome(Duration limit) {
   if (!closed_.ok()) co_return closed_;
   if (!result.ok()) co_return Lost(result.status());
   if (*result == 0) co_return Lost(absl::UnavailableError("the server closed it"));
-  reader_.Feed(std::string_view(connection->buffer.data(), *result));
+  reader_.Feed(connection->buffer, *result);
   co_return true;
 }
 
