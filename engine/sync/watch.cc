@@ -7,11 +7,8 @@
 namespace imapmesh {
 namespace {
 
-using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr Duration kPauseToSettle = milliseconds(500);
-constexpr Duration kPauseForOthers = milliseconds(100);
 constexpr Duration kLongestRetry = std::chrono::hours(1);
 
 }  // namespace
