@@ -14,14 +14,15 @@
 #include <thread>
 
 #include "engine/net/clock.h"
-#include "engine/net/dialer.h"
+#include "engine/net/early_dialer.h"
 #include "engine/sync/coordinator.h"
 
 namespace imapmesh {
 
 class EngineHost {
  public:
-  // Opens the state; errors of Coordinator::Create. `log` is called on the engine thread.
+  // Begins to connect to each replica, and opens the state; errors of Coordinator::Create. `log` is called on the
+  // engine thread.
   static absl::StatusOr<std::unique_ptr<EngineHost>> Create(std::shared_ptr<const Graph> graph,
                                                             const std::string& state_path, Mesh::Log log);
   // Run must have ended, or never begun.
@@ -44,7 +45,8 @@ class EngineHost {
   using Work = asio::executor_work_guard<asio::io_context::executor_type>;
 
   EngineHost();
-  void StartThreads();
+  void StartEngineThread();
+  void StartStoreThread();
 
   // In this order: what the coordinator stands on is destroyed after it.
   asio::io_context engine_context_{1};
@@ -52,7 +54,7 @@ class EngineHost {
   std::optional<Work> engine_work_;
   std::optional<Work> store_work_;
   std::unique_ptr<Clock> clock_;
-  std::unique_ptr<Dialer> dialer_;
+  EarlyDialer dialer_;
   std::unique_ptr<Coordinator> coordinator_;
   std::thread engine_thread_;
   std::thread store_thread_;

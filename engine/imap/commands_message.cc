@@ -13,8 +13,6 @@ namespace {
 
 constexpr uint64_t kHeaderBytesMax = 1 << 20;
 constexpr std::string_view kBodyItems = " (UID BODY.PEEK[])";
-constexpr std::string_view kWholeMessage = "BODY.PEEK[]";
-constexpr std::string_view kHeaderFields = "BODY.PEEK[HEADER.FIELDS (MESSAGE-ID DATE FROM TO CC SUBJECT CONTENT-TYPE)]";
 
 const BodySection* FindSection(const FetchResponse& fetch, bool whole) {
   const auto found = std::find_if(fetch.sections.begin(), fetch.sections.end(), [&](const BodySection& section) {
@@ -264,10 +262,17 @@ class Expunged {
   std::vector<UidRange> ranges_;
 };
 
-std::string NewMessageItems(const Session& session, std::string_view section) {
+std::string HeaderFields() {
+  std::string names;
+  for (const std::string_view name : kHeaderFieldNames) names.append(names.empty() ? "" : " ").append(name);
+  return "HEADER.FIELDS (" + names + ")";
+}
+
+// `whole`: with the message itself, else with its header fields.
+std::string NewMessageItems(const Session& session, bool whole) {
   std::string items = " (UID FLAGS INTERNALDATE RFC822.SIZE ";
   if (const std::string identity = IdentityItem(session); !identity.empty()) items += identity + " ";
-  return items + std::string(section) + ")";
+  return items + "BODY.PEEK[" + (whole ? "" : HeaderFields()) + "])";
 }
 
 asio::awaitable<absl::Status> RunFetchNew(Session& session, UidSet uids, bool whole,
@@ -275,8 +280,7 @@ asio::awaitable<absl::Status> RunFetchNew(Session& session, UidSet uids, bool wh
   NewMessages messages(uids, whole, take);
   ResponseHandler handler = [&messages](Response& response) { return messages.Take(response); };
   CompletionHandler completed;
-  co_return co_await RunForUids(session, "UID FETCH", uids,
-                                NewMessageItems(session, whole ? kWholeMessage : kHeaderFields), std::move(handler),
+  co_return co_await RunForUids(session, "UID FETCH", uids, NewMessageItems(session, whole), std::move(handler),
                                 std::move(completed));
 }
 
@@ -291,7 +295,7 @@ std::string IdentityItem(const Session& session) {
 
 absl::StatusOr<std::string> SendFetchNew(Session& session, const UidSet& uids) {
   Command command("UID FETCH");
-  command.Text(" ").Text(uids.ToString()).Text(NewMessageItems(session, kHeaderFields));
+  command.Text(" ").Text(uids.ToString()).Text(NewMessageItems(session, /*whole=*/false));
   return session.Send(std::move(command));
 }
 

@@ -1,7 +1,6 @@
 #include "engine/imap/plain_header.h"
 
 #include <algorithm>
-#include <iterator>
 
 #include "engine/imap/response_parser.h"
 
@@ -11,8 +10,7 @@ namespace {
 constexpr size_t kHeaderBytesMax = 32 * 1024;
 
 bool IsAskedField(std::string_view name) {
-  static constexpr std::string_view kNames[] = {"MESSAGE-ID", "DATE", "FROM", "TO", "CC", "SUBJECT", "CONTENT-TYPE"};
-  return std::any_of(std::begin(kNames), std::end(kNames),
+  return std::any_of(kHeaderFieldNames.begin(), kHeaderFieldNames.end(),
                      [&](std::string_view asked) { return EqualsInAnyCase(name, asked); });
 }
 

@@ -11,6 +11,7 @@ namespace imapmesh::imap {
 namespace {
 
 constexpr size_t kExcerptBytes = 120;
+constexpr size_t kTakenOverMin = 16 * 1024;  // fewer bytes are copied sooner than another buffer is filled
 
 // "n" of the "{n}" or "~{n}" that ends `line`, and where that begins; nullopt when the line ends otherwise.
 struct Marker {
@@ -65,6 +66,15 @@ void ResponseReader::Feed(std::string_view bytes) {
   searched_ -= std::min(searched_, position_);
   position_ = 0;
   buffer_.append(bytes);
+}
+
+void ResponseReader::Feed(std::string& buffer, size_t count) {
+  if (!error_.ok() || position_ < buffer_.size() || count < kTakenOverMin) {
+    return Feed(std::string_view(buffer).substr(0, count));
+  }
+  buffer_.swap(buffer);
+  buffer_.resize(count);
+  position_ = searched_ = 0;
 }
 
 absl::StatusOr<std::optional<RawResponse>> ResponseReader::Next() {

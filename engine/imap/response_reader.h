@@ -50,6 +50,9 @@ class ResponseReader {
 
   // Takes more bytes. They are held until Next consumes them, so feed only when Next has returned nullopt.
   void Feed(std::string_view bytes);
+  // The same with the first `count` bytes of `buffer`. Where nothing is left of what came before and these are many,
+  // the reader keeps the buffer instead of copying them, and leaves another one, of any size, for the next bytes.
+  void Feed(std::string& buffer, size_t count);
 
   // The next whole response, or nullopt when more bytes are needed. kResourceExhausted: a limit was passed, or the disk
   // is full; kDataLoss: what came is no IMAP. After an error every call returns it again.

@@ -14,7 +14,8 @@ absl::StatusOr<std::vector<Response>> ParseAll(std::string_view bytes, size_t ch
   ResponseReader reader(limits);
   std::vector<Response> responses;
   for (size_t begin = 0; begin < bytes.size(); begin += chunk) {
-    reader.Feed(bytes.substr(begin, chunk));
+    std::string buffer(bytes.substr(begin, chunk));
+    reader.Feed(buffer, buffer.size());
     while (true) {
       ASSIGN_OR_RETURN(std::optional<RawResponse> raw, reader.Next());
       if (!raw) break;
@@ -189,6 +190,35 @@ TEST(FetchTest, ALargeBodyGoesToAFile) {
   ASSERT_EQ(fetch.sections.size(), 1u);
   EXPECT_FALSE(fetch.sections[0].body->in_memory());
   EXPECT_EQ(Content(*fetch.sections[0].body), message);
+}
+
+TEST(FetchResponseTest, ManyBytesAreTakenOverWithTheirBuffer) {
+  const std::string message = std::string(20'000, 'a') + "\r\n" + std::string(40'000, 'b') + "\r\n";
+  const std::string line = "* 1 FETCH (UID 7 BODY[] {" + std::to_string(message.size()) + "}\r\n" + message + ")\r\n";
+  ResponseReader reader;
+  std::string buffer = line.substr(0, 30'000) + "beyond what was read";
+  const char* const bytes = buffer.data();
+  reader.Feed(buffer, 30'000);
+  EXPECT_NE(buffer.data(), bytes) << "copied";
+  EXPECT_FALSE(reader.Next()->has_value());
+  buffer = line.substr(30'000);
+  reader.Feed(buffer, buffer.size());
+  auto raw = reader.Next();
+  ASSERT_TRUE(raw.ok() && raw->has_value()) << raw.status();
+  EXPECT_EQ(Content(*(*raw)->literals.at(0).body), message);
+}
+
+TEST(FetchResponseTest, ManyBytesBehindHalfALineAreAppendedToIt) {
+  const std::string message(30'000, 'a');
+  const std::string line = "* 1 FETCH (UID 7 BODY[] {" + std::to_string(message.size()) + "}\r\n" + message + ")\r\n";
+  ResponseReader reader;
+  reader.Feed(line.substr(0, 10));
+  EXPECT_FALSE(reader.Next()->has_value());
+  std::string buffer = line.substr(10);
+  reader.Feed(buffer, buffer.size());
+  auto raw = reader.Next();
+  ASSERT_TRUE(raw.ok() && raw->has_value()) << raw.status();
+  EXPECT_EQ(Content(*(*raw)->literals.at(0).body), message);
 }
 
 TEST(OtherResponsesTest, NamespaceIdSearchEnabled) {

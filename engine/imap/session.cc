@@ -1,7 +1,6 @@
 #include "engine/imap/session.h"
 
 #include <algorithm>
-#include <array>
 #include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
 #include <utility>
@@ -14,6 +13,7 @@ namespace imapmesh::imap {
 namespace {
 
 constexpr size_t kChunkBytes = 64 * 1024;
+constexpr size_t kReadBytes = 64 * 1024;
 constexpr size_t kWrittenMax = 32 * 1024;       // from then on what is written may make the server wait for a reader
 constexpr size_t kEarlyMax = 64 * 1024 * 1024;  // of what arrives while we write
 constexpr size_t kEnabledMax = 1000;
@@ -59,7 +59,7 @@ struct Session::Connection {
   Connection(std::unique_ptr<ByteStream> bottom, asio::any_io_executor executor)
       : stream(std::move(bottom)), arrived(executor) {}
   std::unique_ptr<ByteStream> stream;  // null only where no layer could be made: the session is closed then
-  std::array<char, 64 * 1024> buffer;
+  std::string buffer;
   std::string early;  // arrived while much was written; before `result`
   bool writing = false;
   bool reading = false;                          // a ReadOnce is outstanding
@@ -117,6 +117,7 @@ absl::Status Session::Lost(const absl::Status& cause) {
 // a server that nobody reads from would not read either.
 asio::awaitable<void> Session::ReadOnce(std::shared_ptr<Connection> connection) {
   while (true) {
+    connection->buffer.resize(kReadBytes);
     absl::StatusOr<size_t> result = co_await connection->stream->Read(std::span<char>(connection->buffer));
     const bool more = connection->writing && result.ok() && *result > 0 && connection->early.size() < kEarlyMax;
     if (!more) {
@@ -156,7 +157,7 @@ asio::awaitable<absl::StatusOr<bool>> Session::ReadSome(Duration limit) {
   if (!closed_.ok()) co_return closed_;
   if (!result.ok()) co_return Lost(result.status());
   if (*result == 0) co_return Lost(absl::UnavailableError("the server closed it"));
-  reader_.Feed(std::string_view(connection->buffer.data(), *result));
+  reader_.Feed(connection->buffer, *result);
   co_return true;
 }
 
@@ -318,36 +319,34 @@ absl::StatusOr<std::string> Session::Send(Command command) {
   return pending.tag;
 }
 
-// REQUIRES: at most kChunkBytes or what one command's text holds, so that the deadline is one of inactivity.
-asio::awaitable<absl::Status> Session::Write(std::string_view bytes) {
+// Leaves `chunk` empty. REQUIRES: at most kChunkBytes or what one command's text holds, so that the deadline is one of
+// inactivity.
+asio::awaitable<absl::Status> Session::Write(WriteChunk& chunk) {
   if (!closed_.ok()) co_return closed_;
   auto give_up = [this] { Close(absl::DeadlineExceededError("the server took no data in time")); };
   const std::unique_ptr<Alarm> alarm = clock_.CallAfter(options_.inactivity_limit, give_up);
   const std::shared_ptr<Connection> connection = connection_;
-  written_ += bytes.size();
+  written_ += chunk.size();
   connection->writing = written_ > kWrittenMax;
   if (connection->writing) StartReading();
-  const absl::Status written = co_await connection->stream->Write(bytes);
+  const std::vector<std::string_view> parts = chunk.Parts();
+  const absl::Status written = co_await connection->stream->WriteParts(parts);
+  chunk.Clear();
   connection->writing = false;
   if (!closed_.ok()) co_return closed_;
   if (!written.ok()) co_return Lost(written);
   co_return absl::OkStatus();
 }
 
-// Adds the body to `out`, which is written whenever it is a chunk.
-asio::awaitable<absl::Status> Session::AddBody(std::shared_ptr<const Body> body, std::string& out) {
+// Adds the body to `chunk`, which is written whenever it is full.
+asio::awaitable<absl::Status> Session::AddBody(std::shared_ptr<const Body> body, WriteChunk& chunk) {
   for (uint64_t offset = 0; offset < body->size();) {
-    const size_t before = out.size();
-    out.resize(before + static_cast<size_t>(std::min<uint64_t>(kChunkBytes, body->size() - offset)));
-    const absl::StatusOr<size_t> count = body->ReadAt(offset, out.data() + before, out.size() - before);
+    const size_t count = static_cast<size_t>(std::min<uint64_t>(kChunkBytes, body->size() - offset));
+    const absl::Status added = chunk.AddBody(body, offset, count);
     // Half a literal is on the wire: nothing else can follow.
-    if (!count.ok()) co_return Fail(absl::UnavailableError(ToAbsl("a spilled message: " + Message(count.status()))));
-    if (*count == 0) co_return Fail(absl::UnavailableError("a spilled message is shorter than it was"));
-    out.resize(before + *count);
-    offset += *count;
-    if (out.size() < kChunkBytes) continue;
-    CO_RETURN_IF_ERROR(co_await Write(out));
-    out.clear();
+    if (!added.ok()) co_return Fail(absl::UnavailableError(ToAbsl("a spilled message: " + Message(added))));
+    offset += count;
+    if (chunk.size() >= kChunkBytes) CO_RETURN_IF_ERROR(co_await Write(chunk));
   }
   co_return absl::OkStatus();
 }
@@ -355,7 +354,7 @@ asio::awaitable<absl::Status> Session::AddBody(std::shared_ptr<const Body> body,
 // What need not wait goes out in as few writes as chunks allow.
 asio::awaitable<absl::Status> Session::Flush() {
   if (!closed_.ok()) co_return closed_;
-  std::string out;
+  WriteChunk chunk;
   while (!queue_.empty()) {
     if (queue_.front().wait) {
       if (!continuation_) break;
@@ -364,20 +363,19 @@ asio::awaitable<absl::Status> Session::Flush() {
     }
     const Outgoing outgoing = std::move(queue_.front());
     queue_.pop_front();
-    out += outgoing.bytes;
-    if (outgoing.body != nullptr) CO_RETURN_IF_ERROR(co_await AddBody(outgoing.body, out));
-    if (out.size() < kChunkBytes) continue;
-    CO_RETURN_IF_ERROR(co_await Write(out));
-    out.clear();
+    chunk.AddText(outgoing.bytes);
+    if (outgoing.body != nullptr) CO_RETURN_IF_ERROR(co_await AddBody(outgoing.body, chunk));
+    if (chunk.size() >= kChunkBytes) CO_RETURN_IF_ERROR(co_await Write(chunk));
   }
-  if (!out.empty()) CO_RETURN_IF_ERROR(co_await Write(out));
+  if (chunk.size() > 0) CO_RETURN_IF_ERROR(co_await Write(chunk));
   co_return absl::OkStatus();
 }
 
 asio::awaitable<absl::Status> Session::SendLine(std::string line) {
   if (line.find_first_of("\r\n") != std::string::npos) co_return absl::InvalidArgumentError("a line end within a line");
-  line += "\r\n";
-  co_return co_await Write(line);
+  WriteChunk chunk;
+  chunk.AddText(line + "\r\n");
+  co_return co_await Write(chunk);
 }
 
 // ---- Waiting

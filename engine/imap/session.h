@@ -29,6 +29,7 @@
 #include "engine/imap/command.h"
 #include "engine/imap/response.h"
 #include "engine/imap/response_reader.h"
+#include "engine/imap/write_chunk.h"
 #include "engine/net/clock.h"
 #include "engine/net/stream.h"
 
@@ -156,8 +157,8 @@ class Session {
   void StartReading();
   asio::awaitable<absl::StatusOr<bool>> ReadSome(Duration limit);
   asio::awaitable<absl::StatusOr<Response>> ReadResponse();
-  asio::awaitable<absl::Status> Write(std::string_view bytes);
-  asio::awaitable<absl::Status> AddBody(std::shared_ptr<const Body> body, std::string& out);
+  asio::awaitable<absl::Status> Write(WriteChunk& chunk);
+  asio::awaitable<absl::Status> AddBody(std::shared_ptr<const Body> body, WriteChunk& chunk);
   absl::StatusOr<std::optional<Response>> NextBuffered();
   absl::Status Consume(Response& response, const ResponseHandler& handler);
   absl::Status Complete(const StatusResponse& response);

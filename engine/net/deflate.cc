@@ -44,14 +44,26 @@ class DeflateStream : public ByteStream {
     }
   }
 
-  asio::awaitable<absl::Status> Write(std::string_view bytes) override {
+  asio::awaitable<absl::Status> Write(std::string_view bytes) override { co_return co_await Compress(bytes, true); }
+
+  asio::awaitable<absl::Status> WriteParts(std::span<const std::string_view> parts) override {
+    for (const std::string_view& part : parts) CO_RETURN_IF_ERROR(co_await Compress(part, &part == &parts.back()));
+    co_return absl::OkStatus();
+  }
+  void Close() override { below_->Close(); }
+  uint64_t bytes_sent() const override { return below_->bytes_sent(); }
+  uint64_t bytes_received() const override { return below_->bytes_received(); }
+
+ private:
+  // What has not been flushed may stay here.
+  asio::awaitable<absl::Status> Compress(std::string_view bytes, bool flush) {
     out_.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
     out_.avail_in = static_cast<uInt>(bytes.size());
     std::array<char, 16384> chunk;
     do {
       out_.next_out = reinterpret_cast<Bytef*>(chunk.data());
       out_.avail_out = chunk.size();
-      deflate(&out_, Z_SYNC_FLUSH);
+      deflate(&out_, flush ? Z_SYNC_FLUSH : Z_NO_FLUSH);
       const std::string_view ready(chunk.data(), chunk.size() - out_.avail_out);
       if (ready.empty()) break;
       CO_RETURN_IF_ERROR(co_await below_->Write(ready));
@@ -59,11 +71,6 @@ class DeflateStream : public ByteStream {
     co_return absl::OkStatus();
   }
 
-  void Close() override { below_->Close(); }
-  uint64_t bytes_sent() const override { return below_->bytes_sent(); }
-  uint64_t bytes_received() const override { return below_->bytes_received(); }
-
- private:
   std::unique_ptr<ByteStream> below_;
   z_stream out_{};
   z_stream in_{};

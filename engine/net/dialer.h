@@ -23,18 +23,22 @@ struct Socks5Proxy {
   bool resolves = false;  // names are resolved by the proxy (socks5h), not here (socks5)
   std::string username;   // "": none
   std::string password;
+  bool operator==(const Socks5Proxy&) const = default;
 };
 struct TcpEndpoint {
   std::string host;  // name or address
   uint16_t port = 0;
   std::optional<Socks5Proxy> proxy;
+  bool operator==(const TcpEndpoint&) const = default;
 };
 struct UnixEndpoint {
   std::string path;
+  bool operator==(const UnixEndpoint&) const = default;
 };
 struct TunnelEndpoint {
   std::string command;  // for /bin/sh -c
   std::string folder;   // where it runs
+  bool operator==(const TunnelEndpoint&) const = default;
 };
 using Endpoint = std::variant<TcpEndpoint, UnixEndpoint, TunnelEndpoint>;
 

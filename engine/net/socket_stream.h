@@ -2,12 +2,14 @@
 #ifndef IMAPMESH_ENGINE_NET_SOCKET_STREAM_H_
 #define IMAPMESH_ENGINE_NET_SOCKET_STREAM_H_
 
+#include <array>
 #include <asio/buffer.hpp>
 #include <asio/experimental/as_tuple.hpp>
 #include <asio/use_awaitable.hpp>
 #include <asio/write.hpp>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "engine/net/stream.h"
 
@@ -30,9 +32,16 @@ class SocketStream : public ByteStream {
   }
 
   asio::awaitable<absl::Status> Write(std::string_view bytes) override {
-    auto buffer = asio::buffer(bytes.data(), bytes.size());
+    const std::array<std::string_view, 1> parts = {bytes};
+    co_return co_await WriteParts(parts);
+  }
+
+  asio::awaitable<absl::Status> WriteParts(std::span<const std::string_view> parts) override {
+    std::vector<asio::const_buffer> buffers;
+    buffers.reserve(parts.size());
+    for (const std::string_view part : parts) buffers.emplace_back(part.data(), part.size());
     auto token = asio::experimental::as_tuple(asio::use_awaitable);
-    const auto [error, count] = co_await asio::async_write(socket_, buffer, token);
+    const auto [error, count] = co_await asio::async_write(socket_, buffers, token);
     sent_ += count;
     if (error) co_return Failure(error);
     co_return absl::OkStatus();

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "base/status.h"
@@ -27,6 +28,12 @@ class ByteStream {
 
   // Writes all of `bytes`, which must stay valid until it returns.
   virtual asio::awaitable<absl::Status> Write(std::string_view bytes) = 0;
+  // The same with parts one behind the other. A stream that need not put them together for it overrides this.
+  virtual asio::awaitable<absl::Status> WriteParts(std::span<const std::string_view> parts) {
+    std::string bytes;
+    for (const std::string_view part : parts) bytes += part;
+    co_return co_await Write(bytes);
+  }
 
   // Ends the connection at once; outstanding calls end with kUnavailable. Idempotent; never blocks.
   virtual void Close() = 0;

@@ -1,6 +1,7 @@
 // The transports and layers as a caller sees them: tunnels, deflate, bodies that spill.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
 #include <asio/io_context.hpp>
@@ -80,6 +81,22 @@ TEST(Deflate, WhatGoesThroughComesOutWhateverThePieces) {
     };
     RunEngine(context, run);
   }
+}
+
+TEST(Deflate, PartsAreOneWriteToTheOtherEnd) {
+  asio::io_context context;
+  auto run = [&]() -> asio::awaitable<void> {
+    const std::string text(40'000, 'm');
+    auto together = MakeDeflateStream(std::make_unique<Loopback>(1000));
+    auto apart = MakeDeflateStream(std::make_unique<Loopback>(1000));
+    const std::array<std::string_view, 3> parts = {"A1 APPEND {40000+}\r\n", text, "\r\n"};
+    const std::string all = std::string(parts[0]) + text + "\r\n";
+    EXPECT_TRUE((co_await apart->WriteParts(parts)).ok());
+    EXPECT_TRUE((co_await together->Write(all)).ok());
+    EXPECT_EQ(apart->bytes_sent(), together->bytes_sent()) << "flushed between the parts";
+    EXPECT_EQ(co_await ReadAll(*apart, all.size()), all);
+  };
+  RunEngine(context, run);
 }
 
 TEST(Deflate, RefusesWhatIsNoDeflate) {

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <asio/posix/stream_descriptor.hpp>
 #include <cerrno>
 #include <cstring>
@@ -47,7 +48,12 @@ class TunnelStream final : public ByteStream {
   }
 
   asio::awaitable<absl::Status> Write(std::string_view bytes) override {
-    absl::Status status = co_await input_.Write(bytes);
+    const std::array<std::string_view, 1> parts = {bytes};
+    co_return co_await WriteParts(parts);
+  }
+
+  asio::awaitable<absl::Status> WriteParts(std::span<const std::string_view> parts) override {
+    absl::Status status = co_await input_.WriteParts(parts);
     if (status.ok() || closed_) co_return status;
     co_return Error(absl::StatusCode::kUnavailable, "%s ended%s", what_, Ending());
   }

@@ -33,16 +33,6 @@ int PortOf(const v1::Imap& imap) {
   return imap.has_port() ? imap.port() : (imap.security() == v1::Imap::TLS ? 993 : 143);
 }
 
-Endpoint EndpointOf(const v1::Replica& replica, const std::string& folder) {
-  if (replica.has_tunnel()) return TunnelEndpoint{replica.tunnel().command(), folder};
-  if (replica.has_unix_socket()) {
-    const std::string& path = replica.unix_socket().path();
-    return UnixEndpoint{path.starts_with('/') || folder.empty() ? path : folder + "/" + path};
-  }
-  const v1::Imap& imap = replica.imap();
-  return TcpEndpoint{imap.host(), static_cast<uint16_t>(PortOf(imap)), ProxyOf(replica)};
-}
-
 imap::Security SecurityOf(const v1::Replica& replica) {
   if (!replica.has_imap() || replica.imap().security() == v1::Imap::PLAINTEXT) return imap::Security::kNone;
   return replica.imap().security() == v1::Imap::STARTTLS ? imap::Security::kStartTls : imap::Security::kTls;
@@ -93,13 +83,25 @@ imap::Capabilities IgnoredOf(const v1::Replica& replica) {
 
 }  // namespace
 
+Endpoint EndpointOf(const Graph& graph, ReplicaIndex index) {
+  const v1::Replica& replica = graph.replica(index);
+  const std::string& folder = graph.folder();
+  if (replica.has_tunnel()) return TunnelEndpoint{replica.tunnel().command(), folder};
+  if (replica.has_unix_socket()) {
+    const std::string& path = replica.unix_socket().path();
+    return UnixEndpoint{path.starts_with('/') || folder.empty() ? path : folder + "/" + path};
+  }
+  const v1::Imap& imap = replica.imap();
+  return TcpEndpoint{imap.host(), static_cast<uint16_t>(PortOf(imap)), ProxyOf(replica)};
+}
+
 std::unique_ptr<Replica> MakeImapReplica(asio::any_io_executor executor, Clock& clock, Dialer& dialer,
                                          const Graph& graph, ReplicaIndex index,
                                          std::function<bool(std::string_view)> selects) {
   const v1::Replica& replica = graph.replica(index);
   ImapReplicaOptions options;
   options.name = replica.name();
-  options.endpoint = EndpointOf(replica, graph.folder());
+  options.endpoint = EndpointOf(graph, index);
   options.max_connections = replica.has_max_connections() ? replica.max_connections() : kDefaultConnections;
   options.selects = std::move(selects);
   options.namespace_prefix = replica.namespace_prefix();

@@ -12,6 +12,9 @@
 
 namespace imapmesh {
 
+// Where the replica is.
+Endpoint EndpointOf(const Graph& graph, ReplicaIndex index);
+
 // `clock` and `dialer` must outlive the replica. Nothing is connected yet.
 std::unique_ptr<Replica> MakeImapReplica(asio::any_io_executor executor, Clock& clock, Dialer& dialer,
                                          const Graph& graph, ReplicaIndex index,

@@ -115,6 +115,14 @@ ALTER TABLE mailbox_copy ADD COLUMN observed_uid_next INTEGER NOT NULL DEFAULT 0
 DROP INDEX message_identity;
 CREATE INDEX message_identity_begin ON message(substr(identity, 1, 8));
 )sql",
+    // A message never changes its mailbox, so one B-tree serves both ways of asking.
+    R"sql(
+ALTER TABLE unsettled RENAME TO unsettled_before;
+CREATE TABLE unsettled(
+  mailbox INTEGER NOT NULL, message INTEGER NOT NULL, PRIMARY KEY(mailbox, message)) WITHOUT ROWID;
+INSERT INTO unsettled(mailbox, message) SELECT mailbox, message FROM unsettled_before;
+DROP TABLE unsettled_before;
+)sql",
 };
 
 int64_t ReadPragma(Database& database, const char* sql) {

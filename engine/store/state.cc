@@ -344,10 +344,12 @@ void State::ForgetCopy(MessageId message, MailboxCopyId copy) {
 }
 
 void State::ForgetMessage(MessageId message) {
-  for (const char* sql : {"DELETE FROM message_copy WHERE message = ?", "DELETE FROM intent WHERE message = ?",
-                          "DELETE FROM unsettled WHERE message = ?", "DELETE FROM held WHERE message = ?",
-                          "DELETE FROM history WHERE message = ?",  // its id may be given again
-                          "DELETE FROM message WHERE id = ?"}) {
+  for (const char* sql :
+       {"DELETE FROM message_copy WHERE message = ?", "DELETE FROM intent WHERE message = ?",
+        "DELETE FROM unsettled WHERE mailbox = (SELECT mailbox FROM message WHERE id = ?1) AND message = ?1",
+        "DELETE FROM held WHERE message = ?",
+        "DELETE FROM history WHERE message = ?",  // its id may be given again
+        "DELETE FROM message WHERE id = ?"}) {
     database_.Prepare(sql).Bind(1, message.value).Run();
   }
 }
@@ -412,8 +414,11 @@ void State::MarkAllUnsettled() {
   database_.Execute("INSERT OR IGNORE INTO unsettled(message, mailbox) SELECT id, mailbox FROM message");
 }
 
-void State::ClearUnsettled(MessageId message) {
-  database_.Prepare("DELETE FROM unsettled WHERE message = ?").Bind(1, message.value).Run();
+void State::ClearUnsettled(MessageId message, MailboxId mailbox) {
+  database_.Prepare("DELETE FROM unsettled WHERE mailbox = ? AND message = ?")
+      .Bind(1, mailbox.value)
+      .Bind(2, message.value)
+      .Run();
 }
 
 std::map<MailboxId, int64_t> State::UnsettledMailboxes() {

@@ -99,7 +99,7 @@ class State {
   void MarkUnsettled(MessageId message);
   void MarkUnsettled(MessageId message, MailboxId mailbox);  // which is its mailbox
   void MarkAllUnsettled();
-  void ClearUnsettled(MessageId message);
+  void ClearUnsettled(MessageId message, MailboxId mailbox);
   std::map<MailboxId, int64_t> UnsettledMailboxes();  // how many messages in each
   // In order of id, after `after`.
   std::vector<MessageRegisters> LoadUnsettled(MailboxId mailbox, MessageId after, size_t limit);

@@ -261,6 +261,7 @@ class Control {
  public:
   virtual ~Control() = default;
 
+  // Never null; nothing is known of the replicas before the state is loaded.
   virtual std::shared_ptr<const Graph> GetGraph() const = 0;
   virtual std::shared_ptr<const StatusSnapshot> GetStatus() const = 0;
 

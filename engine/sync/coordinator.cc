@@ -17,10 +17,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-// A bound, never reached by a mesh that can come to rest: bulk needs more rounds, but does more in each.
-constexpr int64_t kMaxRounds = 200;
-constexpr int64_t kOperationsForARound = 100;
-constexpr int64_t kMaxWaits = 100'000;  // at most one in 20 ms
 // RFC 5788's registry says of $Junk and $NotJunk that a message has one at most; Thunderbird's pair likewise.
 constexpr std::pair<const char*, const char*> kExclusivePairs[] = {{"$Junk", "$NotJunk"}, {"Junk", "NonJunk"}};
 
@@ -98,6 +94,7 @@ absl::Status Coordinator::BuildReplicas(std::shared_ptr<const Graph> graph) {
   mesh_.carried.Clear();
   mesh_.refusals.clear();
   mesh_.mailbox_refusals.clear();
+  mesh_.left_to_look.clear();
   mesh_.forbidden.clear();
   mesh_.metadata = MetadataLooks();
   const size_t edges = graph->edges().size();
@@ -171,7 +168,7 @@ asio::awaitable<absl::Status> Coordinator::LoadState() {
   for (size_t e = 0; e < loaded->paused.size(); ++e) {
     if (loaded->paused[e]) mesh_.edge_paused[e] = *loaded->paused[e] == "1";
   }
-  mesh_.TakeMailboxes(std::move(loaded->copies));
+  mesh_.TakeAllMailboxes(std::move(loaded->copies));
   pending_since_unix_ms_ = saved_waiting_ = std::move(loaded->waiting);
   mesh_.deleted_flag = loaded->deleted;
   mesh_.exclusive_keywords = loaded->exclusive;
@@ -211,20 +208,20 @@ asio::awaitable<absl::Status> Coordinator::Converge() {
   const std::vector<bool> all(mesh_.replicas.size(), true);
   int64_t waited = 0;
   for (int64_t round = 0; !stopping_; ++round) {
-    if (round >= kMaxRounds + (operations_ - operations_before) / kOperationsForARound) break;
+    if (round >= RoundsMost(operations_ - operations_before)) break;
     const auto outcome = co_await Round();
     if (!outcome.ok()) co_return outcome.status();
-    CO_RETURN_IF_ERROR(co_await Publish(true));
+    Publish(true);
     if (outcome->settling) {
-      co_await Sleep(*mesh_.clock, mesh_.executor, milliseconds(500));
+      co_await Sleep(*mesh_.clock, mesh_.executor, kPauseToSettle);
       continue;
     }
     if (outcome->operations > 0) continue;
-    if (AnyBusy() && ++waited < kMaxWaits) --round;  // a round that waits for somebody is none
+    if (AnyBusy() && ++waited < kWaitsMost) --round;  // a round that waits for somebody is none
     while (AnyBusy() && !RoundIsDue() && !stopping_) co_await wake_.WaitFor(*mesh_.clock, seconds(1));
     const Duration vain = last_pass_ + kPauseInVain - mesh_.clock->Now();
     if (AnyBusy() && vain > Duration(0)) co_await Sleep(*mesh_.clock, mesh_.executor, vain);
-    if (!pass_complete_ && !AnyBusy()) co_await Sleep(*mesh_.clock, mesh_.executor, milliseconds(100));
+    if (!pass_complete_ && !AnyBusy()) co_await Sleep(*mesh_.clock, mesh_.executor, kPauseForOthers);
     if (RoundIsDue()) continue;
     const auto wait = WaitForReplica(all);
     if (!wait) break;
@@ -257,7 +254,7 @@ asio::awaitable<absl::StatusOr<RunReport>> Coordinator::RunOnce(std::function<vo
   for (ReplicaSlot& slot : mesh_.replicas) slot.replica->Close();
   co_await lanes_.Join();
   if (!status.ok()) co_return status;
-  CO_RETURN_IF_ERROR(co_await Publish(false));
+  Publish(false);
   co_return MakeReport(before, operations_before, 0, resolved_before, started);
 }
 

@@ -47,6 +47,16 @@ struct CoordinatorOptions {
 
 // Between two rounds that do nothing because somebody is busy.
 inline constexpr Duration kPauseInVain = std::chrono::milliseconds(20);
+// Before the round after one that left intents open whose outcome only a look can tell.
+inline constexpr Duration kPauseToSettle = std::chrono::milliseconds(500);
+// Before the round after one that did nothing, but did not come to its end.
+inline constexpr Duration kPauseForOthers = std::chrono::milliseconds(100);
+// The rounds that a run or a sync with so many operations may take, never reached by a mesh that can come to rest: bulk
+// needs more rounds, but does more in each. As many again as kWaitsMost may wait for somebody.
+constexpr int64_t RoundsMost(int64_t operations) {
+  return 200 + operations / 100;
+}
+inline constexpr int64_t kWaitsMost = 100'000;
 
 class Coordinator : public Control {
  public:
@@ -206,7 +216,8 @@ class Coordinator : public Control {
   void CloseEdges();
 
   void PublishStart();
-  asio::awaitable<absl::Status> Publish(bool syncing);
+  void Publish(bool syncing);
+  std::shared_ptr<StatusSnapshot> DescribeGraph(bool syncing) const;
   RunReport MakeReport(const std::vector<ReplicaCounters>& before, const std::vector<int64_t>& operations_before,
                        int64_t rounds_before, int64_t resolved_before, Duration started) const;
   std::vector<ReplicaCounters> CountersNow() const;

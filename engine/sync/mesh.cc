@@ -56,12 +56,17 @@ MailboxEntry& Mesh::Entry(const std::string& mailbox) {
   return found->second;
 }
 
+void Mesh::TakeAllMailboxes(std::vector<MailboxCopyRecord> records) {
+  std::set<ReplicaId> all;
+  for (const ReplicaSlot& slot : replicas) all.insert(slot.id);
+  TakeMailboxes(std::move(records), all);
+}
+
 void Mesh::TakeMailboxes(std::vector<MailboxCopyRecord> records, const std::set<ReplicaId>& changed) {
   std::map<ReplicaId, size_t> index;
   for (size_t r = 0; r < replicas.size(); ++r) index[replicas[r].id] = r;
   std::map<std::string, MailboxId> known;
   for (const auto& [name, entry] : mailboxes) known[name] = entry.id;
-  if (changed.empty()) mailboxes.clear();
   for (auto& [name, entry] : mailboxes) {
     for (const ReplicaId replica : changed) {
       if (const auto r = index.find(replica); r != index.end()) entry.copies[r->second] = MailboxCopyRecord();

@@ -238,12 +238,11 @@ class Mesh {
   void RenewHope(ReplicaIndex r);
   // The entry for a mailbox, made when necessary (its id is set by the transaction that interns it).
   MailboxEntry& Entry(const std::string& mailbox);
-  // Takes what is recorded of mailbox copies, as far as it belongs to the mesh: of all (`changed` is empty), or all of
-  // the replicas in `changed` and any of others, of which only what is new and the mailboxes' names are taken: they may
-  // be at work. Due mailboxes follow their new names.
-  void TakeMailboxes(std::vector<MailboxCopyRecord> records, const std::set<ReplicaId>& changed = {});
-  void TakeNames(const std::vector<MailboxCopyRecord>& records);
-  void FollowNames(const std::map<std::string, MailboxId>& known);
+  // Takes what is recorded of all mailbox copies, as far as it belongs to the mesh.
+  void TakeAllMailboxes(std::vector<MailboxCopyRecord> records);
+  // The same of all mailbox copies of the replicas in `changed`, and of any of others, of which only what is new and
+  // the mailboxes' names are taken: they may be at work. Due mailboxes follow their new names.
+  void TakeMailboxes(std::vector<MailboxCopyRecord> records, const std::set<ReplicaId>& changed);
   // What is recorded of one copy now, of which nothing is under way.
   void TakeCopy(const MailboxCopyRecord& record);
   std::shared_ptr<const MeshView> View(bool ignore_downtime) const;
@@ -260,6 +259,10 @@ class Mesh {
   void Debug(const std::string& text) const {
     if (log) log(LogLevel::kDebug, text);
   }
+
+ private:
+  void TakeNames(const std::vector<MailboxCopyRecord>& records);
+  void FollowNames(const std::map<std::string, MailboxId>& known);
 };
 
 }  // namespace imapmesh

@@ -237,9 +237,9 @@ asio::awaitable<absl::Status> Coordinator::RunPause(std::string edge, bool pause
     for (ReplicaSlot& slot : mesh_.replicas) slot.look_due = true;  // a round follows
   }
   mesh_.Emit(paused ? "EDGE_PAUSED" : "EDGE_RESUMED", ReplicaIndex(-1), *index, "", name);
-  const absl::Status published = co_await Publish(false);
-  done(published);
-  co_return published;
+  Publish(false);
+  done(absl::OkStatus());
+  co_return absl::OkStatus();
 }
 
 void Coordinator::Reload(std::shared_ptr<const Graph> graph, std::function<void(absl::Status)> done) {
@@ -269,10 +269,9 @@ asio::awaitable<absl::Status> Coordinator::RunReload(std::shared_ptr<const Graph
         "TOPOLOGY_RELOADED", ReplicaIndex(-1), EdgeIndex(-1), "",
         std::to_string(graph->replica_count()) + " replicas, " + std::to_string(graph->edges().size()) + " edges");
   }
-  absl::Status published = loaded;
-  if (loaded.ok()) published = co_await Publish(false);
-  done(published);
-  co_return published;
+  if (loaded.ok()) Publish(false);
+  done(loaded);
+  co_return loaded;
 }
 
 }  // namespace imapmesh

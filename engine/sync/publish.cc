@@ -140,29 +140,27 @@ MailboxReport Coordinator::DescribeMailbox(const MailboxEntry& entry) const {
 
 // Who asks before the state is loaded is told which replicas and edges there are, and nothing of them yet.
 void Coordinator::PublishStart() {
-  auto snapshot = std::make_shared<StatusSnapshot>();
-  snapshot->topology_name = mesh_.graph->name();
-  snapshot->generated_unix_ms = mesh_.clock->UnixMillis();
-  for (size_t r = 0; r < mesh_.replicas.size(); ++r) {
-    snapshot->replicas.push_back(DescribeReplica(r, snapshot->generated_unix_ms));
-  }
-  for (size_t e = 0; e < mesh_.graph->edges().size(); ++e) snapshot->edges.push_back(DescribeEdge(e, false));
   const std::lock_guard lock(published_mutex_);
-  published_ = std::move(snapshot);
+  published_ = DescribeGraph(false);
 }
 
-asio::awaitable<absl::Status> Coordinator::Publish(bool syncing) {
+std::shared_ptr<StatusSnapshot> Coordinator::DescribeGraph(bool syncing) const {
   const int64_t now = mesh_.clock->UnixMillis();
   auto snapshot = std::make_shared<StatusSnapshot>();
   snapshot->topology_name = mesh_.graph->name();
   snapshot->generated_unix_ms = now;
-  snapshot->converged = Converged();
   snapshot->syncing = syncing;
+  for (size_t r = 0; r < mesh_.replicas.size(); ++r) snapshot->replicas.push_back(DescribeReplica(r, now));
+  for (size_t e = 0; e < mesh_.graph->edges().size(); ++e) snapshot->edges.push_back(DescribeEdge(e, syncing));
+  return snapshot;
+}
+
+void Coordinator::Publish(bool syncing) {
+  const std::shared_ptr<StatusSnapshot> snapshot = DescribeGraph(syncing);
+  snapshot->converged = Converged();
   snapshot->rounds = rounds_;
   snapshot->conflicts_open = conflicts_open_;
   snapshot->conflicts_resolved = conflicts_resolved_;
-  for (size_t r = 0; r < mesh_.replicas.size(); ++r) snapshot->replicas.push_back(DescribeReplica(r, now));
-  for (size_t e = 0; e < mesh_.graph->edges().size(); ++e) snapshot->edges.push_back(DescribeEdge(e, syncing));
   for (const auto& [name, entry] : mesh_.mailboxes) {
     MailboxReport mailbox = DescribeMailbox(entry);
     if (!mailbox.copies.empty()) snapshot->mailboxes.push_back(std::move(mailbox));  // else it is deleted everywhere
@@ -173,8 +171,7 @@ asio::awaitable<absl::Status> Coordinator::Publish(bool syncing) {
   for (const auto& [key, refusal] : mesh_.mailbox_refusals) snapshot->problems.push_back(refusal.report);
   for (ProblemReport& problem : DescribeKeptBack(mesh_)) snapshot->problems.push_back(std::move(problem));
   const std::lock_guard lock(published_mutex_);
-  published_ = std::move(snapshot);
-  co_return absl::OkStatus();
+  published_ = snapshot;
 }
 
 RunReport Coordinator::MakeReport(const std::vector<ReplicaCounters>& before,

@@ -13,10 +13,6 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr Duration kBetweenProgress = milliseconds(100);
-// A bound, never reached by a mesh that can come to rest (kMaxRounds).
-constexpr int64_t kRoundsMost = 200;
-constexpr int64_t kOperationsForARound = 100;
-constexpr int64_t kWaitsMost = 100'000;
 
 }  // namespace
 
@@ -162,8 +158,7 @@ bool Coordinator::IsLeftAlone(const WaitingSync& sync) const {
 
 bool Coordinator::IsOver(const WaitingSync& sync) const {
   if (rounds_ == sync.rounds) return false;
-  const int64_t rounds_most = kRoundsMost + (operations_ - sync.operations) / kOperationsForARound;
-  if (rounds_ - sync.rounds - sync.waits >= rounds_most) return true;
+  if (rounds_ - sync.rounds - sync.waits >= RoundsMost(operations_ - sync.operations)) return true;
   if (settling_ || WaitForReplica(sync.asked)) return false;
   return IsLeftAlone(sync) || (operations_of_round_ == 0 && !AnyBusy() && !RoundIsDue());
 }

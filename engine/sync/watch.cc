@@ -7,11 +7,8 @@
 namespace imapmesh {
 namespace {
 
-using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr Duration kPauseToSettle = milliseconds(500);
-constexpr Duration kPauseForOthers = milliseconds(100);
 constexpr Duration kLongestRetry = std::chrono::hours(1);
 
 }  // namespace
@@ -162,15 +159,14 @@ asio::awaitable<absl::Status> Coordinator::RunForever() {
       if (!settling_) continue;  // what woke us is looked at first; open intents need a round by themselves
     }
     if (stopping_) break;
-    status = co_await Publish(true);
-    if (!status.ok()) break;
+    Publish(true);
     const auto outcome = co_await Round();
     status = outcome.status();
     if (!status.ok() || stopping_) break;
     in_vain_ = outcome->operations == 0 && (AnyBusy() || !pass_complete_);
     if (syncs_.empty()) CloseEdges();
     StartWatchers();
-    status = co_await Publish(false);
+    Publish(false);
     AnswerSyncs();
     // Who waits for a sync makes rounds follow one another: not without a pause for what needs time to come to rest.
     if (!syncs_.empty() && settling_) {

@@ -162,7 +162,7 @@ void PlanBatch::PlanOne(State& state, MessageRegisters message, const UnsettledM
     planned.plan.copies.push_back(std::move(copy));
   }
   if (!open) {
-    state.ClearUnsettled(message.id);
+    state.ClearUnsettled(message.id, message.mailbox);
     ++work.settled;
   }
   if (skips) ++work.skipped;

@@ -33,7 +33,8 @@ std::vector<std::string> Responses(std::string_view bytes, size_t chunk) {
   std::vector<std::string> all;
   ResponseReader reader(SmallLimits());
   for (size_t begin = 0; begin < bytes.size(); begin += chunk) {
-    reader.Feed(bytes.substr(begin, chunk));
+    std::string buffer(bytes.substr(begin, chunk));
+    reader.Feed(buffer, buffer.size());
     while (true) {
       absl::StatusOr<std::optional<RawResponse>> raw = reader.Next();
       if (!raw.ok()) {

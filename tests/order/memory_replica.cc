@@ -185,6 +185,7 @@ asio::awaitable<absl::StatusOr<std::vector<CopiedUid>>> MemoryReplica::CopyMessa
 asio::awaitable<absl::Status> MemoryReplica::StoreFlags(MailboxReference mailbox, UidSet uids,
                                                         std::vector<std::string> add, std::vector<std::string> remove) {
   CO_RETURN_IF_ERROR(co_await Command(0));
+  ++stores;
   Box& box = boxes_[mailbox.mailbox];
   for (const Uid uid : uids.Take(SIZE_MAX)) {
     const auto message = box.messages.find(uid.value);

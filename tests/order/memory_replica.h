@@ -67,6 +67,7 @@ class MemoryReplica : public Replica {
   bool gives_bodies = true;  // else FETCH is refused
   uint64_t bytes_fetched = 0;
   uint64_t bytes_appended = 0;
+  uint64_t stores = 0;  // each of a set of messages, to which it does the same
   Duration last_append{0};
 
   const std::string& name() const override { return name_; }

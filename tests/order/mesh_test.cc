@@ -163,6 +163,22 @@ TEST(Transfer, AChainOfFiftyLikewise) {
   ExpectLowerBound(50, Chain(50));
 }
 
+TEST(Transfer, MessagesWhoseFlagsChangeAlikeAreStoredTogether) {
+  TestMesh mesh(2, {{0, 1}});
+  constexpr int kMessages = 600;
+  std::vector<Uid> uids;
+  for (int i = 0; i < kMessages; ++i) uids.push_back(mesh[0].Put("INBOX", Mail(i)));
+  mesh.Start();
+  ASSERT_TRUE(mesh.RunUntil([&] { return mesh.Count(1) == kMessages && mesh.Converged(); }, seconds(600)));
+  for (size_t i = 0; i < uids.size(); ++i) {
+    if (i % 3 != 0) mesh[0].SetFlag("INBOX", uids[i], "\\Seen");
+    if (i % 3 != 1) mesh[0].SetFlag("INBOX", uids[i], "\\Flagged");
+  }
+  const auto flagged = [&] { return mesh[1].counters().flags_changed == kMessages && mesh.Converged(); };
+  ASSERT_TRUE(mesh.RunUntil(flagged, seconds(600)));
+  EXPECT_EQ(mesh[1].stores, 3u) << "one for \\Seen, one for \\Flagged, one for both";
+}
+
 TEST(Transfer, TheCheapestHolderGivesTheBody) {
   TestMesh mesh(4, {{0, 1}, {1, 2}, {2, 3}, {0, 3}}, {5, 9, 2, 9});
   for (const int holder : {0, 1, 2}) mesh[holder].Put("INBOX", Mail(1));
