@@ -67,6 +67,22 @@ void RejectMailboxDeletion(State& state, MailboxCopyId copy) {
   state.Save(*record);
 }
 
+namespace {
+
+// The mark that we set on the way to an EXPUNGE goes along with what is moved: it is nobody's there either.
+void KeepMarks(State& state, MailboxCopyId inbox) {
+  const FlagId deleted = state.InternFlag("\\Deleted");
+  for (const Intent& intent : state.IntentsAt(inbox)) {
+    auto message = intent.kind == IntentKind::kExpunge ? state.Load(intent.message) : std::nullopt;
+    CopyRegisters* copy = message ? message->Find(inbox) : nullptr;
+    if (copy == nullptr || copy->flags.IsSet(deleted)) continue;
+    copy->flags.Put(deleted, true, kCarried);
+    state.SaveCopy(message->id, *copy);
+  }
+}
+
+}  // namespace
+
 MailboxCopyId MailboxCopyOf(const ConflictRecord& conflict) {
   return IdBehind(kGoneKey, conflict.key);
 }
@@ -74,6 +90,7 @@ MailboxCopyId MailboxCopyOf(const ConflictRecord& conflict) {
 void HoldRenamedInbox(State& state, MailboxCopyRecord& inbox, MailboxCopyId to, const std::string& replica,
                       const std::string& name, Stamp stamp, int64_t now_unix_ms, const Unseen& unseen) {
   ForgetReplacedElsewhere(state, inbox.id, unseen);
+  KeepMarks(state, inbox.id);
   const int64_t messages = state.HoldAll(inbox.id);
   inbox.rebinding = false;
   inbox.uid_validity = UidValidity();

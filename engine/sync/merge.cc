@@ -39,13 +39,18 @@ Stamp ArrivalStamp(const MessageRegisters& message, MailboxCopyId here, Stamp no
 }
 
 // First contact without a base: set flags of all sides are kept, except \Deleted, which both must have.
-void AdoptFlags(MessageRegisters& message, CopyRegisters& copy, const std::vector<FlagId>& flags,
+// With `marked` \Deleted is ours, from the way to an EXPUNGE.
+void AdoptFlags(MessageRegisters& message, CopyRegisters& copy, const std::vector<FlagId>& flags, bool marked,
                 const MergeContext& context) {
   const bool others = std::any_of(message.copies.begin(), message.copies.end(), [&](const CopyRegisters& other) {
     return other.mailbox_copy != copy.mailbox_copy && other.present();
   });
   for (const FlagId flag : flags) {
     const FlagRegister newest = Newest(message, copy.mailbox_copy, flag);
+    if (marked && flag == context.deleted_flag) {
+      copy.flags.Put(flag, true, kCarried);
+      continue;
+    }
     if (others && flag == context.deleted_flag && !newest.set) {
       copy.flags.Put(flag, true, Stamp(0));
       for (CopyRegisters& other : message.copies) {
@@ -117,7 +122,8 @@ bool MergeArrival(MessageRegisters& message, MailboxCopyId here, Uid uid, uint64
   if (ours) {
     TakeIntendedFlags(copy, flags, *intent, context.stamp);
   } else {
-    AdoptFlags(message, copy, flags, context);
+    const bool marked = intent != nullptr && intent->kind == IntentKind::kExpunge;
+    AdoptFlags(message, copy, flags, marked, context);
   }
   if (known != nullptr) {
     *known = std::move(copy);

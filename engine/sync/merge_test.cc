@@ -151,6 +151,16 @@ TEST(Merge, WhatWentAndCameAgainAfterItsDeletionElsewhereIsNew) {
   EXPECT_EQ(message.Find(kHere)->uid, Uid(12));
 }
 
+TEST(Merge, DeletedOnTheWayToOurExpungeThatWentAlongElsewhereIsNobodysChange) {
+  Intent intent;
+  intent.kind = IntentKind::kExpunge;
+  MessageRegisters message;
+  MergeArrival(message, kHere, Uid(4), 0, {kSeen, kDeleted}, &intent, kContext);
+  const CopyRegisters& here = *message.Find(kHere);
+  EXPECT_EQ(here.flags.Get(kDeleted), (FlagRegister{kDeleted, true, kCarried}));
+  EXPECT_EQ(here.flags.Get(kSeen).stamp, Stamp(50));
+}
+
 TEST(Merge, WhatWasPutBackAfterItsDeletionIsToBeThere) {
   MessageRegisters message;
   message.copies.push_back(Copy(kHere, Presence::kPresent, Stamp(10)));

@@ -415,9 +415,10 @@ void RecordObservation::MergeArrived(State& state, MergeResult& result) {
     const bool replaces = was_here && before->uid.value != 0;
     Intent mark;
     mark.kind = IntentKind::kExpunge;
-    const bool marked = intent == nullptr && MayHaveBeenMarked(state, message);
-    const bool unsettled = MergeArrival(message, result.record.id, arrived.uid, HashGuid(arrived.server_guid),
-                                        Intern(state, arrived.flags), marked ? &mark : intent, context_);
+    const std::vector<FlagId> flags = Intern(state, arrived.flags);
+    const bool marked = intent == nullptr && MayHaveBeenMarked(state, message, flags);
+    const bool unsettled = MergeArrival(message, result.record.id, arrived.uid, HashGuid(arrived.server_guid), flags,
+                                        marked ? &mark : intent, context_);
     for (const CopyRegisters& copy : message.copies) state.SaveCopy(message.id, copy);
     if (unsettled) state.MarkUnsettled(message.id, message.mailbox);
     imported_.Note(state, arrived.uid, message.id);
@@ -432,14 +433,26 @@ void RecordObservation::MergeArrived(State& state, MergeResult& result) {
   }
 }
 
-// Found by its looks, and an EXPUNGE of an equal message is still open here: \Deleted, set on the way to that, may have
-// gone to this one.
-bool RecordObservation::MayHaveBeenMarked(State& state, const MessageRegisters& message) const {
-  return std::any_of(intents_.begin(), intents_.end(), [&](const auto& each) {
+// \Deleted, set on the way to an EXPUNGE of an equal message that is still open here, may have gone to this one, which
+// was found by its looks; or it went along when INBOX was renamed before that EXPUNGE.
+bool RecordObservation::MayHaveBeenMarked(State& state, const MessageRegisters& message,
+                                          const std::vector<FlagId>& flags) const {
+  const bool here = std::any_of(intents_.begin(), intents_.end(), [&](const auto& each) {
     if (each.second.kind != IntentKind::kExpunge) return false;
     const auto other = state.Load(each.first);
     return other && other->identity == message.identity;
   });
+  if (here || std::find(flags.begin(), flags.end(), deleted_flag_) == flags.end()) return here;
+  for (const MessageId id : state.MessagesWithIdentity(message.identity, kEqualsMost)) {
+    const auto other = id == message.id ? std::nullopt : state.Load(id);
+    for (const CopyRegisters& copy : other ? other->copies : std::vector<CopyRegisters>()) {
+      const FlagRegister mark = copy.flags.Get(deleted_flag_);
+      if (copy.presence != Presence::kHeld || !mark.set || mark.stamp != kCarried) continue;
+      const auto where = state.mailboxes().FindCopy(copy.mailbox_copy);
+      if (where && where->replica == record_.replica) return true;
+    }
+  }
+  return false;
 }
 
 // Kept apart though much is equal: nothing is lost, and people can see why there are two.

@@ -128,7 +128,7 @@ class RecordObservation {
   void MergeKnown(State& state, MessageId message, CopyRegisters& copy, const std::vector<std::string>& flags,
                   MergeResult& result);
   void MergeArrived(State& state, MergeResult& result);
-  bool MayHaveBeenMarked(State& state, const MessageRegisters& message) const;
+  bool MayHaveBeenMarked(State& state, const MessageRegisters& message, const std::vector<FlagId>& flags) const;
   MessageRegisters NewMessage(State& state, const ArrivedMessage& arrived, MailboxId mailbox);
   std::vector<FlagId> Intern(State& state, const std::vector<std::string>& names);
   void RecordDoubt(State& state, const MessageRegisters& message) const;
