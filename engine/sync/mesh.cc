@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "engine/sync/backoff.h"
-#include "engine/sync/duplicates.h"
 #include "engine/sync/listen.h"
+#include "engine/sync/seen.h"
 
 namespace imapmesh {
 
@@ -170,9 +170,7 @@ std::shared_ptr<const MeshView> Mesh::View(bool ignore_downtime) const {
     const ReplicaIndex r(static_cast<int32_t>(view->awaited.size()));
     view->awaited.push_back(!ignore_downtime && IsAwaited(r));
     view->brief.push_back(!ignore_downtime && IsBrieflyBusy(r));
-    if (HasCompany(*this)) {
-      view->carried_since[r.value] = CarriedSince(clock->UnixMillis(), slot.unseen_since_unix_ms);
-    }
+    if (HasCompany(*this)) view->carried_since[r.value] = UnseenOf(*this, r).carried_since_unix_ms;
   }
   for (const auto& [name, entry] : mailboxes) {
     MailboxView mailbox;
