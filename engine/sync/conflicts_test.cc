@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 
+#include "engine/sync/duplicates.h"
 #include "graph/load.h"
 
 namespace imapmesh {
