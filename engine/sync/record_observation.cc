@@ -413,10 +413,11 @@ void RecordObservation::MergeArrived(State& state, MergeResult& result) {
     const CopyRegisters* before = message.Find(result.record.id);
     const bool was_here = before != nullptr && before->present();
     const bool replaces = was_here && before->uid.value != 0;
-    Intent mark;
+    const bool may_be_marked = intent == nullptr || intent->kind == IntentKind::kFlags;
+    Intent mark = intent != nullptr ? *intent : Intent();  // with other flags that we stored, perhaps
     mark.kind = IntentKind::kExpunge;
     const std::vector<FlagId> flags = Intern(state, arrived.flags);
-    const bool marked = intent == nullptr && MayHaveBeenMarked(state, message, flags);
+    const bool marked = may_be_marked && MayHaveBeenMarked(state, message, flags);
     const bool unsettled = MergeArrival(message, result.record.id, arrived.uid, HashGuid(arrived.server_guid), flags,
                                         marked ? &mark : intent, context_);
     for (const CopyRegisters& copy : message.copies) state.SaveCopy(message.id, copy);
