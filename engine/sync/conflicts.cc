@@ -95,13 +95,13 @@ void Approve(State& state, MessageId id, MailboxCopyId here, Stamp stamp) {
 // Nobody has decided: as any deletion that is seen it may be that of an equal message, which this one stands for
 // elsewhere since it was held, or another coordinator's (RecordObservation::IsDoneElsewhere). It is given back then.
 void LetGo(State& state, const MeshView& view, MessageId id, MailboxCopyId here, Stamp stamp, int64_t held_unix_ms) {
-  Unseen unseen{held_unix_ms, held_unix_ms};
+  int64_t since = held_unix_ms;
   if (const auto where = view.copies.find(here); where != view.copies.end()) {
     const auto carried = view.carried_since.find(where->second.first.value);
-    if (carried != view.carried_since.end()) unseen.carried_since_unix_ms = std::min(carried->second, held_unix_ms);
+    if (carried != view.carried_since.end()) since = std::min(since, carried->second);
   }
   const auto message = state.Load(id);
-  if (!message || !WasReplacedElsewhere(state, *message, here, unseen)) return Approve(state, id, here, stamp);
+  if (!message || !WasReplacedElsewhere(state, *message, here, since)) return Approve(state, id, here, stamp);
   state.ForgetCopy(id, here);
   state.MarkUnsettled(id);
 }

@@ -313,10 +313,10 @@ bool IsCarriedTwice(State& state, const MessageRegisters& gone, MailboxCopyId he
   return false;
 }
 
-Unseen UnseenSince(int64_t now_unix_ms, int64_t unseen_since_unix_ms, bool company) {
-  if (!company) return {unseen_since_unix_ms, unseen_since_unix_ms};
-  return {unseen_since_unix_ms, std::max(now_unix_ms - kSameDeletionUnseenMillis,
-                                         std::min(now_unix_ms - kSameDeletionMillis, unseen_since_unix_ms))};
+int64_t DeletedSince(int64_t now_unix_ms, int64_t unseen_since_unix_ms, bool company) {
+  if (!company) return unseen_since_unix_ms;
+  return std::max(now_unix_ms - kSameDeletionUnseenMillis,
+                  std::min(now_unix_ms - kSameDeletionMillis, unseen_since_unix_ms));
 }
 
 void NoteReplaced(State& state, MessageId message, MailboxCopyId here, StepKind how, int64_t now_unix_ms) {
@@ -331,29 +331,27 @@ int64_t LastReplaced(State& state) {
   return unix_ms;
 }
 
-bool WasReplacedElsewhere(State& state, const MessageRegisters& gone, MailboxCopyId here, const Unseen& unseen) {
+bool WasReplacedElsewhere(State& state, const MessageRegisters& gone, MailboxCopyId here, int64_t since_unix_ms) {
   const int64_t last = LastReplaced(state);  // hardly ever: most of what is deleted is asked for no more than that
-  if (last == 0 || last < std::min(unseen.since_unix_ms, unseen.carried_since_unix_ms)) return false;
+  if (last == 0 || last < since_unix_ms) return false;
   const auto came = state.history().LastPresence(gone.id, here, kRecentSteps);
-  const auto was = [&](const CopyRegisters& copy, StepKind how, int64_t since_unix_ms) {
+  const auto was = [&](const CopyRegisters& copy, StepKind how) {
     const int64_t replaced = state.history().LastTime(gone.id, copy.mailbox_copy, how, kRecentSteps);
     return replaced != 0 && replaced >= std::max(since_unix_ms, came ? came->unix_ms : 0);
   };
   return std::any_of(gone.copies.begin(), gone.copies.end(), [&](const CopyRegisters& copy) {
     if (copy.mailbox_copy == here || !copy.present()) return false;
-    return was(copy, StepKind::kReplaced, unseen.carried_since_unix_ms) ||
-           was(copy, StepKind::kFoundAgain, unseen.carried_since_unix_ms);
+    return was(copy, StepKind::kReplaced) || was(copy, StepKind::kFoundAgain);
   });
 }
 
-void ForgetReplacedElsewhere(State& state, MailboxCopyId here, const Unseen& unseen) {
-  const int64_t since = std::min(unseen.since_unix_ms, unseen.carried_since_unix_ms);
-  if (LastReplaced(state) < since) return;
+void ForgetReplacedElsewhere(State& state, MailboxCopyId here, int64_t since_unix_ms) {
+  if (LastReplaced(state) < since_unix_ms) return;
   for (const StepKind how : {StepKind::kReplaced, StepKind::kFoundAgain}) {
-    for (const MessageId id : state.history().MessagesSince(how, since, kRecentSteps)) {
+    for (const MessageId id : state.history().MessagesSince(how, since_unix_ms, kRecentSteps)) {
       const auto message = state.Load(id);
       const bool here_too = message && message->Find(here) != nullptr;
-      if (!here_too || !WasReplacedElsewhere(state, *message, here, unseen)) continue;
+      if (!here_too || !WasReplacedElsewhere(state, *message, here, since_unix_ms)) continue;
       state.ForgetCopy(id, here);
       state.MarkUnsettled(id);
     }

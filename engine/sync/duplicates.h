@@ -102,26 +102,23 @@ bool TakeEqual(State& state, MessageRegisters& first, MailboxCopyId here, const 
 bool IsCarriedTwice(State& state, const MessageRegisters& gone, MailboxCopyId here,
                     const std::set<MailboxCopyId>& deleters, int64_t now_unix_ms);
 
-// From when on what is seen now at a replica may have happened.
-struct Unseen {
-  int64_t since_unix_ms = 0;          // nothing is known of the replica since
-  int64_t carried_since_unix_ms = 0;  // the same, for what others may have carried: one is slower than the other
-};
-// `company`: others are at work.
-Unseen UnseenSince(int64_t now_unix_ms, int64_t unseen_since_unix_ms, bool company);
+// From when on a deletion that is seen now at a replica may have been meant for what was there before: since nothing is
+// known of the replica. With `company` others may have carried it, and one is slower than the other.
+int64_t DeletedSince(int64_t now_unix_ms, int64_t unseen_since_unix_ms, bool company);
 
 // Another message, which is equal, stands for this one at `here` now: one that was beside it (kReplaced: TakeOver,
 // TakeEqual), or that came as it went (kFoundAgain). And when that happened last, anywhere; 0: never.
 void NoteReplaced(State& state, MessageId message, MailboxCopyId here, StepKind how, int64_t now_unix_ms);
 int64_t LastReplaced(State& state);
 
-// Whether a copy of `gone` was replaced so elsewhere, while it was still at `here` as far as is known: then the
+// Whether a copy of `gone` was replaced so elsewhere, at `since_unix_ms` (DeletedSince) or later, while it was still at
+// `here` as far as is known: then the
 // deletion that is seen here now may be that of the one which was replaced, or have been carried by another
 // coordinator, and what took its place there is another message, which nobody deleted.
-bool WasReplacedElsewhere(State& state, const MessageRegisters& gone, MailboxCopyId here, const Unseen& unseen);
+bool WasReplacedElsewhere(State& state, const MessageRegisters& gone, MailboxCopyId here, int64_t since_unix_ms);
 
 // What is known at `here`, and was replaced elsewhere so, counts as never had, so that it is given back.
-void ForgetReplacedElsewhere(State& state, MailboxCopyId here, const Unseen& unseen);
+void ForgetReplacedElsewhere(State& state, MailboxCopyId here, int64_t since_unix_ms);
 
 // Equal messages whose flags were exchanged at `here`: which of them is which nobody can tell, and another coordinator,
 // which took the one for the other, carried the flags of each to the other. They change places there instead; else the

@@ -279,13 +279,13 @@ TEST_F(DuplicatesTest, OnlyADeletionThatFlowsHereCanHaveBeenCarriedTwice) {
 
 TEST_F(DuplicatesTest, ADeletionSeenBeforeItsReplicaWasLookedAtAgainIsNotThatOfAMessageFoundUnderAnotherUid) {
   const MessageRegisters first = *state_.Load(first_);
-  const auto seen = [](int64_t since) { return UnseenSince(kNow + 2000, since, /*company=*/false); };
+  const auto seen = [](int64_t since) { return DeletedSince(kNow + 2000, since, /*company=*/false); };
   NoteReplaced(state_, first_, mailbox_.copies[1], StepKind::kFoundAgain, kNow + 1000);
   EXPECT_EQ(LastReplaced(state_), kNow + 1000);
   EXPECT_TRUE(WasReplacedElsewhere(state_, first, mailbox_.copies[0], seen(kNow)));
   EXPECT_FALSE(WasReplacedElsewhere(state_, first, mailbox_.copies[0], seen(kNow + 1001)))
       << "it was there all the same: nothing is in doubt";
-  EXPECT_TRUE(WasReplacedElsewhere(state_, first, mailbox_.copies[0], UnseenSince(kNow + 2000, kNow + 1001, true)))
+  EXPECT_TRUE(WasReplacedElsewhere(state_, first, mailbox_.copies[0], DeletedSince(kNow + 2000, kNow + 1001, true)))
       << "others may be slow to carry what went";
   ForgetReplacedElsewhere(state_, mailbox_.copies[0], seen(kNow + 1001));
   EXPECT_NE(state_.Load(first_)->Find(mailbox_.copies[0]), nullptr);
@@ -295,13 +295,11 @@ TEST_F(DuplicatesTest, ADeletionSeenBeforeItsReplicaWasLookedAtAgainIsNotThatOfA
 }
 
 TEST_F(DuplicatesTest, ADeletionMayBeAsOldAsWhatIsUnseenOfItsReplica) {
-  const auto carried_since = [](int64_t unseen_since) {
-    return UnseenSince(kNow, unseen_since, /*company=*/true).carried_since_unix_ms;
-  };
+  const auto carried_since = [](int64_t unseen_since) { return DeletedSince(kNow, unseen_since, /*company=*/true); };
   EXPECT_EQ(carried_since(kNow), kNow - 10'000) << "one coordinator is a little slower than the other";
   EXPECT_EQ(carried_since(kNow - 3'600'000), kNow - 3'600'000) << "it was down, or is looked at now and then";
   EXPECT_EQ(carried_since(0), kNow - 24 * 3'600'000) << "the daemon was just started";
-  EXPECT_EQ(UnseenSince(kNow, kNow, /*company=*/false).carried_since_unix_ms, kNow);
+  EXPECT_EQ(DeletedSince(kNow, kNow, /*company=*/false), kNow);
 }
 
 TEST_F(DuplicatesTest, MailBehindAMailboxThatSomebodyMustDecideAboutIsNotPending) {

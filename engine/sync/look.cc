@@ -247,7 +247,7 @@ asio::awaitable<absl::Status> RecordListing(Mesh& mesh, ReplicaIndex r, Permits&
   if (!mesh.slot(r).listing) co_return absl::OkStatus();
   Listing listing;
   listing.replica = r;
-  listing.unseen = UnseenOf(mesh, r);
+  listing.deleted_since_unix_ms = DeletedSinceOf(mesh, r);
   listing.lines = *std::exchange(mesh.slot(r).listing, std::nullopt);
   CO_ASSIGN_OR_RETURN(std::optional<ListingResult> result, co_await DueOnly(mesh, r, listing.lines));
   if (result) {

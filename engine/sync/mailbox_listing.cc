@@ -137,7 +137,8 @@ void ListingRecorder::EmptyInbox(State& state, size_t inbox, const MailboxStatus
     return copy.replica == record.replica && copy.exists && copy.local_name == line.local_name;
   });
   if (to == copies_.end()) return;
-  HoldRenamedInbox(state, record, to->id, ReplicaName(), line.local_name, Now(state), now_, listing_.unseen);
+  HoldRenamedInbox(state, record, to->id, ReplicaName(), line.local_name, Now(state), now_,
+                   listing_.deleted_since_unix_ms);
   const auto now = std::find_if(listing_.lines.begin(), listing_.lines.end(),
                                 [&](const MailboxStatus& other) { return other.local_name == record.local_name; });
   const bool listed = now != listing_.lines.end();

@@ -170,7 +170,7 @@ std::shared_ptr<const MeshView> Mesh::View(bool ignore_downtime) const {
     const ReplicaIndex r(static_cast<int32_t>(view->awaited.size()));
     view->awaited.push_back(!ignore_downtime && IsAwaited(r));
     view->brief.push_back(!ignore_downtime && IsBrieflyBusy(r));
-    if (HasCompany(*this)) view->carried_since[r.value] = UnseenOf(*this, r).carried_since_unix_ms;
+    if (HasCompany(*this)) view->carried_since[r.value] = DeletedSinceOf(*this, r);
   }
   for (const auto& [name, entry] : mailboxes) {
     MailboxView mailbox;

@@ -120,7 +120,7 @@ struct MeshView {
   std::vector<bool> busy;      // nothing new is begun there now
   std::vector<bool> awaited;   // busy, and soon done
   std::vector<bool> brief;     // busy, and only just begun
-  // Since when others may have carried the deletions that are seen there now, by replica (UnseenSince); nothing where
+  // Since when others may have carried the deletions that are seen there now, by replica (DeletedSince); nothing where
   // nobody else was seen.
   std::map<int32_t, int64_t> carried_since;
 };

@@ -319,7 +319,7 @@ bool RecordObservation::Holds(State& state, MailboxCopyId here, int64_t count, i
 // was then, and what stands for it there nobody deleted.
 bool RecordObservation::IsDoneElsewhere(State& state, const MessageRegisters& gone, MailboxCopyId here) const {
   if (company_ && IsCarriedTwice(state, gone, here, deleters_, now_)) return true;
-  return WasReplacedElsewhere(state, gone, here, unseen_);
+  return WasReplacedElsewhere(state, gone, here, deleted_since_);
 }
 
 // Everything below the cursor arrived: as many as the server counts, or the first batch of many.

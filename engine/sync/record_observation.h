@@ -77,7 +77,7 @@ class RecordObservation {
         company_(HasCompany(mesh)),
         may_wait_(mesh.waits_no_more != std::make_optional(std::make_pair(r.value, record.mailbox_name))),
         now_(mesh.clock->UnixMillis()),
-        unseen_(UnseenOf(mesh, r)),
+        deleted_since_(DeletedSinceOf(mesh, r)),
         is_listed_one_(IsListedOne(mesh.slot(r), record, observation)),
         deleters_(Deleters(mesh, r, record)) {}
 
@@ -148,7 +148,7 @@ class RecordObservation {
   bool company_;   // other coordinators are at work
   bool may_wait_;  // for other mailbox copies to be identified
   int64_t now_;
-  Unseen unseen_;                     // of the replica, before
+  int64_t deleted_since_;             // before it
   bool is_listed_one_;                // of the name: what the last look told of it is not of another mailbox
   std::set<MailboxCopyId> deleters_;  // of the same mailbox, from where deletions flow here
   MergeContext context_;

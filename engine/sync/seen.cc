@@ -71,9 +71,9 @@ void NoteReplacement(Mesh& mesh) {
   for (ReplicaSlot& slot : mesh.replicas) slot.look_due = true;
 }
 
-Unseen UnseenOf(const Mesh& mesh, ReplicaIndex r) {
+int64_t DeletedSinceOf(const Mesh& mesh, ReplicaIndex r) {
   const ReplicaSlot& slot = mesh.replicas[static_cast<size_t>(r.value)];
-  return UnseenSince(mesh.clock->UnixMillis(), slot.unseen_since_unix_ms, HasCompany(mesh));
+  return DeletedSince(mesh.clock->UnixMillis(), slot.unseen_since_unix_ms, HasCompany(mesh));
 }
 
 }  // namespace imapmesh

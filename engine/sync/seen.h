@@ -20,7 +20,8 @@ asio::awaitable<absl::Status> NoteSeen(Mesh& mesh, ReplicaIndex r);
 // A message was found under another UID: a look at each replica that is up tells soon what is there all the same.
 void NoteReplacement(Mesh& mesh);
 
-Unseen UnseenOf(const Mesh& mesh, ReplicaIndex r);
+// DeletedSince of what is seen there now.
+int64_t DeletedSinceOf(const Mesh& mesh, ReplicaIndex r);
 
 }  // namespace imapmesh
 
