@@ -112,9 +112,8 @@ void NoteReplaced(State& state, MessageId message, MailboxCopyId here, StepKind 
 int64_t LastReplaced(State& state);
 
 // Whether a copy of `gone` was replaced so elsewhere, at `since_unix_ms` (DeletedSince) or later, while it was still at
-// `here` as far as is known: then the
-// deletion that is seen here now may be that of the one which was replaced, or have been carried by another
-// coordinator, and what took its place there is another message, which nobody deleted.
+// `here` as far as is known: then the deletion that is seen here now may be that of the one which was replaced, or have
+// been carried by another coordinator, and what took its place there is another message, which nobody deleted.
 bool WasReplacedElsewhere(State& state, const MessageRegisters& gone, MailboxCopyId here, int64_t since_unix_ms);
 
 // What is known at `here`, and was replaced elsewhere so, counts as never had, so that it is given back.
