@@ -249,7 +249,7 @@ TEST_F(DuplicatesTest, OfTwoEqualMessagesDeletedCrosswiseOneStays) {
 TEST_F(DuplicatesTest, OfWhatAnotherCoordinatorReplacedElsewhereTheDeletionSeenHereIsThatOne) {
   const MessageRegisters first = *state_.Load(first_);
   const auto is_replaced = [&](size_t here, int64_t since) {
-    return WasReplacedElsewhere(state_, first, mailbox_.copies[here], {since, since});
+    return WasReplacedElsewhere(state_, first, mailbox_.copies[here], since);
   };
   EXPECT_FALSE(is_replaced(0, kNow));
   NoteReplaced(state_, first_, mailbox_.copies[1], StepKind::kReplaced, kNow + 1000);
