@@ -84,7 +84,8 @@ asio::awaitable<void> FetchContent(Mesh& mesh, ReplicaIndex here, const MailboxC
 asio::awaitable<absl::StatusOr<MailboxCursor>> CursorOf(Mesh& mesh, ReplicaIndex r, MailboxCopyRecord record) {
   const MailboxCursor cursor{record.uid_validity, record.uid_next, record.highest_modseq, std::nullopt, UidSet()};
   const bool counts = mesh.slot(r).replica->info().tier != "QRESYNC";
-  const bool recognises = !mesh.slot(r).recognised.contains(record.id);
+  // Only others who carry the same mail bring the counters of a restored server back to those that are known.
+  const bool recognises = HasCompany(mesh) && !mesh.slot(r).recognised.contains(record.id);
   if (record.uid_next.value <= 1 || (!counts && !recognises)) co_return cursor;
   const auto complete = [&](State& state) {
     MailboxCursor completed = cursor;
