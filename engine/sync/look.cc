@@ -185,10 +185,10 @@ void AddKeptBackDue(Mesh& mesh, ReplicaIndex r) {
 // Of a server that was restored from an older copy while it was out of sight, others that carry the same mail may have
 // given back what it lacked: its counters can be just those that are known, and its UIDs stand for other messages.
 void AddUnrecognisedDue(Mesh& mesh, ReplicaIndex r) {
-  const bool due = std::exchange(mesh.slot(r).recognise_due, false) && HasCompany(mesh);
+  if (!std::exchange(mesh.slot(r).recognise_due, false) || !HasCompany(mesh)) return;
   for (const auto& [name, entry] : mesh.mailboxes) {
     const MailboxCopyRecord& record = entry.copies[static_cast<size_t>(r.value)];
-    if (!due || !record.exists || record.uid_next.value <= 1) continue;
+    if (!record.exists || record.uid_next.value <= 1) continue;
     mesh.due.insert({r.value, name});
     mesh.incomplete.insert({r.value, name});
   }

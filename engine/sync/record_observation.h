@@ -79,7 +79,7 @@ class RecordObservation {
         now_(mesh.clock->UnixMillis()),
         deleted_since_(DeletedSinceOf(mesh, r)),
         is_listed_one_(IsListedOne(mesh.slot(r), record, observation)),
-        deleters_(Deleters(mesh, r, record)) {}
+        deleters_(company_ ? Deleters(mesh, r, record) : std::set<MailboxCopyId>()) {}
 
   std::map<Uid, ContentIdentity> arrival_content;      // filled between attempts
   std::map<MessageId, ContentIdentity> known_content;  // likewise, to be saved
@@ -150,7 +150,7 @@ class RecordObservation {
   int64_t now_;
   int64_t deleted_since_;             // before it
   bool is_listed_one_;                // of the name: what the last look told of it is not of another mailbox
-  std::set<MailboxCopyId> deleters_;  // of the same mailbox, from where deletions flow here
+  std::set<MailboxCopyId> deleters_;  // of the same mailbox, from where deletions flow here; asked for with company
   MergeContext context_;
   ImportedPairs imported_;
   std::map<MessageId, Intent> intents_;
