@@ -76,6 +76,13 @@ void UidSet::AddRange(uint32_t first, uint32_t last) {
   ranges_.erase(begin + 1, end);
 }
 
+void UidSet::Add(const UidSet& other) {
+  if (other.empty()) return;
+  std::vector<UidRange> ranges = ranges_;
+  ranges.insert(ranges.end(), other.ranges_.begin(), other.ranges_.end());
+  ranges_ = Normalised(std::move(ranges));
+}
+
 bool UidSet::Contains(Uid uid) const {
   const auto after = std::upper_bound(ranges_.begin(), ranges_.end(), uid.value,
                                       [](uint32_t value, const UidRange& range) { return value < range.first; });

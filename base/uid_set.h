@@ -30,6 +30,7 @@ class UidSet {
 
   void Add(Uid uid) { AddRange(uid.value, uid.value); }
   void AddRange(uint32_t first, uint32_t last);  // ends in any order; 0 is ignored as an end
+  void Add(const UidSet& other);
   bool Contains(Uid uid) const;
   bool empty() const { return ranges_.empty(); }
   uint64_t size() const;  // how many UIDs

@@ -49,6 +49,14 @@ TEST(UidSet, IsMadeOfRangesInAnyOrder) {
   EXPECT_EQ(UidSet::FromRanges({}), UidSet());
 }
 
+TEST(UidSet, TakesInAnotherSet) {
+  UidSet set = UidSet::FromRanges({{1, 2}, {9, 9}});
+  set.Add(UidSet::FromRanges({{3, 4}, {8, 12}, {4294967295u, 4294967295u}}));
+  EXPECT_EQ(set.ToString(), "1:4,8:12,4294967295");
+  set.Add(UidSet());
+  EXPECT_EQ(set.ToString(), "1:4,8:12,4294967295");
+}
+
 TEST(UidSet, SplitsLongSets) {
   UidSet set;
   for (uint32_t uid = 1; uid < 2000; uid += 2) set.Add(Uid(uid));

@@ -206,7 +206,7 @@ constexpr std::string_view kUidExpungeLacks = "UIDPLUS, so single messages canno
 
 // RFC 7162 section 3.1.3: OK or NO, what matters is the set.
 absl::Status Stored(const StatusResponse& response, UidSet& modified) {
-  for (const UidRange& range : response.code.modified.ranges()) modified.AddRange(range.first, range.last);
+  modified.Add(response.code.modified);
   if (response.kind == StatusKind::kOk || response.code.name == "MODIFIED") return absl::OkStatus();
   return RefusalStatus("UID STORE", response);
 }

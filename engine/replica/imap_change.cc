@@ -295,11 +295,8 @@ void Join(MailboxOutcome rest, MailboxOutcome& outcome) {
     outcome.expunged = rest.expunged.status();
     return;
   }
-  const auto join = [](const UidSet& more, UidSet& uids) {
-    for (const UidRange& range : more.ranges()) uids.AddRange(range.first, range.last);
-  };
-  join(rest.expunged->modified, outcome.expunged->modified);
-  join(rest.expunged->kept, outcome.expunged->kept);
+  outcome.expunged->modified.Add(rest.expunged->modified);
+  outcome.expunged->kept.Add(rest.expunged->kept);
 }
 
 }  // namespace

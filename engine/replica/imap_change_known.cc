@@ -36,10 +36,6 @@ Known Only(const Known& messages, const UidSet& uids) {
   return some;
 }
 
-void Join(const UidSet& more, UidSet& uids) {
-  for (const UidRange& range : more.ranges()) uids.AddRange(range.first, range.last);
-}
-
 // Those of `uids` that can be searched for, in parts.
 std::vector<Known> Parts(const MailboxChanges& changes, const UidSet& uids) {
   std::vector<Known> parts;
@@ -239,7 +235,7 @@ asio::awaitable<void> KnownChanges::AwaitChanges(Step step) {
     co_return;
   }
   changes.expunge = Without(changes.expunge, *found);
-  Join(modified, outcomes_[step.request].expunged->modified);
+  outcomes_[step.request].expunged->modified.Add(modified);
   step.messages = Only(step.messages, Without(*found, modified));
   if (step.messages.empty()) co_return;
   step.changes.clear();
@@ -292,7 +288,7 @@ asio::awaitable<void> KnownChanges::AwaitKept(size_t request, UidSet untold, abs
     co_return;
   }
   if (!marked.empty()) kept_.emplace_back(request, UidSet(marked));
-  if (outcomes_[request].expunged.ok()) Join(UidSet(unmarked), outcomes_[request].expunged->modified);
+  if (outcomes_[request].expunged.ok()) outcomes_[request].expunged->modified.Add(UidSet(unmarked));
 }
 
 // Takes our marks away again from what was not expunged.
@@ -312,7 +308,7 @@ asio::awaitable<void> KnownChanges::Unmark(size_t request, UidSet kept) {
   const auto settled = co_await SettleExpunge(session_, std::move(kept), std::move(untold));
   if (!outcome.ok()) co_return;
   if (settled.ok()) {
-    Join(*settled, outcome->kept);
+    outcome->kept.Add(*settled);
   } else {
     outcome = settled.status();
   }

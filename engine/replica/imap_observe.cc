@@ -54,11 +54,6 @@ void TakeSelected(const imap::SelectResult& selected, Observation& observation) 
   observation.cursor = {selected.uid_validity, selected.uid_next, selected.highest_modseq, std::nullopt};
 }
 
-UidSet Joined(UidSet one, const UidSet& other) {
-  for (const UidRange& range : other.ranges()) one.AddRange(range.first, range.last);
-  return one;
-}
-
 // What FETCH told of an arrival, or of a message that is known and to be recognised.
 void Take(imap::NewMessage message, const UidSet& recognise, Observation& observation) {
   const bool known = recognise.Contains(message.uid);
@@ -185,7 +180,8 @@ asio::awaitable<absl::Status> Observer::FetchArrivals(Uid first, UidSet recognis
   }
   const bool with_bodies = request_.body_bytes > 0 && !wanted.empty();
   if (with_bodies) CO_RETURN_IF_ERROR(co_await FetchArrivalsWithBodies(std::move(wanted)));
-  const UidSet asked = with_bodies ? recognise : Joined(wanted, recognise);
+  UidSet asked = with_bodies ? UidSet() : std::move(wanted);
+  asked.Add(recognise);
   if (asked.empty()) co_return absl::OkStatus();
   const std::function<absl::Status(imap::NewMessage)> take = [&](imap::NewMessage message) {
     // `n:*` and other clients' doings bring more
@@ -322,7 +318,7 @@ class QuickLook {
     if (!selecting.ok()) return false;
     select_ = *std::move(selecting);
     if (last > since.uid_next) wanted_.AddRange(since.uid_next.value, last.value - 1);
-    wanted_ = Joined(std::move(wanted_), since.recognise);
+    wanted_.Add(since.recognise);
     if (wanted_.empty()) return true;
     absl::StatusOr<std::string> fetching = imap::SendFetchNew(session, wanted_);
     if (fetching.ok()) fetch_tag_ = *std::move(fetching);

@@ -1,6 +1,7 @@
 #include "engine/store/state.h"
 
 #include <cctype>
+#include <charconv>
 #include <cstring>
 
 #include "engine/store/schema.h"
@@ -135,6 +136,13 @@ std::optional<std::string> State::Meta(std::string_view key) {
 
 void State::SetMeta(std::string_view key, std::string_view value) {
   database_.Prepare("INSERT OR REPLACE INTO meta(key, value) VALUES(?, ?)").Bind(1, key).Bind(2, value).Run();
+}
+
+int64_t State::MetaNumber(std::string_view key) {
+  const std::string text = Meta(key).value_or("");
+  int64_t number = 0;
+  std::from_chars(text.data(), text.data() + text.size(), number);
+  return number;
 }
 
 Stamp State::NextStamp() {

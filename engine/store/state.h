@@ -56,6 +56,9 @@ class State {
   // Meta: small facts by name ("graph", …).
   std::optional<std::string> Meta(std::string_view key);
   void SetMeta(std::string_view key, std::string_view value);
+  // Of those that are numbers, mostly times: 0 where nothing, or no number, is kept.
+  int64_t MetaNumber(std::string_view key);
+  void SetMetaNumber(std::string_view key, int64_t number) { SetMeta(key, std::to_string(number)); }
   Stamp NextStamp();
 
   ReplicaId InternReplica(std::string_view name);

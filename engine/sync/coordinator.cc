@@ -141,7 +141,7 @@ asio::awaitable<absl::Status> Coordinator::LoadState() {
     for (size_t e = 0; e < graph.edges().size(); ++e) {
       const GraphEdge& edge = graph.edges()[e];
       loaded.paused.push_back(state.Meta("paused:" + edge.name));
-      const int64_t since = std::atoll(state.Meta(PendingKey(edge)).value_or("0").c_str());
+      const int64_t since = state.MetaNumber(PendingKey(edge));
       if (since > 0) loaded.waiting[static_cast<int32_t>(e)] = since;
     }
     loaded.deleted = state.InternFlag("\\Deleted");

@@ -1,7 +1,6 @@
 #include "engine/sync/duplicates.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cstdlib>
 #include <utility>
 
@@ -321,14 +320,11 @@ int64_t DeletedSince(int64_t now_unix_ms, int64_t unseen_since_unix_ms, bool com
 
 void NoteReplaced(State& state, MessageId message, MailboxCopyId here, StepKind how, int64_t now_unix_ms) {
   state.history().Add({now_unix_ms, message, here, how, ""});
-  state.SetMeta(kReplacedKey, std::to_string(now_unix_ms));
+  state.SetMetaNumber(kReplacedKey, now_unix_ms);
 }
 
 int64_t LastReplaced(State& state) {
-  const std::string when = state.Meta(kReplacedKey).value_or("");
-  int64_t unix_ms = 0;
-  std::from_chars(when.data(), when.data() + when.size(), unix_ms);
-  return unix_ms;
+  return state.MetaNumber(kReplacedKey);
 }
 
 bool WasReplacedElsewhere(State& state, const MessageRegisters& gone, MailboxCopyId here, int64_t since_unix_ms) {

@@ -1,7 +1,6 @@
 #include "engine/sync/listen.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "engine/net/signal.h"
 
@@ -48,7 +47,7 @@ asio::awaitable<absl::Status> NoteOthers(Mesh& mesh) {
   mesh.others_unix_ms = now;
   mesh.Debug("another coordinator, or another tool, carries the same mail: additions are made with more care");
   const auto save = [now](State& state) {
-    state.SetMeta(kOthers, std::to_string(now));
+    state.SetMetaNumber(kOthers, now);
     return true;
   };
   const auto saved = co_await mesh.store->Run(save);
@@ -56,10 +55,10 @@ asio::awaitable<absl::Status> NoteOthers(Mesh& mesh) {
 }
 
 asio::awaitable<absl::Status> LoadOthers(Mesh& mesh) {
-  const auto load = [](State& state) { return state.Meta(kOthers).value_or(""); };
+  const auto load = [](State& state) { return state.MetaNumber(kOthers); };
   const auto loaded = co_await mesh.store->Run(load);
   if (!loaded.ok()) co_return loaded.status();
-  std::from_chars(loaded->data(), loaded->data() + loaded->size(), mesh.others_unix_ms);
+  mesh.others_unix_ms = *loaded;
   co_return absl::OkStatus();
 }
 

@@ -447,7 +447,7 @@ asio::awaitable<absl::StatusOr<Coordinator::RoundOutcome>> Coordinator::Round() 
   const auto count = [&](State& state) {
     for (size_t e = 0; waiting != saved_waiting_ && e < mesh_.graph->edges().size(); ++e) {
       const auto since = waiting.find(static_cast<int32_t>(e));
-      state.SetMeta(PendingKey(mesh_.graph->edges()[e]), std::to_string(since == waiting.end() ? 0 : since->second));
+      state.SetMetaNumber(PendingKey(mesh_.graph->edges()[e]), since == waiting.end() ? 0 : since->second);
     }
     if (prune) state.history().Prune(now - kHistoryMillis, kHistorySteps);
     state.GiveBackSpace();

@@ -1,6 +1,5 @@
 #include "engine/sync/seen.h"
 
-#include <charconv>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,14 +25,14 @@ bool IsAllObserved(const Mesh& mesh, ReplicaIndex r) {
 
 asio::awaitable<absl::Status> LoadSeen(Mesh& mesh) {
   struct Loaded {
-    std::vector<std::string> seen;
+    std::vector<int64_t> seen_unix_ms;
     int64_t replaced = 0;
   };
   const auto load = [&](State& state) {
     Loaded loaded;
     loaded.replaced = LastReplaced(state);
     for (int32_t r = 0; r < mesh.graph->replica_count(); ++r) {
-      loaded.seen.push_back(state.Meta(Key(mesh, ReplicaIndex(r))).value_or(""));
+      loaded.seen_unix_ms.push_back(state.MetaNumber(Key(mesh, ReplicaIndex(r))));
     }
     return loaded;
   };
@@ -42,9 +41,7 @@ asio::awaitable<absl::Status> LoadSeen(Mesh& mesh) {
   mesh.replaced_unix_ms = loaded->replaced;
   for (size_t r = 0; r < mesh.replicas.size(); ++r) {
     ReplicaSlot& slot = mesh.replicas[r];
-    const std::string& seen = loaded->seen[r];
-    std::from_chars(seen.data(), seen.data() + seen.size(), slot.saved_seen_unix_ms);
-    slot.seen_unix_ms = slot.unseen_since_unix_ms = slot.saved_seen_unix_ms;
+    slot.seen_unix_ms = slot.unseen_since_unix_ms = slot.saved_seen_unix_ms = loaded->seen_unix_ms[r];
   }
   co_return absl::OkStatus();
 }
@@ -59,7 +56,7 @@ asio::awaitable<absl::Status> NoteSeen(Mesh& mesh, ReplicaIndex r) {
   if (!news) co_return absl::OkStatus();
   slot.saved_seen_unix_ms = slot.seen_unix_ms;
   const auto save = [key = Key(mesh, r), seen = slot.seen_unix_ms](State& state) {
-    state.SetMeta(key, std::to_string(seen));
+    state.SetMetaNumber(key, seen);
     return true;
   };
   const auto saved = co_await mesh.store->Run(save);
