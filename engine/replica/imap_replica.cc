@@ -299,35 +299,44 @@ asio::awaitable<absl::StatusOr<std::vector<MailboxStatus>>> ImapReplica::Look() 
     if (!listed.ok()) co_return Explain(listed.status(), "", "listing the mailboxes");
     lines = LinesOf(*listed);
   }
+  co_return Statuses(lines, asked_identity);
+}
+
+std::vector<MailboxStatus> ImapReplica::Statuses(const std::vector<Line>& lines, bool asked_identity) {
   std::vector<MailboxStatus> statuses;
   mailboxes_listed_.clear();
   looked_.clear();
-  for (Line& line : lines) {
-    const imap::ListedMailbox& mailbox = *line.listed;
-    MailboxStatus status;
-    status.mailbox = line.mesh;
-    status.name_here = mailbox.list.mailbox;
-    status.local_name = line.local;
-    if (!names_.IsMapped(status.local_name)) status.special_use = imap::SpecialUse(mailbox.list);
-    if (mailbox.status && asked_identity) status.server_id = mailbox.status->mailbox_id;
-    status.selectable = line.selectable;
-    status.subscribed = mailbox.subscribed;
-    if (mailbox.status && mailbox.status->uid_validity && mailbox.status->uid_next) {
-      status.status_known = true;
-      status.uid_validity = *mailbox.status->uid_validity;
-      if (!asked_identity) status.server_id = expected_.at({status.local_name, status.uid_validity});
-      status.uid_next = *mailbox.status->uid_next;
-      looked_[line.mesh] = status.uid_next;
-      status.highest_modseq = mailbox.status->highest_modseq.value_or(ModSeq());
-      if (tier_ != Tier::kQresync || status.highest_modseq.value == 0) {
-        status.messages = mailbox.status->messages;
-        status.unseen = mailbox.status->unseen;
-      }
-    }
-    if (status.selectable) mailboxes_listed_.insert(line.mesh);
-    statuses.push_back(std::move(status));
+  for (const Line& line : lines) {
+    statuses.push_back(StatusOf(line, asked_identity));
+    if (line.selectable) mailboxes_listed_.insert(line.mesh);
+    if (statuses.back().status_known) looked_[line.mesh] = statuses.back().uid_next;
   }
-  co_return statuses;
+  return statuses;
+}
+
+MailboxStatus ImapReplica::StatusOf(const Line& line, bool asked_identity) const {
+  const imap::ListedMailbox& mailbox = *line.listed;
+  MailboxStatus status;
+  status.mailbox = line.mesh;
+  status.name_here = mailbox.list.mailbox;
+  status.local_name = line.local;
+  if (!names_.IsMapped(status.local_name)) status.special_use = imap::SpecialUse(mailbox.list);
+  if (mailbox.status && asked_identity) status.server_id = mailbox.status->mailbox_id;
+  status.selectable = line.selectable;
+  status.subscribed = mailbox.subscribed;
+  if (!mailbox.status || !mailbox.status->uid_validity || !mailbox.status->uid_next) return status;
+  status.status_known = true;
+  status.uid_validity = *mailbox.status->uid_validity;
+  // One that cannot be selected was not compared with what was expected.
+  const auto expected = expected_.find({status.local_name, status.uid_validity});
+  if (!asked_identity && expected != expected_.end()) status.server_id = expected->second;
+  status.uid_next = *mailbox.status->uid_next;
+  status.highest_modseq = mailbox.status->highest_modseq.value_or(ModSeq());
+  if (tier_ != Tier::kQresync || status.highest_modseq.value == 0) {
+    status.messages = mailbox.status->messages;
+    status.unseen = mailbox.status->unseen;
+  }
+  return status;
 }
 
 asio::awaitable<absl::StatusOr<Observation>> ImapReplica::Observe(std::string mailbox, MailboxCursor since,

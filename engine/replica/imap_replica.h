@@ -117,6 +117,8 @@ class ImapReplica : public Replica {
   };
   std::vector<Line> LinesOf(const std::vector<imap::ListedMailbox>& listed) const;
   bool AsExpected(const std::vector<Line>& lines) const;
+  std::vector<MailboxStatus> Statuses(const std::vector<Line>& lines, bool asked_identity);
+  MailboxStatus StatusOf(const Line& line, bool asked_identity) const;
   asio::awaitable<absl::Status> EnsureSelected(imap::Session& session, MailboxReference mailbox);
   asio::awaitable<void> AppendAtOnce(const std::vector<AppendRequest>& requests, std::vector<size_t> which,
                                      std::vector<absl::StatusOr<Appended>>& outcomes);

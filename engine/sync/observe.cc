@@ -116,10 +116,6 @@ void Report(Mesh& mesh, ReplicaIndex r, const MergeResult& result) {
   if (result.brake) mesh.Emit("CONFLICT", r, EdgeIndex(-1), result.record.mailbox_name, text);
 }
 
-}  // namespace
-
-namespace {
-
 // An observation that was made together with others, and the cursor that it began at.
 struct Prepared {
   MailboxCursor since;
@@ -144,111 +140,166 @@ void Carry(Mesh& mesh, MailboxCopyId copy, const Observation& observation, const
   }
 }
 
-asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::string mailbox, Prepared prepared) {
-  const std::pair<int32_t, std::string> here(r.value, mailbox);
-  if (mesh.WaitsForRoom(here)) co_return absl::OkStatus();
-  mesh.due.erase(here);
-  mesh.incomplete.insert(here);
-  bool compared = false, untold = false, waited = false;
-  for (bool more = true; more;) {
-    const MailboxCopyRecord* found = mesh.FindCopy(r, mailbox);
-    if (found == nullptr || !found->exists) co_return absl::OkStatus();
-    const MailboxCopyRecord record = *found;
-    CO_ASSIGN_OR_RETURN(const MailboxCursor since, co_await CursorOf(mesh, r, record));
-    absl::StatusOr<Observation> observation = absl::UnknownError("");
-    std::optional<CarriedBodies::Share> share;
-    if (prepared.observation && prepared.since == since) {
-      observation = *std::exchange(prepared.observation, std::nullopt);
-    } else {
-      ObserveLimits limits;
-      limits.messages = kBatchMessages;
-      if (mesh.carrying.contains(here)) limits.body_bytes = share.emplace(mesh.carried).bytes();
-      if (limits.body_bytes > 0) limits.messages = kBatchWithBodies;
-      observation = co_await mesh.slot(r).replica->Observe(mailbox, since, limits);
+// Looks into one mailbox copy, batch after batch, until what is there is recorded or the look has to wait.
+class CopyObserver {
+ public:
+  CopyObserver(Mesh& mesh, ReplicaIndex r, std::string mailbox, Prepared prepared)
+      : mesh_(mesh), r_(r), here_(r.value, std::move(mailbox)), prepared_(std::move(prepared)) {}
+
+  asio::awaitable<absl::Status> Run() {
+    if (mesh_.WaitsForRoom(here_)) co_return absl::OkStatus();
+    mesh_.due.erase(here_);
+    mesh_.incomplete.insert(here_);
+    for (bool more = true; more;) {
+      const MailboxCopyRecord* found = mesh_.FindCopy(r_, mailbox());
+      if (found == nullptr || !found->exists) break;
+      CO_ASSIGN_OR_RETURN(more, co_await ObserveBatch(*found));
     }
+    co_return absl::OkStatus();
+  }
+
+ private:
+  const std::string& mailbox() const { return here_.second; }
+  ReplicaSlot& slot() const { return mesh_.slot(r_); }
+
+  // Whether there is more to observe.
+  asio::awaitable<absl::StatusOr<bool>> ObserveBatch(MailboxCopyRecord record) {
+    CO_ASSIGN_OR_RETURN(const MailboxCursor since, co_await CursorOf(mesh_, r_, record));
+    std::optional<CarriedBodies::Share> share;  // until what was carried is put with the rest
+    absl::StatusOr<Observation> observation = co_await Observe(since, share);
     if (!observation.ok()) {
-      if (OutcomeUnknown(observation.status())) {
-        mesh.MarkDown(r, observation.status());
-      } else {
-        Refusal refusal;
-        refusal.replica = r;
-        refusal.report = {mesh.name(r),
-                          mailbox,
-                          "SELECT",
-                          "",
-                          Message(observation.status()),
-                          "see what the server says about this mailbox",
-                          mesh.clock->UnixMillis()};
-        // It may be gone, or renamed: the look tells.
-        const bool news = mesh.mailbox_refusals.insert_or_assign({r.value, mailbox}, refusal).second;
-        mesh.slot(r).look_due |= news;
-        mesh.Warn(Message(observation.status()));
-      }
-      co_return absl::OkStatus();
+      Refused(observation.status());
+      co_return false;
     }
-    mesh.mailbox_refusals.erase({r.value, mailbox});
-    if (AsksForALook(mesh.slot(r), record, observation->cursor.uid_validity)) co_return absl::OkStatus();
-    const bool same = since.uid_validity == observation->cursor.uid_validity && !observation->more;
-    const ModSeq told = observation->cursor.highest_modseq;
-    if (same && told.value != 0 && told < since.highest_modseq) {
-      mesh.Warn("replica " + mesh.name(r) + ": mailbox " + Printable(mailbox) + ": HIGHESTMODSEQ went back from " +
-                std::to_string(since.highest_modseq.value) + " to " + std::to_string(told.value) +
-                "; the mailbox was compared in full");
+    mesh_.mailbox_refusals.erase({r_.value, mailbox()});
+    if (AsksForALook(slot(), record, observation->cursor.uid_validity)) co_return false;
+    WarnIfItWentBack(since, *observation);
+    mesh_.Progressed(r_);
+    CO_ASSIGN_OR_RETURN(const MergeResult result, co_await Record(record, *observation));
+    if (!result.needs.empty()) co_return false;  // went away meanwhile: the next look finds it due
+    if (MailboxCopyRecord* now = mesh_.FindCopy(r_, mailbox())) *now = result.record;
+    if (result.uids_of_others) {
+      Warn(
+          ": the server has given UIDs for the second time, as one does that was restored from an older copy; the "
+          "mailbox is identified anew");
+      co_return true;
     }
-    mesh.Progressed(r);
-    RecordObservation recording(mesh, r, record, *observation);
-    absl::StatusOr<MergeResult> result = co_await mesh.store->Run(recording);
-    for (int attempt = 0; attempt < 3 && result.ok() && !result->needs.empty(); ++attempt) {
+    Carry(mesh_, record.id, *observation, result);
+    CO_RETURN_IF_ERROR(co_await Learn(record.id, result));
+    co_return co_await Continue(*observation, result);
+  }
+
+  asio::awaitable<absl::StatusOr<Observation>> Observe(MailboxCursor since,
+                                                       std::optional<CarriedBodies::Share>& share) {
+    if (prepared_.observation && prepared_.since == since) {
+      co_return *std::exchange(prepared_.observation, std::nullopt);
+    }
+    ObserveLimits limits;
+    limits.messages = kBatchMessages;
+    if (mesh_.carrying.contains(here_)) limits.body_bytes = share.emplace(mesh_.carried).bytes();
+    if (limits.body_bytes > 0) limits.messages = kBatchWithBodies;
+    co_return co_await slot().replica->Observe(mailbox(), since, limits);
+  }
+
+  void Refused(const absl::Status& status) {
+    if (OutcomeUnknown(status)) {
+      mesh_.MarkDown(r_, status);
+      return;
+    }
+    Refusal refusal;
+    refusal.replica = r_;
+    refusal.report = {mesh_.name(r_),
+                      mailbox(),
+                      "SELECT",
+                      "",
+                      Message(status),
+                      "see what the server says about this mailbox",
+                      mesh_.clock->UnixMillis()};
+    // It may be gone, or renamed: the look tells.
+    const bool news = mesh_.mailbox_refusals.insert_or_assign({r_.value, mailbox()}, refusal).second;
+    slot().look_due |= news;
+    mesh_.Warn(Message(status));
+  }
+
+  void WarnIfItWentBack(const MailboxCursor& since, const Observation& observation) {
+    const bool same = since.uid_validity == observation.cursor.uid_validity && !observation.more;
+    const ModSeq told = observation.cursor.highest_modseq;
+    if (!same || told.value == 0 || told >= since.highest_modseq) return;
+    Warn(": HIGHESTMODSEQ went back from " + std::to_string(since.highest_modseq.value) + " to " +
+         std::to_string(told.value) + "; the mailbox was compared in full");
+  }
+
+  // With whatever content identification asks for.
+  asio::awaitable<absl::StatusOr<MergeResult>> Record(const MailboxCopyRecord& record, Observation& observation) {
+    constexpr int kContentAttempts = 3;
+    RecordObservation recording(mesh_, r_, record, observation);
+    absl::StatusOr<MergeResult> result = co_await mesh_.store->Run(recording);
+    for (int attempt = 0; attempt < kContentAttempts && result.ok() && !result->needs.empty(); ++attempt) {
       ContentNeeds needs = result->needs;
-      co_await FetchContent(mesh, r, record, *observation, std::move(needs), recording);
-      result = co_await mesh.store->Run(recording);
+      co_await FetchContent(mesh_, r_, record, observation, std::move(needs), recording);
+      result = co_await mesh_.store->Run(recording);
     }
-    if (!result.ok()) co_return result.status();
-    if (!result->needs.empty()) co_return absl::OkStatus();  // went away meanwhile: the next look finds it due
-    if (MailboxCopyRecord* now = mesh.FindCopy(r, mailbox)) *now = result->record;
-    if (result->uids_of_others) {
-      mesh.Warn("replica " + mesh.name(r) + ": mailbox " + Printable(mailbox) +
-                ": the server has given UIDs for the second time, as one does that was restored from an older copy; "
-                "the mailbox is identified anew");
-      continue;
+    co_return result;
+  }
+
+  // What the mesh knows now.
+  asio::awaitable<absl::Status> Learn(MailboxCopyId copy, const MergeResult& result) {
+    slot().recognised.insert(copy);
+    std::erase_if(mesh_.unfetchable, [&](const auto& missed) { return missed.second == copy; });
+    if (!result.distrust.empty()) mesh_.Warn(mesh_.name(r_) + ": " + mailbox() + ": " + result.distrust);
+    Report(mesh_, r_, result);
+    slot().gone_since_look |= result.vanished > 0;
+    if (result.arrived + result.adopted + result.changed + result.vanished > 0) {
+      mesh_.Achieved(r_);
+      ++mesh_.learned;
     }
-    mesh.slot(r).recognised.insert(record.id);
-    std::erase_if(mesh.unfetchable, [&](const auto& missed) { return missed.second == record.id; });
-    Carry(mesh, record.id, *observation, *result);
-    if (!result->distrust.empty()) mesh.Warn(mesh.name(r) + ": " + mailbox + ": " + result->distrust);
-    Report(mesh, r, *result);
-    mesh.slot(r).gone_since_look |= result->vanished > 0;
-    if (result->arrived + result->adopted + result->changed + result->vanished > 0) {
-      mesh.Achieved(r);
-      ++mesh.learned;
+    if (result.others) CO_RETURN_IF_ERROR(co_await NoteOthers(mesh_));
+    if (result.replaced) NoteReplacement(mesh_);
+    mesh_.metadata.Doubt(here_);
+    DistrustIfUntold(result);
+    co_return absl::OkStatus();
+  }
+
+  // A comparison in full found what the server should have told in the look before.
+  void DistrustIfUntold(const MergeResult& result) {
+    if (untold_ && result.vanished > 0) {
+      const std::string why = "mailbox " + Printable(mailbox()) + ": the server did not tell of " +
+                              std::to_string(result.vanished) + " expunged messages; it was compared in full";
+      slot().replica->DistrustResync(why);
+      mesh_.Warn("replica " + mesh_.name(r_) + ": " + why);
     }
-    if (result->others) CO_RETURN_IF_ERROR(co_await NoteOthers(mesh));
-    if (result->replaced) NoteReplacement(mesh);
-    mesh.metadata.Doubt({r.value, mailbox});
-    if (untold && result->vanished > 0) {
-      const std::string why = "mailbox " + Printable(mailbox) + ": the server did not tell of " +
-                              std::to_string(result->vanished) + " expunged messages; it was compared in full";
-      mesh.slot(r).replica->DistrustResync(why);
-      mesh.Warn("replica " + mesh.name(r) + ": " + why);
-    }
-    untold = result->untold;
-    const bool compare = result->compare && !std::exchange(compared, true);
-    more = (observation->more && !result->cut) || compare;
-    if (result->marked && !std::exchange(waited, true)) {
-      const bool again = co_await AwaitExpunge(mesh, r);
+    untold_ = result.untold;
+  }
+
+  asio::awaitable<absl::StatusOr<bool>> Continue(const Observation& observation, const MergeResult& result) {
+    const bool all = !observation.more && !result.cut;
+    const bool compare = result.compare && !std::exchange(compared_, true);
+    bool more = (observation.more && !result.cut) || compare;
+    if (result.marked && !std::exchange(waited_, true)) {
+      const bool again = co_await AwaitExpunge(mesh_, r_);
       more = more || again;
     }
-    if (!observation->more && !result->cut) {
-      mesh.incomplete.erase({r.value, mailbox});
-      mesh.carrying.erase(here);
-    }
-    if (result->adopted > 0) mesh.carrying.erase(here);  // others hold it too by now
-    if (more && mesh.WaitsForRoom(here)) {
-      mesh.due.insert(here);
-      co_return absl::OkStatus();
-    }
+    if (all) mesh_.incomplete.erase(here_);
+    if (all || result.adopted > 0) mesh_.carrying.erase(here_);  // what was recognised, others hold by now
+    if (!more || !mesh_.WaitsForRoom(here_)) co_return more;
+    mesh_.due.insert(here_);
+    co_return false;
   }
-  co_return absl::OkStatus();
+
+  void Warn(const std::string& text) {
+    mesh_.Warn("replica " + mesh_.name(r_) + ": mailbox " + Printable(mailbox()) + text);
+  }
+
+  Mesh& mesh_;
+  ReplicaIndex r_;
+  std::pair<int32_t, std::string> here_;  // the replica and the mailbox
+  Prepared prepared_;
+  bool compared_ = false, untold_ = false, waited_ = false;
+};
+
+asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::string mailbox, Prepared prepared) {
+  CopyObserver observer(mesh, r, std::move(mailbox), std::move(prepared));
+  co_return co_await observer.Run();
 }
 
 asio::awaitable<void> RecordPrepared(Mesh& mesh, ReplicaIndex r, std::string mailbox, Prepared prepared,
