@@ -100,11 +100,16 @@ asio::awaitable<void> ObserveFrom(Replica& replica, MailboxCursor since, Observe
 }
 
 asio::awaitable<void> ObserveAnew(Replica& replica) {
-  co_await ObserveFrom(replica, MailboxCursor(), {3, 0});
+  ObserveLimits few;
+  few.messages = 3;
+  co_await ObserveFrom(replica, MailboxCursor(), few);
 }
 
 asio::awaitable<void> ObserveWithBodies(Replica& replica) {
-  co_await ObserveFrom(replica, SomeCursor(), {100, 1000});
+  ObserveLimits with_bodies;
+  with_bodies.messages = 100;
+  with_bodies.body_bytes = 1000;
+  co_await ObserveFrom(replica, SomeCursor(), with_bodies);
 }
 
 asio::awaitable<void> ObserveTogether(Replica& replica) {
@@ -194,8 +199,10 @@ asio::awaitable<void> ChangeMailboxes(Replica& replica) {
 }
 
 asio::awaitable<void> Annotate(Replica& replica) {
-  CheckPrintable((co_await replica.GetMetadata({"INBOX", "Sent"})).status());
-  CheckPrintable(co_await replica.SetMetadata("INBOX", {{"/shared/comment", "x"}}));
+  std::vector<std::string> mailboxes(1, "INBOX");
+  CheckPrintable((co_await replica.GetMetadata(mailboxes)).status());
+  std::vector<std::pair<std::string, std::string>> entries(1, {"/shared/comment", "x"});
+  CheckPrintable(co_await replica.SetMetadata("INBOX", entries));
 }
 
 asio::awaitable<void> Watch(Replica& replica) {
