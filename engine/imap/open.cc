@@ -183,6 +183,117 @@ void DecodeAnswers(std::string_view text, ServerMemory& memory) {
   if (taker.good()) memory.namespaces = std::move(told);
 }
 
+// One OpenSession, step by step.
+class Opening {
+ public:
+  Opening(Clock& clock, asio::any_io_executor executor, OpenOptions options)
+      : clock_(clock), executor_(std::move(executor)), options_(std::move(options)) {}
+
+  asio::awaitable<absl::StatusOr<std::unique_ptr<Session>>> Run(std::unique_ptr<ByteStream> stream) {
+    CO_RETURN_IF_ERROR(Begin(std::move(stream)));
+    // A peer that sends a byte now and then meets every single deadline.
+    const auto give_up = [this] {
+      session_->Close(absl::DeadlineExceededError("the server took too long to let us in"));
+    };
+    const std::unique_ptr<Alarm> alarm = clock_.CallAfter(kOpeningWaits * options_.inactivity_limit, give_up);
+    CO_RETURN_IF_ERROR(co_await Greet());
+    Recall();
+    const absl::Status ready = co_await LogInAndSetUp();
+    if (options_.memory != nullptr) Memorise(ready);
+    if (!ready.ok()) co_return ready;
+    co_return std::move(session_);
+  }
+
+ private:
+  absl::Status Begin(std::unique_ptr<ByteStream> stream) {
+    if (options_.security == Security::kTls) {
+      auto secured = MakeTlsStream(std::move(stream), options_.tls);
+      if (!secured.ok()) return secured.status();
+      tls_ = secured->get();
+      stream = *std::move(secured);
+    }
+    SessionOptions session_options;
+    session_options.inactivity_limit = options_.inactivity_limit;
+    session_options.ignored = options_.ignored;
+    session_ = std::make_unique<Session>(std::move(stream), clock_, executor_, session_options);
+    return absl::OkStatus();
+  }
+
+  asio::awaitable<absl::Status> Greet() {
+    const auto greeting = co_await session_->ReadGreeting();
+    if (!greeting.ok()) co_return greeting.status();
+    greeted_ = greeting->code.arguments + " " + greeting->text;
+    logged_in_ = greeting->kind == StatusKind::kPreauth;
+    if (options_.security != Security::kStartTls) co_return absl::OkStatus();
+    if (logged_in_) {
+      co_return Error(
+          absl::StatusCode::kUnauthenticated,
+          "the server greets with PREAUTH, so STARTTLS is no longer possible: somebody may be in between; use "
+          "security: TLS");
+    }
+    co_return co_await UpgradeToTls(*session_, options_.tls, tls_);
+  }
+
+  // What is remembered of a server that greets so.
+  void Recall() {
+    ServerMemory* memory = options_.memory.get();
+    if (memory == nullptr) return;
+    // Of a time when they were not ignored, perhaps.
+    std::erase_if(memory->capabilities, [&](const std::string& name) { return options_.ignored.contains(name); });
+    if (memory->greeting != greeted_) {
+      const bool distrusted = memory->distrusted;
+      *memory = ServerMemory();
+      memory->distrusted = distrusted;
+    }
+    remembered_ = *memory;
+  }
+
+  asio::awaitable<absl::Status> LogInAndSetUp() {
+    if (!remembered_.distrusted && !remembered_.capabilities.empty() && !DiscardsBehindLogin(greeted_)) {
+      guess_ = GuessOf(options_, remembered_, clock_.UnixMillis());
+      options_.login.behind = [this] {
+        auto sent = SendSetUp(*session_, guess_, remembered_.capabilities);
+        if (sent.ok()) guessed_ = *std::move(sent);
+      };
+    }
+    const uint64_t commands_before = session_->commands();
+    if (!logged_in_) CO_RETURN_IF_ERROR(co_await LogIn(*session_, options_.login, tls_));
+    // A server that has to be asked for its capabilities cannot be guessed at: COMPRESS would be on by then.
+    const size_t behind = guessed_ ? guessed_->commands.size() : 0;
+    told_ = !logged_in_ && session_->commands() == commands_before + 1 + behind;
+    if (!guessed_) co_return co_await TurnOnExtensions(*session_, options_);
+    co_return co_await FinishGuess(*session_, options_, remembered_, guess_, *std::move(guessed_));
+  }
+
+  void Memorise(const absl::Status& ready) {
+    ServerMemory& memory = *options_.memory;
+    const bool misguided = guessed_ && !ready.ok() && !absl::IsUnauthenticated(ready);
+    const bool distrusted = memory.distrusted || misguided;
+    if (ready.ok() && told_) {
+      const bool id_told = !guessed_ || guess_.id || session_->server_id() != remembered_.server_id;
+      memory.greeting = greeted_;
+      memory.capabilities = session_->capabilities();
+      memory.server_id = session_->server_id();
+      if (id_told) memory.server_id_unix_ms = clock_.UnixMillis();
+    } else {
+      memory = ServerMemory();
+    }
+    memory.distrusted = distrusted;
+  }
+
+  Clock& clock_;
+  asio::any_io_executor executor_;
+  OpenOptions options_;
+  std::unique_ptr<Session> session_;
+  const TlsStream* tls_ = nullptr;  // the session's layer
+  std::string greeted_;
+  bool logged_in_ = false;   // by the greeting (PREAUTH)
+  ServerMemory remembered_;  // a copy: other connections are opened meanwhile
+  SetUpRequest guess_;
+  std::optional<SentSetUp> guessed_;
+  bool told_ = false;  // the capabilities, with the login
+};
+
 }  // namespace
 
 // One line each: the greeting, the capabilities; then what the server answered.
@@ -212,84 +323,8 @@ ServerMemory DecodeServerMemory(std::string_view text) {
 asio::awaitable<absl::StatusOr<std::unique_ptr<Session>>> OpenSession(std::unique_ptr<ByteStream> stream, Clock& clock,
                                                                       asio::any_io_executor executor,
                                                                       OpenOptions options) {
-  const TlsStream* tls = nullptr;
-  if (options.security == Security::kTls) {
-    auto secured = MakeTlsStream(std::move(stream), options.tls);
-    if (!secured.ok()) co_return secured.status();
-    tls = secured->get();
-    stream = *std::move(secured);
-  }
-  SessionOptions session_options;
-  session_options.inactivity_limit = options.inactivity_limit;
-  session_options.ignored = options.ignored;
-  auto session = std::make_unique<Session>(std::move(stream), clock, executor, session_options);
-  // A peer that sends a byte now and then meets every single deadline.
-  const auto give_up = [&session] {
-    session->Close(absl::DeadlineExceededError("the server took too long to let us in"));
-  };
-  const std::unique_ptr<Alarm> alarm = clock.CallAfter(kOpeningWaits * options.inactivity_limit, give_up);
-  const auto greeting = co_await session->ReadGreeting();
-  if (!greeting.ok()) co_return greeting.status();
-  bool logged_in = greeting->kind == StatusKind::kPreauth;
-  if (options.security == Security::kStartTls) {
-    if (logged_in) {
-      co_return Error(
-          absl::StatusCode::kUnauthenticated,
-          "the server greets with PREAUTH, so STARTTLS is no longer possible: somebody may be in between; use "
-          "security: TLS");
-    }
-    CO_RETURN_IF_ERROR(co_await UpgradeToTls(*session, options.tls, tls));
-  }
-  if (options.memory != nullptr) {  // of a time when they were not ignored, perhaps
-    std::erase_if(options.memory->capabilities,
-                  [&](const std::string& name) { return options.ignored.contains(name); });
-  }
-  const std::string greeted = greeting->code.arguments + " " + greeting->text;
-  ServerMemory* memory = options.memory.get();
-  if (memory != nullptr && memory->greeting != greeted) {
-    const bool distrusted = memory->distrusted;
-    *memory = ServerMemory();
-    memory->distrusted = distrusted;
-  }
-  std::optional<SentSetUp> guessed;
-  SetUpRequest guess;
-  // A copy: other connections are opened meanwhile.
-  const ServerMemory remembered = memory != nullptr ? *memory : ServerMemory();
-  const bool believed = !remembered.distrusted && !remembered.capabilities.empty() && !DiscardsBehindLogin(greeted);
-  if (believed) {
-    guess = GuessOf(options, remembered, clock.UnixMillis());
-    options.login.behind = [&] {
-      auto sent = SendSetUp(*session, guess, remembered.capabilities);
-      if (sent.ok()) guessed = *std::move(sent);
-    };
-  }
-  absl::Status ready;
-  const uint64_t commands_before = session->commands();
-  if (!logged_in) ready = co_await LogIn(*session, options.login, tls);
-  // A server that has to be asked for its capabilities cannot be guessed at: COMPRESS would be on by then.
-  const size_t behind = guessed ? guessed->commands.size() : 0;
-  const bool told = !logged_in && session->commands() == commands_before + 1 + behind;
-  if (ready.ok() && guessed) {
-    ready = co_await FinishGuess(*session, options, remembered, guess, *std::move(guessed));
-  } else if (ready.ok()) {
-    ready = co_await TurnOnExtensions(*session, options);
-  }
-  if (memory != nullptr) {
-    const bool misguided = guessed && !ready.ok() && !absl::IsUnauthenticated(ready);
-    const bool distrusted = memory->distrusted || misguided;
-    if (ready.ok() && told) {
-      const bool id_told = !guessed || guess.id || session->server_id() != remembered.server_id;
-      memory->greeting = greeted;
-      memory->capabilities = session->capabilities();
-      memory->server_id = session->server_id();
-      if (id_told) memory->server_id_unix_ms = clock.UnixMillis();
-    } else {
-      *memory = ServerMemory();
-    }
-    memory->distrusted = distrusted;
-  }
-  if (!ready.ok()) co_return ready;
-  co_return session;
+  Opening opening(clock, std::move(executor), std::move(options));
+  co_return co_await opening.Run(std::move(stream));
 }
 
 }  // namespace imapmesh::imap

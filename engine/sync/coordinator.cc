@@ -5,36 +5,17 @@
 #include <set>
 #include <utility>
 
-#include "engine/sync/kept_back.h"
 #include "engine/sync/listen.h"
 #include "engine/sync/memories.h"
 #include "engine/sync/refusals.h"
 #include "engine/sync/seen.h"
+#include "engine/sync/start_state.h"
 
 namespace imapmesh {
 namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-
-// RFC 5788's registry says of $Junk and $NotJunk that a message has one at most; Thunderbird's pair likewise.
-constexpr std::pair<const char*, const char*> kExclusivePairs[] = {{"$Junk", "$NotJunk"}, {"Junk", "NonJunk"}};
-
-// What changes the meaning of the recorded registers: then every message is planned anew.
-std::string GraphFingerprint(const Graph& graph) {
-  std::string text;
-  for (const v1::Replica& replica : graph.topology().replica()) text += replica.name() + ";";
-  for (const v1::Edge& edge : graph.topology().edge()) text += edge.ShortDebugString() + ";";
-  return text + graph.topology().policy().ShortDebugString();
-}
-
-// What names its mailboxes and keywords have in the mesh.
-std::string NamesFingerprint(const v1::Replica& replica) {
-  std::string text = replica.namespace_prefix();
-  for (const v1::NameMap& map : replica.name_map()) text += ";" + map.ShortDebugString();
-  for (const v1::KeywordMap& map : replica.keyword_map()) text += ";keyword " + map.ShortDebugString();
-  return text;
-}
 
 }  // namespace
 
@@ -115,61 +96,16 @@ absl::Status Coordinator::BuildReplicas(std::shared_ptr<const Graph> graph) {
 }
 
 asio::awaitable<absl::Status> Coordinator::LoadState() {
-  struct Loaded {
-    std::vector<ReplicaId> replicas;
-    std::vector<MailboxCopyRecord> copies;
-    std::vector<std::optional<std::string>> paused;
-    std::map<int32_t, int64_t> waiting;
-    FlagId deleted;
-    std::vector<std::pair<FlagId, FlagId>> exclusive;
-    KeptBackReport kept_back;
-    int64_t conflicts_open = 0, conflicts_resolved = 0;
-  };
-  const Graph& graph = *mesh_.graph;
   const int64_t now = mesh_.clock->UnixMillis();
-  const auto load = [&](State& state) {
-    Loaded loaded;
-    for (const v1::Replica& replica : graph.topology().replica()) {
-      loaded.replicas.push_back(state.InternReplica(replica.name()));
-      // Under other names the known mailboxes would look deleted.
-      const std::string names = "names:" + replica.name(), fingerprint = NamesFingerprint(replica);
-      if (state.Meta(names).value_or("") == fingerprint) continue;
-      state.mailboxes().ForgetReplica(loaded.replicas.back());
-      state.MarkAllUnsettled();
-      state.SetMeta(names, fingerprint);
-    }
-    for (size_t e = 0; e < graph.edges().size(); ++e) {
-      const GraphEdge& edge = graph.edges()[e];
-      loaded.paused.push_back(state.Meta("paused:" + edge.name));
-      const int64_t since = state.MetaNumber(PendingKey(edge));
-      if (since > 0) loaded.waiting[static_cast<int32_t>(e)] = since;
-    }
-    loaded.deleted = state.InternFlag("\\Deleted");
-    for (const auto& [one, other] : kExclusivePairs) {
-      loaded.exclusive.emplace_back(state.InternFlag(one), state.InternFlag(other));
-    }
-    state.kept_back().UnsettleMessages();
-    loaded.kept_back = LoadKeptBack(state);
-    loaded.conflicts_open = state.conflicts().Count(true);
-    loaded.conflicts_resolved = state.conflicts().Count(false);
-    state.TouchIntents(now);  // whatever connection carried them is gone since now at the latest
-    const std::string fingerprint = GraphFingerprint(graph);
-    if (state.Meta("graph") != fingerprint) {
-      state.MarkAllUnsettled();
-      state.mailboxes().DecideKeptAgain();
-      state.SetMeta("graph", fingerprint);
-    }
-    loaded.copies = state.MailboxCopies();
-    return loaded;
-  };
+  const auto load = [&](State& state) { return LoadStartState(state, *mesh_.graph, now); };
   auto loaded = co_await mesh_.store->Run(load);
   if (!loaded.ok()) co_return loaded.status();
   for (size_t r = 0; r < loaded->replicas.size(); ++r) mesh_.replicas[r].id = loaded->replicas[r];
   for (size_t e = 0; e < loaded->paused.size(); ++e) {
-    if (loaded->paused[e]) mesh_.edge_paused[e] = *loaded->paused[e] == "1";
+    if (loaded->paused[e]) mesh_.edge_paused[e] = *loaded->paused[e];
   }
   mesh_.TakeAllMailboxes(std::move(loaded->copies));
-  pending_since_unix_ms_ = saved_waiting_ = std::move(loaded->waiting);
+  pending_since_unix_ms_ = saved_waiting_ = std::move(loaded->waiting_unix_ms);
   mesh_.deleted_flag = loaded->deleted;
   mesh_.exclusive_keywords = loaded->exclusive;
   mesh_.kept_back = std::move(loaded->kept_back);

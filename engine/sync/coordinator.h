@@ -227,7 +227,6 @@ class Coordinator : public Control {
   MailboxReport DescribeMailbox(const MailboxEntry& entry) const;
   void NotePending(int64_t now_unix_ms);
   std::map<int32_t, int64_t> LongPending(int64_t now_unix_ms) const;
-  static std::string PendingKey(const GraphEdge& edge) { return "pending_since:" + edge.name; }
 
   CoordinatorOptions options_;
   Mesh mesh_;

@@ -7,6 +7,7 @@
 #include "engine/sync/explain.h"
 #include "engine/sync/mailbox_decide.h"
 #include "engine/sync/refusals.h"
+#include "engine/sync/start_state.h"
 #include "engine/sync/trace.h"
 
 namespace imapmesh {
@@ -224,7 +225,7 @@ asio::awaitable<absl::Status> Coordinator::RunPause(std::string edge, bool pause
   }
   const std::string name = mesh_.graph->edges()[static_cast<size_t>(index->value)].name;
   const auto save = [&](State& state) {
-    state.SetMeta("paused:" + name, paused ? "1" : "0");
+    state.SetMeta(PausedKey(name), paused ? "1" : "0");
     return true;
   };
   const auto saved = co_await mesh_.store->Run(save);

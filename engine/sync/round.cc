@@ -14,6 +14,7 @@
 #include "engine/sync/observe.h"
 #include "engine/sync/refusals.h"
 #include "engine/sync/seen.h"
+#include "engine/sync/start_state.h"
 #include "engine/sync/sync_metadata.h"
 
 namespace imapmesh {
