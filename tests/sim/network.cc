@@ -20,7 +20,9 @@ class Link : public std::enable_shared_from_this<Link> {
 
   void Open() {
     SessionHooks hooks;
-    hooks.send = [this](std::string bytes) { Send(Direction::kToClient, std::move(bytes)); };
+    hooks.send = [this](std::string bytes) {
+      Send(Direction::kToClient, network_.garble ? network_.garble(std::move(bytes)) : std::move(bytes));
+    };
     hooks.hang_up = [this] { HangUp(); };
     hooks.intern = network_.intern;
     hooks.on_command = [this](const std::string& name) {

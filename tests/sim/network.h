@@ -56,6 +56,8 @@ class Network {
   int slow_percent = 0;    // of deliveries take up to two seconds
   bool fragments = false;  // reads return what they like
   Tap tap;
+  // What a server says, as it then reaches the client: for servers that lie. Given one or more whole responses.
+  std::function<std::string(std::string bytes)> garble;
   std::function<std::shared_ptr<const Content>(std::string)> intern;
   std::function<void(const std::string& host, const std::string& command)> on_command;
   // A daemon added a copy to a server, or was given a body.

@@ -536,8 +536,9 @@ void World::Restore(int replica) {
     if (old != before.end()) {
       for (const auto& [uid, copy] : old->second.messages) {
         if (holds(now, copy)) continue;
-        const auto copies = std::count_if(old->second.messages.begin(), old->second.messages.end(),
-                                          [&](const auto& message) { return message.second.content == copy.content; });
+        const auto copies =
+            std::count_if(old->second.messages.begin(), old->second.messages.end(),
+                          [&, &kept = copy](const auto& message) { return message.second.content == kept.content; });
         const std::set<int> holders = Holders(name, *copy.content, copies);
         const bool given_back = std::any_of(holders.begin(), holders.end(), [&, mailbox = name](int holder) {
           return holder != replica && Reaches(holder, replica, mailbox);
