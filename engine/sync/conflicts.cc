@@ -93,7 +93,7 @@ void Approve(State& state, MessageId id, MailboxCopyId here, Stamp stamp) {
 }
 
 // Nobody has decided: as any deletion that is seen it may be that of an equal message, which this one stands for
-// elsewhere since it was held, or another coordinator's (RecordObservation::IsDoneElsewhere). It is given back then.
+// elsewhere since it was held, or another coordinator's (RecordObservation::IsNoDeletion). It is given back then.
 void LetGo(State& state, const MeshView& view, MessageId id, MailboxCopyId here, Stamp stamp, int64_t held_unix_ms) {
   int64_t since = held_unix_ms;
   if (const auto where = view.copies.find(here); where != view.copies.end()) {

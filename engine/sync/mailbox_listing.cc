@@ -286,7 +286,8 @@ void ListingRecorder::Rename(State& state, const std::string& name, MailboxCopyR
 // Gives the mailbox its new name in the mesh; one that another mailbox has is changed until it is free.
 void ListingRecorder::RenameInMesh(State& state, const std::string& wanted, MailboxId mailbox) {
   if (Join(state, wanted, mailbox)) return;
-  const std::string name = FreeName(state, wanted);
+  const std::string before = Find(mailbox, replicas_[static_cast<size_t>(here_.value)])->mailbox_name;
+  const std::string name = FreeName(state, wanted, before);
   GiveName(state, mailbox, name, name == wanted ? Now(state) : state.NextStamp());
 }
 
@@ -317,12 +318,7 @@ bool ListingRecorder::Join(State& state, const std::string& name, MailboxId mail
 // Whether coordinators that took one mailbox for two, or two for one, give each other's mailboxes new names: one of
 // them was chosen already. What further names they chose would be contested too, without end.
 bool ListingRecorder::IsContested(State& state, const std::string& name) const {
-  if (state.mailboxes().Find(name + " (" + ReplicaName() + ")")) return true;
-  for (const v1::Replica& replica : graph_.topology().replica()) {
-    if (name.find(" (" + replica.name() + ")") != std::string::npos) return true;
-    if (name.find(" (" + replica.name() + " ") != std::string::npos) return true;
-  }
-  return false;
+  return IsChosen(name, graph_) || state.mailboxes().Find(name + " (" + ReplicaName() + ")");
 }
 
 // Whether somebody gave it a name here that goes nowhere else.
@@ -345,9 +341,13 @@ void ListingRecorder::GiveName(State& state, MailboxId mailbox, const std::strin
   }
 }
 
-// `name`, unless a mailbox that is anywhere has it: then with the replica's name behind it. A mailbox that is nowhere
-// any more gives its name away, and so does one that was deleted here to make room.
-std::string ListingRecorder::FreeName(State& state, const std::string& name) {
+// `name`, unless a mailbox that is anywhere has it: then the one that was chosen instead before, as each coordinator
+// that has the name for free takes it to the next replica; or with the replica's name behind it. A mailbox that is
+// nowhere any more gives its name away, and so does one that was deleted here to make room. What was chosen is set
+// aside no more, and nothing is put behind it: of one name few are made, however often coordinators disagree.
+std::string ListingRecorder::FreeName(State& state, const std::string& name, const std::string& before) {
+  const std::string given = AsGiven(name, graph_);
+  const bool chosen_before = before != given && AsGiven(before, graph_) == given;
   std::string free = name;
   for (int attempt = 1;; ++attempt) {
     const auto taken = state.mailboxes().Find(free);
@@ -356,11 +356,15 @@ std::string ListingRecorder::FreeName(State& state, const std::string& name) {
       Name(state, *taken, free + " (deleted " + std::to_string(taken->value) + ")", Now(state));
       break;
     }
-    if (given_up_.contains(*taken)) {
+    if (given_up_.contains(*taken) && free == given) {
       SetAside(state, *taken, free);
       break;
     }
-    free = name + " (" + ReplicaName() + (attempt == 1 ? "" : " " + std::to_string(attempt)) + ")";
+    if (chosen_before && !state.mailboxes().Find(before)) {
+      free = before;
+      break;
+    }
+    free = given + " (" + ReplicaName() + (attempt == 1 ? "" : " " + std::to_string(attempt)) + ")";
   }
   if (free == name) return free;
   ConflictRecord conflict;

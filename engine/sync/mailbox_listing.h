@@ -84,7 +84,7 @@ class ListingRecorder {
   std::optional<MailboxId> ByRole(const MailboxStatus& line) const;
   std::optional<MailboxId> BySpelling(const MailboxStatus& line) const;
   void NoteSpelling(State& state, const MailboxCopyRecord& record);
-  std::string FreeName(State& state, const std::string& name);
+  std::string FreeName(State& state, const std::string& name, const std::string& before = "");
   void SetAside(State& state, MailboxId mailbox, const std::string& name);
   bool IsAlive(MailboxId mailbox) const;
   bool FlowsAnywhere(const std::string& name) const;

@@ -63,4 +63,25 @@ std::optional<std::string> UnusualSpelling(std::string_view plain) {
   return name;
 }
 
+std::string AsGiven(std::string name, const Graph& graph) {
+  while (true) {
+    const size_t open = name.rfind(" ("), close = name.find(')', open);
+    if (open == std::string::npos || close != name.size() - 1) return name;
+    const std::string within = name.substr(open + 2, close - open - 2);
+    const size_t space = within.find(' ');
+    const std::string word = within.substr(0, space);
+    const bool number = space == std::string::npos || within.find_first_not_of("0123456789", space + 1) == within.npos;
+    if (!number || (word != "deleted" && !graph.FindReplica(word))) return name;
+    name.resize(open);
+  }
+}
+
+bool IsChosen(const std::string& name, const Graph& graph) {
+  for (size_t end = name.find('/'); true; end = name.find('/', end + 1)) {
+    const std::string level = name.substr(0, end);
+    if (AsGiven(level, graph) != level) return true;
+    if (end == std::string::npos) return false;
+  }
+}
+
 }  // namespace imapmesh

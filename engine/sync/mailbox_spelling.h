@@ -1,5 +1,5 @@
-// Mailbox names that people, or servers, may take for one, as they differ in case or in Unicode spelling alone; and
-// names in the characters that every server takes.
+// Mailbox names that people, or servers, may take for one, as they differ in case or in Unicode spelling alone; names
+// in the characters that every server takes; and names that coordinators chose.
 //
 // mailbox_listing.cc asks when a mailbox turns up, apply_mailboxes.cc when a server would not make one. Pure; any
 // thread.
@@ -9,6 +9,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+
+#include "graph/graph.h"
 
 namespace imapmesh {
 
@@ -21,6 +23,12 @@ std::string FoldSpelling(std::string_view name);
 std::string PlainSpelling(std::string_view name);
 // What has this plain spelling; nullopt where nothing but the name itself could.
 std::optional<std::string> UnusualSpelling(std::string_view plain);
+
+// The name that people gave a mailbox: without what coordinators put behind one that two mailboxes would have, as in
+// "Work (r1)", "Work (r1 2)" and "Work (deleted)".
+std::string AsGiven(std::string name, const Graph& graph);
+// Whether coordinators chose it, or the name of a mailbox above it.
+bool IsChosen(const std::string& name, const Graph& graph);
 
 }  // namespace imapmesh
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "graph/load.h"
+
 namespace imapmesh {
 namespace {
 
@@ -38,6 +40,38 @@ TEST(PlainSpelling, IsReadBack) {
   for (const char* plain : {"Work", "a=b", "a=3Db", "=2e", "R&D=21", "=XY", "x="}) {
     EXPECT_EQ(UnusualSpelling(plain), std::nullopt) << plain;
   }
+}
+
+class ChosenNames : public testing::Test {
+ protected:
+  const std::shared_ptr<const Graph> graph_ = LoadTopologyText(R"(
+      name: "t" replica { name: "r1" tunnel { command: "a" } } replica { name: "r2" tunnel { command: "b" } }
+      edge { a: "r1" b: "r2" })",
+                                                               "t", ".")
+                                                  ->graph;
+};
+
+TEST_F(ChosenNames, AreThoseThatWereGivenWithAReplicaOrDeletedBehind) {
+  for (const char* chosen : {"Work/done (r1)", "Work/done (r2 13)", "Work/done (deleted)", "Work/done (deleted 2)",
+                             "Work/done (deleted) (deleted) (r2)"}) {
+    EXPECT_EQ(AsGiven(chosen, *graph_), "Work/done") << chosen;
+    EXPECT_TRUE(IsChosen(chosen, *graph_)) << chosen;
+  }
+}
+
+TEST_F(ChosenNames, AreNotThoseThatPeopleGive) {
+  for (const char* given : {"Work", "Work (2024)", "Work (r3)", "Work(r1)", "Work (r1", "Work (deleted by Ann)",
+                            "Work (r1) old", "(r1)", ""}) {
+    EXPECT_EQ(AsGiven(given, *graph_), given);
+    EXPECT_FALSE(IsChosen(given, *graph_)) << given;
+  }
+}
+
+TEST_F(ChosenNames, HoldForWhatIsBelow) {
+  EXPECT_TRUE(IsChosen("Work (r1)/done", *graph_));
+  EXPECT_EQ(AsGiven("Work (r1)/done", *graph_), "Work (r1)/done");
+  EXPECT_EQ(AsGiven("Work (r1)/done (r2)", *graph_), "Work (r1)/done");
+  EXPECT_EQ(AsGiven("Work (r1)/done)", *graph_), "Work (r1)/done)");
 }
 
 }  // namespace

@@ -136,6 +136,12 @@ bool RecordObservation::IsSecond(State& state, MessageId message) {
   return std::any_of(held.begin(), held.end(), [&](const HeldCopy& each) { return each.message == message; });
 }
 
+bool RecordObservation::IsSecondAt(State& state, MessageId message, MailboxCopyId here) {
+  const std::vector<HeldCopy>& held = SecondCopies(state);
+  return std::any_of(held.begin(), held.end(),
+                     [&](const HeldCopy& each) { return each.message == message && each.copy == here; });
+}
+
 // False when content is needed first.
 bool RecordObservation::IdentifyArrivals(State& state, MergeResult& result) {
   identified_.clear();
@@ -282,8 +288,8 @@ void RecordObservation::MergeGone(State& state, MessageRegisters& message, bool 
   if (hold && intent == nullptr) {
     copy->presence = Presence::kHeld;
     copy->uid = Uid();
-  } else if (!was_to_go && IsDoneElsewhere(state, message, here)) {
-    copy->presence = Presence::kAbsent;  // nobody deleted it: it is given back
+  } else if (!was_to_go && IsNoDeletion(state, message, here)) {
+    copy->presence = Presence::kAbsent;  // as if it had never been here: it is given back
     copy->uid = Uid();
     copy->stamp = Stamp(0);
   } else {
@@ -314,10 +320,12 @@ bool RecordObservation::Holds(State& state, MailboxCopyId here, int64_t count, i
   return holds(state.CountByUids(here, gone), state.CountByUids(here, observed));
 }
 
-// Another coordinator carried the deletion of an equal message, and took this one for it, here or elsewhere; or the
-// message was found under another UID elsewhere, since this replica was seen last: what was deleted here may be what it
-// was then, and what stands for it there nobody deleted.
-bool RecordObservation::IsDoneElsewhere(State& state, const MessageRegisters& gone, MailboxCopyId here) const {
+// Nobody deleted the message. It was a second copy here: whoever removed it decided that the first one stays, and this
+// one may be a message of its own elsewhere. Or another coordinator carried the deletion of an equal message, and took
+// this one for it, here or elsewhere; or the message was found under another UID elsewhere, since this replica was seen
+// last: what was deleted here may be what it was then, and what stands for it there nobody deleted.
+bool RecordObservation::IsNoDeletion(State& state, const MessageRegisters& gone, MailboxCopyId here) {
+  if (IsSecondAt(state, gone.id, here)) return true;
   if (company_ && IsCarriedTwice(state, gone, here, deleters_, now_)) return true;
   return WasReplacedElsewhere(state, gone, here, deleted_since_);
 }

@@ -102,6 +102,7 @@ class RecordObservation {
   // What is held as DUPLICATE, as it was when it was first needed in this attempt; asked for once.
   const std::vector<HeldCopy>& SecondCopies(State& state);
   bool IsSecond(State& state, MessageId message);
+  bool IsSecondAt(State& state, MessageId message, MailboxCopyId here);
   // False when content is needed first.
   bool IdentifyArrivals(State& state, MergeResult& result);
   // What was imported decides before anything is compared.
@@ -119,7 +120,7 @@ class RecordObservation {
   static bool IsListedOne(const ReplicaSlot& slot, const MailboxCopyRecord& record, const Observation& observation);
   static std::set<MailboxCopyId> Deleters(const Mesh& mesh, ReplicaIndex r, const MailboxCopyRecord& record);
   bool Holds(State& state, MailboxCopyId here, int64_t count, int64_t known, int64_t ours) const;
-  bool IsDoneElsewhere(State& state, const MessageRegisters& gone, MailboxCopyId here) const;
+  bool IsNoDeletion(State& state, const MessageRegisters& gone, MailboxCopyId here);
   bool IsWhole() const;
   void AddUnlisted(State& state, MailboxCopyId copy, const UidSet& present, UidSet& vanished);
   void RecordBrake(State& state, int64_t count, int64_t known, MergeResult& result);
