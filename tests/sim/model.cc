@@ -156,6 +156,11 @@ bool Model::WasRemoved(const std::string& mailbox, const Content& content) const
   return fate != fates_.end() && !fate->second.removals.empty();
 }
 
+bool Model::WasWiped(int replica, const std::string& mailbox, const Content& content) const {
+  const auto fate = fates_.find({mailbox, content.number});
+  return fate != fates_.end() && std::count(fate->second.wipes.begin(), fate->second.wipes.end(), replica) > 0;
+}
+
 bool Model::WasAddedOnce(const std::string& mailbox, const Content& content) const {
   const auto found = fates_.find({mailbox, content.number});
   if (found == fates_.end() || !found->second.removals.empty()) return false;

@@ -58,6 +58,7 @@ class Model {
   // looked into that mailbox before; to another one both copies were always there.
   void Raced(const std::string& mailbox, const Content& content, bool reported);
   bool WasRemoved(const std::string& mailbox, const Content& content) const;
+  bool WasWiped(int replica, const std::string& mailbox, const Content& content) const;
   // By one user, and nobody removed it.
   bool WasAddedOnce(const std::string& mailbox, const Content& content) const;
   // A person deletes what may have come by a race.

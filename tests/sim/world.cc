@@ -95,7 +95,8 @@ void World::ExpungedByDaemon(int daemon, const std::string& host, const std::str
   const int r = std::stoi(host.substr(1));
   StateReader state(coordinators_[static_cast<size_t>(daemon)].state_file);
   for (const auto& [name, elsewhere] : account(r).mailboxes()) {
-    if (name == mailbox || model_.WasRemoved(name, content)) continue;
+    // What the brake holds is given back once a person has decided so.
+    if (name == mailbox || model_.WasRemoved(name, content) || model_.WasWiped(r, name, content)) continue;
     const std::vector<Place> copies = Copies(name, content);
     const bool here = std::any_of(copies.begin(), copies.end(), [r](const Place& copy) { return copy.replica == r; });
     if (here) continue;
