@@ -52,7 +52,6 @@ void ApproveMailboxDeletion(State& state, MailboxCopyId copy) {
   const Stamp stamp = state.NextStamp();
   state.mailboxes().DeleteHeld(copy, stamp);
   record->gone = MailboxGone::kNo;
-  record->tombstone = true;
   record->exists_stamp = stamp;
   state.Save(*record);
 }
@@ -62,7 +61,6 @@ void RejectMailboxDeletion(State& state, MailboxCopyId copy) {
   if (!record || record->exists) return;
   state.mailboxes().ForgetHeld(copy);
   record->gone = MailboxGone::kNo;
-  record->tombstone = false;
   record->exists_stamp = Stamp(0);
   state.Save(*record);
 }
@@ -123,7 +121,7 @@ void CloseMailboxConflict(State& state, const MailboxCopyRecord& copy, int64_t n
 }
 
 bool IsDeleted(const MailboxCopyRecord& copy) {
-  return !copy.exists && copy.tombstone && copy.gone == MailboxGone::kNo;
+  return !copy.exists && copy.exists_stamp.value > 0 && copy.gone == MailboxGone::kNo;
 }
 
 MailboxDecisions DecideMailboxes::operator()(State& state) {
@@ -236,7 +234,6 @@ void DecideMailboxes::Revive(State& state, const MailboxCopyRecord& kept) {
     if (!state.mailboxes().HasNews(other.id, kept.id)) continue;
     MailboxCopyRecord record = kept;
     record.gone = MailboxGone::kNo;
-    record.tombstone = false;
     record.exists_stamp = Stamp(0);
     state.Save(record);
     decisions_.changed = true;

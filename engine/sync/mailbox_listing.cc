@@ -114,7 +114,6 @@ void ListingRecorder::Record(State& state) {
     if (!other_account) continue;
     RejectMailboxDeletion(state, record.id);
     record.gone = MailboxGone::kNo;
-    record.tombstone = false;
     record.exists_stamp = Stamp(0);
   }
   for (size_t l = 0; l < lines.size(); ++l) {
@@ -144,7 +143,7 @@ void ListingRecorder::EmptyInbox(State& state, size_t inbox, const MailboxStatus
   const bool listed = now != listing_.lines.end();
   record.server_id = listed ? now->server_id : "";
   if (!listed) {  // an INBOX below a prefix is no server's own: it is made again
-    record.exists = record.tombstone = false;
+    record.exists = false;
     record.exists_stamp = Stamp(0);
   }
   state.Save(record);
@@ -222,7 +221,6 @@ void ListingRecorder::Update(State& state, const MailboxStatus& line, MailboxCop
     }
     record.exists_stamp = Now(state);
     record.exists = true;
-    record.tombstone = false;
     record.gone = MailboxGone::kNo;
   }
   const bool renamed = record.local_name != line.local_name;
@@ -424,7 +422,6 @@ void ListingRecorder::Add(State& state, const MailboxStatus& line) {
   record.server_id = line.server_id;
   record.special_use = line.special_use;
   record.exists = true;
-  record.tombstone = false;
   record.gone = MailboxGone::kNo;
   record.exists_stamp = Now(state);
   record.subscribed = line.subscribed;
@@ -548,7 +545,6 @@ void ListingRecorder::Vanish(State& state, MailboxCopyRecord& record) {
     return;
   }
   state.HoldAll(record.id);
-  record.tombstone = true;
   record.gone = MailboxGone::kUndecided;
   record.exists_stamp = Now(state);
   Clear(state, record);
@@ -559,7 +555,6 @@ void ListingRecorder::Vanish(State& state, MailboxCopyRecord& record) {
 void ListingRecorder::Forget(State& state, MailboxCopyRecord& record) {
   state.Unbind(record.id);
   state.ForgetUnbound(record.id);
-  record.tombstone = false;
   record.gone = MailboxGone::kNo;
   record.exists_stamp = Stamp(0);
   Clear(state, record);
