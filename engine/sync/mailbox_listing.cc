@@ -211,18 +211,7 @@ void ListingRecorder::Update(State& state, const MailboxStatus& line, MailboxCop
                          record.uid_validity == line.uid_validity;
   bool differs = !record.exists || record.name_here != line.name_here || record.subscribed != line.subscribed ||
                  record.server_id != server_id || record.special_use != line.special_use;
-  if (!record.exists) {
-    CloseMailboxConflict(state, record, now_);
-    // Nothing was decided about its messages: those that came back with it are found again, the others were not meant
-    // to go and are given back.
-    if (record.gone == MailboxGone::kUndecided || record.gone == MailboxGone::kWaits) {
-      state.mailboxes().ReleaseHeld(record.id);
-      PrepareRebinding(record);
-    }
-    record.exists_stamp = Now(state);
-    record.exists = true;
-    record.gone = MailboxGone::kNo;
-  }
+  if (!record.exists) ComeBack(state, record);
   const bool renamed = record.local_name != line.local_name;
   if (record.subscribed != line.subscribed) {
     // A subscription stays with the old name (RFC 3501 section 6.3.5 tells of none): that is nobody's change.
@@ -242,6 +231,19 @@ void ListingRecorder::Update(State& state, const MailboxStatus& line, MailboxCop
     result_.changed = true;
   }
   Observe(line, record);
+}
+
+// Under its name, or called as the mailbox was renamed elsewhere meanwhile. Where nothing was decided about its
+// messages those that came back with it are found again; the others were not meant to go and are given back.
+void ListingRecorder::ComeBack(State& state, MailboxCopyRecord& record) {
+  CloseMailboxConflict(state, record, now_);
+  if (record.gone == MailboxGone::kUndecided || record.gone == MailboxGone::kWaits) {
+    state.mailboxes().ReleaseHeld(record.id);
+    PrepareRebinding(record);
+  }
+  record.exists = true;
+  record.gone = MailboxGone::kNo;
+  record.exists_stamp = Now(state);
 }
 
 void ListingRecorder::Observe(const MailboxStatus& line, const MailboxCopyRecord& record) {
@@ -421,9 +423,7 @@ void ListingRecorder::Add(State& state, const MailboxStatus& line) {
   record.name_stamp = role || spelled ? name_stamp : Stamp(0);
   record.server_id = line.server_id;
   record.special_use = line.special_use;
-  record.exists = true;
-  record.gone = MailboxGone::kNo;
-  record.exists_stamp = Now(state);
+  ComeBack(state, record);
   record.subscribed = line.subscribed;
   record.subscribed_stamp = line.subscribed ? Now(state) : Stamp(0);
   state.Save(record);

@@ -67,6 +67,7 @@ class ListingRecorder {
   void Confirm(State& state, const std::vector<size_t>& mine, ListingMatch& match);
   bool IsOtherAccount(const std::vector<MailboxCopyRecord>& records, const ListingMatch& match) const;
   void Update(State& state, const MailboxStatus& line, MailboxCopyRecord& record);
+  void ComeBack(State& state, MailboxCopyRecord& record);
   void Add(State& state, const MailboxStatus& line);
   void Vanish(State& state, MailboxCopyRecord& record);
   void Forget(State& state, MailboxCopyRecord& record);
