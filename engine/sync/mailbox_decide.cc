@@ -141,9 +141,11 @@ void DecideMailboxes::Decide(State& state, const MailboxCopyRecord& gone) {
   decisions_.changed = true;
   bool told = false, anywhere = false;  // whether anyone may learn of the deletion; whether anyone has the mailbox
   for (const MailboxCopyRecord& other : copies_) {
-    if (other.mailbox != gone.mailbox || other.id == gone.id || !other.exists) continue;
-    anywhere = true;
+    const bool waits = other.gone == MailboxGone::kWaits;  // it may be put back there
+    if (other.mailbox != gone.mailbox || other.id == gone.id || (!other.exists && !waits)) continue;
     told |= Reaches(gone.replica, other.replica, gone.mailbox_name, ChangeKind::kMailboxDeletion);
+    if (waits) continue;
+    anywhere = true;
     if (!Reaches(other.replica, gone.replica, gone.mailbox_name, ChangeKind::kAddition)) continue;
     if (other.name_stamp > gone.name_stamp) {
       return PutBack(state, gone, other, "MAILBOX_DELETED_AND_RENAMED", "renamed to " + other.mailbox_name);
