@@ -53,6 +53,19 @@ std::optional<std::vector<MailboxId>> DueIfAsRecorded(const std::vector<const Ma
   return due;
 }
 
+bool FlowsAnywhere(const Graph& graph, ReplicaIndex here, const std::string& name) {
+  for (int32_t r = 0; r < graph.replica_count(); ++r) {
+    const ReplicaIndex there(r);
+    if (there != here && graph.Reaches(here, there, name, ChangeKind::kAddition)) return true;
+  }
+  return false;
+}
+
+bool HasRenameToCarry(const MailboxCopyRecord& record, const Graph& graph, ReplicaIndex here) {
+  const bool newer = record.exists && record.name_stamp > record.mailbox_name_stamp;
+  return newer && record.local_name != record.mailbox_name && FlowsAnywhere(graph, here, record.local_name);
+}
+
 ListingResult ListingRecorder::operator()(State& state) {
   result_ = ListingResult();
   renamed_.clear();
@@ -222,7 +235,7 @@ void ListingRecorder::Update(State& state, const MailboxStatus& line, MailboxCop
   record.name_here = line.name_here;
   if (!another) record.server_id = line.server_id;
   record.special_use = line.special_use;
-  if (renamed) Rename(state, line.local_name, record);
+  if (renamed || HasRenameToCarry(record, graph_, here_)) Rename(state, line.local_name, record);
   const bool restored = made_anew || (line.status_known && WentBack(record, line));
   if (restored) StartRebinding(state, record);
   differs |= renamed || restored;
@@ -255,9 +268,10 @@ void ListingRecorder::Rename(State& state, const std::string& name, MailboxCopyR
   const Stamp known = record.name_stamp;
   record.local_name = name;
   if (name.starts_with(kTemporaryName)) return;  // our own, on the way to another name
-  // Where nobody may learn of it, it is this replica's own affair.
-  if (name != record.mailbox_name && !FlowsAnywhere(name)) return;
-  record.name_stamp = Now(state);
+  // Where nobody may learn of it, it is this replica's own affair, as long as nothing flows from there.
+  const bool may_be_told = name == record.mailbox_name || FlowsAnywhere(name);
+  if (may_be_told || !FlowsAnywhere(record.mailbox_name)) record.name_stamp = Now(state);
+  if (!may_be_told) return;
   See(record.mailbox_name, "renamed to " + name);
   if (name == record.mailbox_name) return;
   if (record.mailbox_name_stamp > known && !record.mailbox_name.empty()) {
@@ -394,15 +408,6 @@ bool ListingRecorder::IsAlive(MailboxId mailbox) const {
   return std::any_of(copies_.begin(), copies_.end(), [&](const MailboxCopyRecord& copy) {
     return copy.mailbox == mailbox && (copy.exists || copy.gone != MailboxGone::kNo);
   });
-}
-
-// To where it is to be made, too.
-bool ListingRecorder::FlowsAnywhere(const std::string& name) const {
-  for (int32_t r = 0; r < graph_.replica_count(); ++r) {
-    const ReplicaIndex there(r);
-    if (there != here_ && graph_.Reaches(here_, there, name, ChangeKind::kAddition)) return true;
-  }
-  return false;
 }
 
 void ListingRecorder::Add(State& state, const MailboxStatus& line) {
