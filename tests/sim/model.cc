@@ -275,12 +275,14 @@ bool Model::CertainlyDeleted(const Graph& graph, const Reach& reach, int replica
   if (added != 1 || !fate.restored.empty() || fate.races > 0) return false;
   const bool change_wins = graph.topology().policy().delete_vs_change() != v1::Policy::DELETE_WINS;
   if (change_wins && !fate.flags.empty()) return false;
-  return std::any_of(fate.removals.begin(), fate.removals.end(), [&](const Removal& removal) {
+  const auto deletions = std::count_if(fate.removals.begin(), fate.removals.end(), [&](const Removal& removal) {
     const auto renumbered = renumbered_at_.find({removal.replica, mailbox});
     const bool seen = removal.known && removal.at > state_lost_at_ &&
                       (renumbered == renumbered_at_.end() || renumbered->second < removal.at);
     return seen && reach(removal.replica, replica, ChangeKind::kDeletion);
   });
+  // What is kept under two names is deleted once it is under both.
+  return deletions >= (int64_t{1} << std::min(renames_lost_, 20));
 }
 
 // Flags that somebody took away from this content in another mailbox: a copy or a move may have gone with that.
@@ -388,7 +390,9 @@ void Model::AddBound(const Graph& graph, const Reaches& reaches, int replica, co
           carried |= reaches.at(other.first)(event.replica, there, ChangeKind::kFlags) &&
                      reach(there, replica, ChangeKind::kAddition);
         }
-        if (carried && !HeardOf(reach, replica, fate, flag)) bound.add_flags_allowed(flag);
+        // After a loss of the state flags of all sides are kept.
+        const bool says = state_lost_at_ == 0 && HeardOf(reach, replica, fate, flag);
+        if (carried && !says) bound.add_flags_allowed(flag);
       }
     }
   }

@@ -67,10 +67,11 @@ class Model {
   void RacesAreReported() { races_are_reported_ = true; }
   void BodyFetched(int daemon, const Content& content) { ++fetched_[{daemon, content.number}]; }
 
-  // What was renamed just before, unseen, is another mailbox then: all that is in it comes back under the old name too.
-  void StateLost() {
+  // `renames`: some may have been on their way. What was renamed just before, unseen, is another mailbox then: all that
+  // is in it comes back under the old name too.
+  void StateLost(bool renames) {
     state_lost_at_ = ++now_;
-    if (renamed_) ++renames_lost_;
+    if (renamed_ && renames) ++renames_lost_;
   }
   void Renumbered(int replica, const std::string& mailbox);
   // Another UIDVALIDITY of INBOX looks as if the account had been set up anew: mailboxes that it lacks are put back.

@@ -446,6 +446,18 @@ void World::NoteUnknown(int replica, const std::string& mailbox) {
   if (!KnownToAll(places)) model_.RenamedUnknown();
 }
 
+// Whether a replica lacks a mailbox that another one has: it may be called otherwise there.
+bool World::NamesDiffer() {
+  for (int from = 0; from < network_size_; ++from) {
+    for (const auto& [name, mailbox] : account(from).mailboxes()) {
+      for (int to = 0; to < network_size_; ++to) {
+        if (to != from && Reaches(from, to, name) && account(to).Find(name) == nullptr) return true;
+      }
+    }
+  }
+  return false;
+}
+
 // Its messages move, and it has another UIDVALIDITY.
 void World::RenameInbox(int replica, const std::string& to) {
   if (account(replica).Find(to) != nullptr) return;

@@ -45,6 +45,8 @@ class World {
 
   // What users, servers and the network do; not what happens to the daemon.
   void Do(const Step& step);
+  // Of mailboxes: a rename may be on its way.
+  bool NamesDiffer();
   void AddSnapshots(checker::History& history);
 
  private:
