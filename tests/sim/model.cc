@@ -103,6 +103,12 @@ void Model::Renumbered(int replica, const std::string& mailbox) {
   Doubt(anywhere_, "");
 }
 
+void Model::RenameUnseen(const std::string& to) {
+  const bool was_inbox = std::any_of(inbox_renamed_.begin(), inbox_renamed_.end(),
+                                     [&](const auto& renamed) { return renamed.first.first == to; });
+  if (was_inbox) Doubt(fates_, "INBOX");
+}
+
 void Model::MailboxRenamed() {
   renamed_ = true;
   if (!deleted_.empty()) Doubt(anywhere_, "");

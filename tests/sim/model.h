@@ -46,6 +46,8 @@ class Model {
   // A message went from INBOX to `to` by a RENAME: Added there, Removed here. What the engine is just doing to it, in
   // the mailbox that it selected before, it does to it where it is now.
   void InboxRenamed(const std::string& to, const Content& content) { ++inbox_renamed_[{to, content.number}]; }
+  // Nothing tells any more that it was INBOX: what is in it is given back there.
+  void RenameUnseen(const std::string& to);
   // With all that was in it, told of by Removed. Mail that arrives in it meanwhile brings all of it back too.
   void MailboxDeleted(const std::string& mailbox) { deleted_.insert(mailbox); }
   // Of a mailbox whose messages some daemon did not know: to it this is another mailbox, and what is in it is put back

@@ -405,8 +405,9 @@ void World::CreateMailbox(int replica, const std::string& mailbox) {
 void World::DeleteMailbox(int replica, const std::string& mailbox) {
   if (mailbox == "INBOX" || restored_.contains(replica)) return;
   const auto messages = account(replica).Find(mailbox)->messages;
-  const bool may_be_rejected =
-      !approves_ || model_.renamed() || model_.LooksNew(replica) || IsFilledElsewhere(replica, mailbox);
+  // One that the engine made and that was never listed may be another's by another name: it is made again.
+  const bool may_be_rejected = !approves_ || model_.renamed() || model_.LooksNew(replica) ||
+                               IsFilledElsewhere(replica, mailbox) || !IsLookedInto(replica, mailbox);
   for (const auto& [uid, copy] : messages) Remove({replica, mailbox, uid, copy.content}, may_be_rejected);
   account(replica).Delete(mailbox);
   deleted_mailboxes_.insert({replica, mailbox});
@@ -426,6 +427,15 @@ bool World::IsFilledElsewhere(int replica, const std::string& mailbox) {
   return false;
 }
 
+// By all daemons that carry it.
+bool World::IsLookedInto(int replica, const std::string& mailbox) {
+  const uint32_t uid_validity = account(replica).Find(mailbox)->uid_validity;
+  return std::all_of(coordinators_.begin(), coordinators_.end(), [&](const Coordinator& coordinator) {
+    if (!coordinator.replicas.contains(replica)) return true;
+    return StateReader(coordinator.state_file).LookedInto(ReplicaName(replica), mailbox, uid_validity);
+  });
+}
+
 void World::RenameMailbox(const Step& step) {
   const int r = Replica(step.a);
   if (restored_.contains(r)) return;
@@ -435,7 +445,11 @@ void World::RenameMailbox(const Step& step) {
   const std::string to = chosen < kNewNames.size() ? kNewNames[chosen] : kMailboxNames[chosen - kNewNames.size()];
   if (from == "INBOX") return RenameInbox(r, to);
   NoteUnknown(r, from);
-  if (account(r).Rename(from, to)) model_.MailboxRenamed();
+  // Without an identity it is known by what is in it: an emptied one is not, and counts as deleted under its old name.
+  const bool is_recognised = account(r).traits().guid || !account(r).Find(from)->messages.empty();
+  if (!account(r).Rename(from, to)) return;
+  if (!is_recognised) model_.MailboxDeleted(from);
+  model_.MailboxRenamed();
 }
 
 void World::NoteUnknown(int replica, const std::string& mailbox) {
@@ -524,6 +538,7 @@ bool World::Reaches(int from, int to, const std::string& mailbox) const {
 void World::Renumber(const Step& step) {
   const int r = Replica(step.a);
   const std::string mailbox = Mailbox(r, step.b);
+  if (!account(r).traits().guid && !IsLookedInto(r, mailbox)) model_.RenameUnseen(mailbox);
   account(r).Renumber(mailbox);
   model_.Renumbered(r, mailbox);
 }
