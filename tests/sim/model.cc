@@ -89,11 +89,16 @@ class Model::Reach {
 };
 
 // Whether what was removed from the mailbox stays removed is open.
-void Model::Doubt(Fates& fates, const std::string& mailbox) {
+void Model::Doubt(Fates& fates, const std::string& mailbox, int replica) {
   for (auto& [key, fate] : fates) {
     if (!mailbox.empty() && key.first != mailbox) continue;
-    for (Removal& removal : fate.removals) removal.known = false;
+    for (Removal& removal : fate.removals) removal.known &= replica != kAnyReplica && replica != removal.replica;
   }
+}
+
+void Model::MailboxDeleted(int replica, const std::string& mailbox, bool comes_back) {
+  deleted_.insert(mailbox);
+  if (comes_back) Doubt(fates_, mailbox, replica);
 }
 
 void Model::Renumbered(int replica, const std::string& mailbox) {

@@ -48,8 +48,9 @@ class Model {
   void InboxRenamed(const std::string& to, const Content& content) { ++inbox_renamed_[{to, content.number}]; }
   // Nothing tells any more that it was INBOX: what is in it is given back there.
   void RenameUnseen(const std::string& to);
-  // With all that was in it, told of by Removed. Mail that arrives in it meanwhile brings all of it back too.
-  void MailboxDeleted(const std::string& mailbox) { deleted_.insert(mailbox); }
+  // With all that was in it, told of by Removed. Mail that arrives in it meanwhile brings all of it back too. Where it
+  // `comes_back` perhaps, so does what somebody had deleted there just before: nobody saw it there without that.
+  void MailboxDeleted(int replica, const std::string& mailbox, bool comes_back);
   // Of a mailbox whose messages some daemon did not know: to it this is another mailbox, and what is in it is put back
   // under the old name too.
   void RenamedUnknown() { ++renames_lost_; }
@@ -127,7 +128,8 @@ class Model {
   std::array<Fate*, 2> Find(const std::string& mailbox, int64_t content) {
     return {&fates_[{mailbox, content}], &anywhere_[{"", content}]};
   }
-  void Doubt(Fates& fates, const std::string& mailbox);
+  static constexpr int kAnyReplica = -1;
+  void Doubt(Fates& fates, const std::string& mailbox, int replica = kAnyReplica);
   const Fates& fates() const { return renamed_ ? anywhere_ : fates_; }
   bool IsElsewhere(const Key& key) const;
   // It came by a RENAME of INBOX, and somebody took it out of INBOX otherwise.

@@ -411,7 +411,7 @@ void World::DeleteMailbox(int replica, const std::string& mailbox) {
   for (const auto& [uid, copy] : messages) Remove({replica, mailbox, uid, copy.content}, may_be_rejected);
   account(replica).Delete(mailbox);
   deleted_mailboxes_.insert({replica, mailbox});
-  model_.MailboxDeleted(mailbox);
+  model_.MailboxDeleted(replica, mailbox, may_be_rejected);
 }
 
 // Whether some other replica has mail in it that this one lacks, be it a second copy of what is here: such a one is
@@ -448,7 +448,7 @@ void World::RenameMailbox(const Step& step) {
   // Without an identity it is known by what is in it: an emptied one is not, and counts as deleted under its old name.
   const bool is_recognised = account(r).traits().guid || !account(r).Find(from)->messages.empty();
   if (!account(r).Rename(from, to)) return;
-  if (!is_recognised) model_.MailboxDeleted(from);
+  if (!is_recognised) model_.MailboxDeleted(r, from, /*comes_back=*/true);
   model_.MailboxRenamed();
 }
 
