@@ -452,12 +452,19 @@ void World::RenameMailbox(const Step& step) {
   model_.MailboxRenamed();
 }
 
+// What is in it; or that another replica has it too, as one may that was left out when the state was lost, and is met
+// under the old name. INBOX is there everywhere in any case.
 void World::NoteUnknown(int replica, const std::string& mailbox) {
   std::vector<Place> places;
   for (const auto& [uid, copy] : account(replica).Find(mailbox)->messages) {
     places.push_back({replica, mailbox, uid, copy.content});
   }
-  if (!KnownToAll(places)) model_.RenamedUnknown();
+  bool known = KnownToAll(places);
+  for (int other = 0; other < network_size_; ++other) {
+    const bool there = other != replica && mailbox != "INBOX" && account(other).Find(mailbox) != nullptr;
+    known &= !there || IsLookedInto(other, mailbox);
+  }
+  if (!known) model_.RenamedUnknown();
 }
 
 // Whether a replica lacks a mailbox that another one has: it may be called otherwise there.
