@@ -235,10 +235,11 @@ void ListingRecorder::Update(State& state, const MailboxStatus& line, MailboxCop
   record.name_here = line.name_here;
   if (!another) record.server_id = line.server_id;
   record.special_use = line.special_use;
-  if (renamed || HasRenameToCarry(record, graph_, here_)) Rename(state, line.local_name, record);
+  const bool carried = HasRenameToCarry(record, graph_, here_);
+  if (renamed || carried) Rename(state, line.local_name, record);
   const bool restored = made_anew || (line.status_known && WentBack(record, line));
   if (restored) StartRebinding(state, record);
-  differs |= renamed || restored;
+  differs |= renamed || carried || restored;
   if (differs) {
     state.Save(record);
     result_.changed = true;
