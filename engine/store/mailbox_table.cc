@@ -4,11 +4,11 @@
 
 namespace imapmesh {
 
-#define MAILBOX_COPY_COLUMNS                                                                                         \
-  "c.id, c.replica, c.mailbox, m.name, m.name_stamp, c.name_here, c.local_name, c.name_stamp, c.server_id, "         \
-  "c.special_use, c.listed, c.tombstone, c.gone, c.exists_stamp, c.subscribed, c.subscribed_stamp, c.uid_validity, " \
-  "c.uid_next, c.highest_modseq, c.rebinding, c.read_only, c.messages, c.flag_limits, c.observed_uid_next, "         \
-  "(SELECT max(uid) FROM message_copy WHERE mailbox_copy = c.id AND uid > 0) "                                       \
+#define MAILBOX_COPY_COLUMNS                                                                                 \
+  "c.id, c.replica, c.mailbox, m.name, m.name_stamp, c.name_here, c.local_name, c.name_stamp, c.server_id, " \
+  "c.special_use, c.listed, c.gone, c.exists_stamp, c.subscribed, c.subscribed_stamp, c.uid_validity, "      \
+  "c.uid_next, c.highest_modseq, c.rebinding, c.read_only, c.messages, c.flag_limits, c.observed_uid_next, " \
+  "(SELECT max(uid) FROM message_copy WHERE mailbox_copy = c.id AND uid > 0) "                               \
   "FROM mailbox_copy c JOIN mailbox m ON m.id = c.mailbox "
 
 namespace {
@@ -45,20 +45,19 @@ MailboxCopyRecord ReadRecord(const Statement& statement) {
   record.server_id = statement.Text(8);
   record.special_use = statement.Text(9);
   record.exists = statement.Int(10) != 0;
-  record.tombstone = statement.Int(11) != 0;
-  record.gone = static_cast<MailboxGone>(statement.Int(12));
-  record.exists_stamp = Stamp(statement.Int(13));
-  record.subscribed = statement.Int(14) != 0;
-  record.subscribed_stamp = Stamp(statement.Int(15));
-  record.uid_validity = UidValidity(static_cast<uint32_t>(statement.Int(16)));
-  record.uid_next = Uid(static_cast<uint32_t>(statement.Int(17)));
-  record.highest_modseq = ModSeq(static_cast<uint64_t>(statement.Int(18)));
-  record.rebinding = statement.Int(19) != 0;
-  record.read_only = statement.Int(20) != 0;
-  record.messages = statement.Int(21);
-  record.flag_limits = DecodeLimits(statement.Text(22));
-  record.observed_uid_next = Uid(static_cast<uint32_t>(statement.Int(23)));
-  record.last_uid = Uid(static_cast<uint32_t>(statement.Int(24)));
+  record.gone = static_cast<MailboxGone>(statement.Int(11));
+  record.exists_stamp = Stamp(statement.Int(12));
+  record.subscribed = statement.Int(13) != 0;
+  record.subscribed_stamp = Stamp(statement.Int(14));
+  record.uid_validity = UidValidity(static_cast<uint32_t>(statement.Int(15)));
+  record.uid_next = Uid(static_cast<uint32_t>(statement.Int(16)));
+  record.highest_modseq = ModSeq(static_cast<uint64_t>(statement.Int(17)));
+  record.rebinding = statement.Int(18) != 0;
+  record.read_only = statement.Int(19) != 0;
+  record.messages = statement.Int(20);
+  record.flag_limits = DecodeLimits(statement.Text(21));
+  record.observed_uid_next = Uid(static_cast<uint32_t>(statement.Int(22)));
+  record.last_uid = Uid(static_cast<uint32_t>(statement.Int(23)));
   return record;
 }
 
@@ -105,8 +104,8 @@ void MailboxTable::Save(MailboxCopyRecord& record) {
   if (record.id.value == 0) {
     database_
         .Prepare(
-            "INSERT INTO mailbox_copy(replica, mailbox, name_here, listed, tombstone, subscribed, uid_validity, "
-            "uid_next, highest_modseq, rebinding, read_only, messages) VALUES(?, ?, '', 0, 0, 0, 0, 0, 0, 0, 0, 0)")
+            "INSERT INTO mailbox_copy(replica, mailbox, name_here, listed, subscribed, uid_validity, uid_next, "
+            "highest_modseq, rebinding, read_only, messages) VALUES(?, ?, '', 0, 0, 0, 0, 0, 0, 0, 0)")
         .Bind(1, record.replica.value)
         .Bind(2, record.mailbox.value)
         .Run();
@@ -114,31 +113,30 @@ void MailboxTable::Save(MailboxCopyRecord& record) {
   }
   database_
       .Prepare(
-          "UPDATE mailbox_copy SET name_here = ?, listed = ?, tombstone = ?, subscribed = ?, uid_validity = ?, "
+          "UPDATE mailbox_copy SET name_here = ?, listed = ?, subscribed = ?, uid_validity = ?, "
           "uid_next = ?, highest_modseq = ?, rebinding = ?, read_only = ?, messages = ?, local_name = ?, "
           "name_stamp = ?, server_id = ?, special_use = ?, gone = ?, exists_stamp = ?, subscribed_stamp = ?, "
           "flag_limits = ?, observed_uid_next = ? "
           "WHERE id = ?")
       .Bind(1, record.name_here)
       .Bind(2, record.exists)
-      .Bind(3, record.tombstone)
-      .Bind(4, record.subscribed)
-      .Bind(5, record.uid_validity.value)
-      .Bind(6, record.uid_next.value)
-      .Bind(7, static_cast<int64_t>(record.highest_modseq.value))
-      .Bind(8, record.rebinding)
-      .Bind(9, record.read_only)
-      .Bind(10, record.messages)
-      .Bind(11, record.local_name)
-      .Bind(12, record.name_stamp.value)
-      .Bind(13, record.server_id)
-      .Bind(14, record.special_use)
-      .Bind(15, static_cast<int64_t>(record.gone))
-      .Bind(16, record.exists_stamp.value)
-      .Bind(17, record.subscribed_stamp.value)
-      .Bind(18, EncodeLimits(record.flag_limits))
-      .Bind(19, record.observed_uid_next.value)
-      .Bind(20, record.id.value)
+      .Bind(3, record.subscribed)
+      .Bind(4, record.uid_validity.value)
+      .Bind(5, record.uid_next.value)
+      .Bind(6, static_cast<int64_t>(record.highest_modseq.value))
+      .Bind(7, record.rebinding)
+      .Bind(8, record.read_only)
+      .Bind(9, record.messages)
+      .Bind(10, record.local_name)
+      .Bind(11, record.name_stamp.value)
+      .Bind(12, record.server_id)
+      .Bind(13, record.special_use)
+      .Bind(14, static_cast<int64_t>(record.gone))
+      .Bind(15, record.exists_stamp.value)
+      .Bind(16, record.subscribed_stamp.value)
+      .Bind(17, EncodeLimits(record.flag_limits))
+      .Bind(18, record.observed_uid_next.value)
+      .Bind(19, record.id.value)
       .Run();
 }
 

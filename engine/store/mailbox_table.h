@@ -39,9 +39,8 @@ struct MailboxCopyRecord {
   std::string server_id;     // MailboxStatus::server_id
   std::string special_use;   // its role here, "\Sent"; "" for none
   bool exists = false;       // it was listed at the last look
-  bool tombstone = false;    // it was there, and its deletion was observed
   MailboxGone gone = MailboxGone::kNo;
-  Stamp exists_stamp;  // of its being there or not
+  Stamp exists_stamp;  // of its being there or not; 0: it never was there, or is to be made again
   bool subscribed = false;
   Stamp subscribed_stamp;
   UidValidity uid_validity;

@@ -123,6 +123,10 @@ CREATE TABLE unsettled(
 INSERT INTO unsettled(mailbox, message) SELECT mailbox, message FROM unsettled_before;
 DROP TABLE unsettled_before;
 )sql",
+    // The stamp of its not being there says as much.
+    R"sql(
+ALTER TABLE mailbox_copy DROP COLUMN tombstone;
+)sql",
 };
 
 int64_t ReadPragma(Database& database, const char* sql) {

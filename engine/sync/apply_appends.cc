@@ -132,10 +132,10 @@ std::vector<std::string> Appender::SetFlags(const FlagRegisters& flags, bool key
 // A mailbox that was deleted there while mail for it arrives here: the mail wins, the next round makes it again. False
 // when that was tried and refused.
 bool Appender::Recreate(ReplicaIndex target, const std::string& mailbox) {
-  MailboxCopyRecord* record = recorder_.mesh().FindCopy(target, mailbox);
-  if (record == nullptr || recorder_.mesh().mailbox_refusals.contains({target.value, mailbox})) return false;
-  if (!record->exists) record->tombstone = false;
-  recorder_.mesh().slot(target).look_due = true;
+  Mesh& mesh = recorder_.mesh();
+  if (mesh.FindCopy(target, mailbox) == nullptr) return false;
+  if (mesh.mailbox_refusals.contains({target.value, mailbox})) return false;
+  mesh.slot(target).look_due = true;
   return true;
 }
 

@@ -129,12 +129,8 @@ MailboxCopyRecord MailboxApplier::RecordOf(const MailboxOperation& operation) co
 
 asio::awaitable<absl::Status> MailboxApplier::Record(MailboxOperation operation) {
   MailboxCopyRecord record = RecordOf(operation);
-  if (operation.action == MailboxAction::kCreate) {
-    record.name_here.clear();  // until it is listed
-    record.tombstone = false;
-  }
+  if (operation.action == MailboxAction::kCreate) record.name_here.clear();  // until it is listed
   if (operation.action == MailboxAction::kDelete) {
-    record.tombstone = true;
     record.uid_validity = UidValidity();
     record.uid_next = Uid();
     record.last_uid = Uid();

@@ -155,13 +155,16 @@ void DecideRefused(State& state, const ConflictRecord& conflict, Decision decisi
                           /*release=*/retry);
 }
 
-// Whether the replica of `here` holds the content of `message` in another mailbox.
+// Whether the replica of `here` holds the content of `message` in another mailbox. A message that is just being deleted
+// is not where it went.
 bool IsElsewhere(State& state, const MeshView& view, const MessageRegisters& message, const CopyRegisters& here) {
   const auto replica = view.copies.find(here.mailbox_copy);
   if (replica == view.copies.end()) return false;
   for (const MessageId id : state.MessagesWithIdentity(message.identity, 16)) {
     const auto other = id == message.id ? std::nullopt : state.Load(id);
     if (!other || other->size != message.size || other->internal_date != message.internal_date) continue;
+    const auto absent = [](const CopyRegisters& copy) { return copy.presence == Presence::kAbsent; };
+    if (std::any_of(other->copies.begin(), other->copies.end(), absent)) continue;
     for (const CopyRegisters& copy : other->copies) {
       const auto where = view.copies.find(copy.mailbox_copy);
       const bool same_replica = where != view.copies.end() && where->second.first == replica->second.first;

@@ -218,6 +218,23 @@ TEST_F(ConflictsTest, DeletionsStayHeldThoughAFewOfThemWereMoves) {
   for (const MessageId id : deleted) EXPECT_TRUE(Plan(id).copies.empty());
 }
 
+// The copies had always been in the other mailbox, and go from there at b.
+TEST_F(ConflictsTest, MessagesThatAreDeletedElsewhereTooStayHeld) {
+  const int64_t conflict = AddConflict(kBrake, MessageRegisters(), state_.NextStamp());
+  for (uint8_t i = 0; i < 60; ++i) {
+    const MessageRegisters message = Insert("INBOX", i);
+    Put(message, "INBOX", 0, Presence::kHeld, Stamp(1));
+    Put(message, "INBOX", 1, Presence::kPresent, Stamp(1));
+    const MessageRegisters copy = Insert("Archive", i);
+    Put(copy, "Archive", 0, Presence::kPresent, Stamp(1));
+    Put(copy, "Archive", 1, Presence::kAbsent, state_.NextStamp());
+  }
+  state_.conflicts().HoldAll(conflict, mailboxes_["INBOX"].copies[0]);
+  EXPECT_FALSE(ReviewBrakes(state_, view_, kNow));
+  EXPECT_TRUE(state_.conflicts().Find(conflict)->open);
+  EXPECT_EQ(state_.conflicts().CountHeld(conflict), 60);
+}
+
 // INBOX was renamed at a. Another coordinator carried that to b, where an equal message took the place of what went.
 TEST_F(ConflictsTest, WhatWasReplacedElsewhereIsNotDeletedWithARenamedInbox) {
   const MessageRegisters replaced = Insert("INBOX", 1), other = Insert("INBOX", 2);

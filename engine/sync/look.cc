@@ -32,12 +32,19 @@ std::vector<MailboxCopyRecord> CopiesAt(const Mesh& mesh, ReplicaIndex r) {
   return copies;
 }
 
+bool HasRenameToCarry(const Mesh& mesh, ReplicaIndex r) {
+  const std::vector<const MailboxCopyRecord*> records = RecordsAt(mesh, r);
+  return std::any_of(records.begin(), records.end(), [&](const MailboxCopyRecord* record) {
+    return imapmesh::HasRenameToCarry(*record, *mesh.graph, r);
+  });
+}
+
 // What there is to do, where nothing is to be recorded. Told by the table alone: a mesh may have many mailbox copies,
 // and few looks find anything new.
 asio::awaitable<absl::StatusOr<std::optional<ListingResult>>> DueOnly(Mesh& mesh, ReplicaIndex r,
                                                                       const std::vector<MailboxStatus>& lines) {
   std::optional<ListingResult> result;
-  if (!DueIfAsRecorded(RecordsAt(mesh, r), lines, {})) co_return result;
+  if (HasRenameToCarry(mesh, r) || !DueIfAsRecorded(RecordsAt(mesh, r), lines, {})) co_return result;
   const auto load = [](State& state) { return state.CopiesWithIntents(); };
   const auto intents = co_await mesh.store->Run(load);
   if (!intents.ok()) co_return intents.status();
@@ -234,6 +241,7 @@ asio::awaitable<void> LookAt(Mesh& mesh, ReplicaIndex r) {
 
 bool TellsOfRenames(const Mesh& mesh, ReplicaIndex r) {
   const auto& listing = mesh.replicas[static_cast<size_t>(r.value)].listing;
+  if (HasRenameToCarry(mesh, r)) return listing.has_value();
   if (!listing || DueIfAsRecorded(RecordsAt(mesh, r), *listing, {})) return false;
   const std::vector<MailboxCopyRecord> copies = CopiesAt(mesh, r);
   const ListingMatch match = MatchListing(copies, *listing);

@@ -52,7 +52,6 @@ void ApproveMailboxDeletion(State& state, MailboxCopyId copy) {
   const Stamp stamp = state.NextStamp();
   state.mailboxes().DeleteHeld(copy, stamp);
   record->gone = MailboxGone::kNo;
-  record->tombstone = true;
   record->exists_stamp = stamp;
   state.Save(*record);
 }
@@ -62,7 +61,6 @@ void RejectMailboxDeletion(State& state, MailboxCopyId copy) {
   if (!record || record->exists) return;
   state.mailboxes().ForgetHeld(copy);
   record->gone = MailboxGone::kNo;
-  record->tombstone = false;
   record->exists_stamp = Stamp(0);
   state.Save(*record);
 }
@@ -123,7 +121,7 @@ void CloseMailboxConflict(State& state, const MailboxCopyRecord& copy, int64_t n
 }
 
 bool IsDeleted(const MailboxCopyRecord& copy) {
-  return !copy.exists && copy.tombstone && copy.gone == MailboxGone::kNo;
+  return !copy.exists && copy.exists_stamp.value > 0 && copy.gone == MailboxGone::kNo;
 }
 
 MailboxDecisions DecideMailboxes::operator()(State& state) {
@@ -143,9 +141,11 @@ void DecideMailboxes::Decide(State& state, const MailboxCopyRecord& gone) {
   decisions_.changed = true;
   bool told = false, anywhere = false;  // whether anyone may learn of the deletion; whether anyone has the mailbox
   for (const MailboxCopyRecord& other : copies_) {
-    if (other.mailbox != gone.mailbox || other.id == gone.id || !other.exists) continue;
-    anywhere = true;
+    const bool waits = other.gone == MailboxGone::kWaits;  // it may be put back there
+    if (other.mailbox != gone.mailbox || other.id == gone.id || (!other.exists && !waits)) continue;
     told |= Reaches(gone.replica, other.replica, gone.mailbox_name, ChangeKind::kMailboxDeletion);
+    if (waits) continue;
+    anywhere = true;
     if (!Reaches(other.replica, gone.replica, gone.mailbox_name, ChangeKind::kAddition)) continue;
     if (other.name_stamp > gone.name_stamp) {
       return PutBack(state, gone, other, "MAILBOX_DELETED_AND_RENAMED", "renamed to " + other.mailbox_name);
@@ -236,7 +236,6 @@ void DecideMailboxes::Revive(State& state, const MailboxCopyRecord& kept) {
     if (!state.mailboxes().HasNews(other.id, kept.id)) continue;
     MailboxCopyRecord record = kept;
     record.gone = MailboxGone::kNo;
-    record.tombstone = false;
     record.exists_stamp = Stamp(0);
     state.Save(record);
     decisions_.changed = true;

@@ -53,6 +53,19 @@ std::optional<std::vector<MailboxId>> DueIfAsRecorded(const std::vector<const Ma
   return due;
 }
 
+bool FlowsAnywhere(const Graph& graph, ReplicaIndex here, const std::string& name) {
+  for (int32_t r = 0; r < graph.replica_count(); ++r) {
+    const ReplicaIndex there(r);
+    if (there != here && graph.Reaches(here, there, name, ChangeKind::kAddition)) return true;
+  }
+  return false;
+}
+
+bool HasRenameToCarry(const MailboxCopyRecord& record, const Graph& graph, ReplicaIndex here) {
+  const bool newer = record.exists && record.name_stamp > record.mailbox_name_stamp;
+  return newer && record.local_name != record.mailbox_name && FlowsAnywhere(graph, here, record.local_name);
+}
+
 ListingResult ListingRecorder::operator()(State& state) {
   result_ = ListingResult();
   renamed_.clear();
@@ -114,7 +127,6 @@ void ListingRecorder::Record(State& state) {
     if (!other_account) continue;
     RejectMailboxDeletion(state, record.id);
     record.gone = MailboxGone::kNo;
-    record.tombstone = false;
     record.exists_stamp = Stamp(0);
   }
   for (size_t l = 0; l < lines.size(); ++l) {
@@ -144,7 +156,7 @@ void ListingRecorder::EmptyInbox(State& state, size_t inbox, const MailboxStatus
   const bool listed = now != listing_.lines.end();
   record.server_id = listed ? now->server_id : "";
   if (!listed) {  // an INBOX below a prefix is no server's own: it is made again
-    record.exists = record.tombstone = false;
+    record.exists = false;
     record.exists_stamp = Stamp(0);
   }
   state.Save(record);
@@ -212,19 +224,7 @@ void ListingRecorder::Update(State& state, const MailboxStatus& line, MailboxCop
                          record.uid_validity == line.uid_validity;
   bool differs = !record.exists || record.name_here != line.name_here || record.subscribed != line.subscribed ||
                  record.server_id != server_id || record.special_use != line.special_use;
-  if (!record.exists) {
-    CloseMailboxConflict(state, record, now_);
-    // Nothing was decided about its messages: those that came back with it are found again, the others were not meant
-    // to go and are given back.
-    if (record.gone == MailboxGone::kUndecided || record.gone == MailboxGone::kWaits) {
-      state.mailboxes().ReleaseHeld(record.id);
-      PrepareRebinding(record);
-    }
-    record.exists_stamp = Now(state);
-    record.exists = true;
-    record.tombstone = false;
-    record.gone = MailboxGone::kNo;
-  }
+  if (!record.exists) ComeBack(state, record);
   const bool renamed = record.local_name != line.local_name;
   if (record.subscribed != line.subscribed) {
     // A subscription stays with the old name (RFC 3501 section 6.3.5 tells of none): that is nobody's change.
@@ -235,15 +235,29 @@ void ListingRecorder::Update(State& state, const MailboxStatus& line, MailboxCop
   record.name_here = line.name_here;
   if (!another) record.server_id = line.server_id;
   record.special_use = line.special_use;
-  if (renamed) Rename(state, line.local_name, record);
+  const bool carried = HasRenameToCarry(record, graph_, here_);
+  if (renamed || carried) Rename(state, line.local_name, record);
   const bool restored = made_anew || (line.status_known && WentBack(record, line));
   if (restored) StartRebinding(state, record);
-  differs |= renamed || restored;
+  differs |= renamed || carried || restored;
   if (differs) {
     state.Save(record);
     result_.changed = true;
   }
   Observe(line, record);
+}
+
+// Under its name, or called as the mailbox was renamed elsewhere meanwhile. Where nothing was decided about its
+// messages those that came back with it are found again; the others were not meant to go and are given back.
+void ListingRecorder::ComeBack(State& state, MailboxCopyRecord& record) {
+  CloseMailboxConflict(state, record, now_);
+  if (record.gone == MailboxGone::kUndecided || record.gone == MailboxGone::kWaits) {
+    state.mailboxes().ReleaseHeld(record.id);
+    PrepareRebinding(record);
+  }
+  record.exists = true;
+  record.gone = MailboxGone::kNo;
+  record.exists_stamp = Now(state);
 }
 
 void ListingRecorder::Observe(const MailboxStatus& line, const MailboxCopyRecord& record) {
@@ -255,9 +269,10 @@ void ListingRecorder::Rename(State& state, const std::string& name, MailboxCopyR
   const Stamp known = record.name_stamp;
   record.local_name = name;
   if (name.starts_with(kTemporaryName)) return;  // our own, on the way to another name
-  // Where nobody may learn of it, it is this replica's own affair.
-  if (name != record.mailbox_name && !FlowsAnywhere(name)) return;
-  record.name_stamp = Now(state);
+  // Where nobody may learn of it, it is this replica's own affair, as long as nothing flows from there.
+  const bool may_be_told = name == record.mailbox_name || FlowsAnywhere(name);
+  if (may_be_told || !FlowsAnywhere(record.mailbox_name)) record.name_stamp = Now(state);
+  if (!may_be_told) return;
   See(record.mailbox_name, "renamed to " + name);
   if (name == record.mailbox_name) return;
   if (record.mailbox_name_stamp > known && !record.mailbox_name.empty()) {
@@ -400,15 +415,6 @@ bool ListingRecorder::IsAlive(MailboxId mailbox) const {
   });
 }
 
-// To where it is to be made, too.
-bool ListingRecorder::FlowsAnywhere(const std::string& name) const {
-  for (int32_t r = 0; r < graph_.replica_count(); ++r) {
-    const ReplicaIndex there(r);
-    if (there != here_ && graph_.Reaches(here_, there, name, ChangeKind::kAddition)) return true;
-  }
-  return false;
-}
-
 void ListingRecorder::Add(State& state, const MailboxStatus& line) {
   const ReplicaId replica = replicas_[static_cast<size_t>(here_.value)];
   const auto role = ByRole(line);
@@ -427,10 +433,7 @@ void ListingRecorder::Add(State& state, const MailboxStatus& line) {
   record.name_stamp = role || spelled ? name_stamp : Stamp(0);
   record.server_id = line.server_id;
   record.special_use = line.special_use;
-  record.exists = true;
-  record.tombstone = false;
-  record.gone = MailboxGone::kNo;
-  record.exists_stamp = Now(state);
+  ComeBack(state, record);
   record.subscribed = line.subscribed;
   record.subscribed_stamp = line.subscribed ? Now(state) : Stamp(0);
   state.Save(record);
@@ -552,7 +555,6 @@ void ListingRecorder::Vanish(State& state, MailboxCopyRecord& record) {
     return;
   }
   state.HoldAll(record.id);
-  record.tombstone = true;
   record.gone = MailboxGone::kUndecided;
   record.exists_stamp = Now(state);
   Clear(state, record);
@@ -563,7 +565,6 @@ void ListingRecorder::Vanish(State& state, MailboxCopyRecord& record) {
 void ListingRecorder::Forget(State& state, MailboxCopyRecord& record) {
   state.Unbind(record.id);
   state.ForgetUnbound(record.id);
-  record.tombstone = false;
   record.gone = MailboxGone::kNo;
   record.exists_stamp = Stamp(0);
   Clear(state, record);

@@ -51,6 +51,12 @@ std::optional<std::vector<MailboxId>> DueIfAsRecorded(const std::vector<const Ma
                                                       const std::vector<MailboxStatus>& lines,
                                                       const std::set<MailboxCopyId>& with_intents);
 
+// Whether a mailbox copy was renamed while nobody could learn of it, and somebody can by now.
+bool HasRenameToCarry(const MailboxCopyRecord& record, const Graph& graph, ReplicaIndex here);
+
+// Whether what is in a mailbox of that name reaches any other replica, or would once it is made there.
+bool FlowsAnywhere(const Graph& graph, ReplicaIndex here, const std::string& name);
+
 class ListingRecorder {
  public:
   // Everything given must outlive it. `replicas`: by ReplicaIndex.
@@ -67,6 +73,7 @@ class ListingRecorder {
   void Confirm(State& state, const std::vector<size_t>& mine, ListingMatch& match);
   bool IsOtherAccount(const std::vector<MailboxCopyRecord>& records, const ListingMatch& match) const;
   void Update(State& state, const MailboxStatus& line, MailboxCopyRecord& record);
+  void ComeBack(State& state, MailboxCopyRecord& record);
   void Add(State& state, const MailboxStatus& line);
   void Vanish(State& state, MailboxCopyRecord& record);
   void Forget(State& state, MailboxCopyRecord& record);
@@ -87,7 +94,7 @@ class ListingRecorder {
   std::string FreeName(State& state, const std::string& name, const std::string& before = "");
   void SetAside(State& state, MailboxId mailbox, const std::string& name);
   bool IsAlive(MailboxId mailbox) const;
-  bool FlowsAnywhere(const std::string& name) const;
+  bool FlowsAnywhere(const std::string& name) const { return imapmesh::FlowsAnywhere(graph_, here_, name); }
   MailboxCopyRecord* Find(MailboxId mailbox, ReplicaId replica);
   const std::string& ReplicaName() const { return graph_.replica(here_).name(); }
   std::string NameOf(ReplicaId replica) const;

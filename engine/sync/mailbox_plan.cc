@@ -83,11 +83,11 @@ class MailboxPlanner {
   }
 
   // The value is the mailbox's name in the mesh, wherever it was given; a name that the engine chose itself, since two
-  // mailboxes cannot have one, is newer than every copy's.
+  // mailboxes cannot have one, is newer than every copy's. A copy whose name goes nowhere may be called otherwise.
   std::vector<Node> SpreadNames(const std::vector<Node>& presence) const {
     Stamp newest;
     for (size_t r = 0; r < Count(); ++r) {
-      if (Present(r)) newest = std::max(newest, Copy(r).name_stamp);
+      if (Present(r) && AnythingFlows(r, /*from_here=*/true)) newest = std::max(newest, Copy(r).name_stamp);
     }
     std::vector<Node> nodes;
     for (size_t r = 0; r < Count(); ++r) {
@@ -171,7 +171,7 @@ class MailboxPlanner {
 
   // Where the engine chose the name the copy that had it first follows too, if anything may flow there.
   bool Moves(size_t r, const Node& name) const {
-    return name.because.depth > 0 || (name.stamp > Copy(r).name_stamp && AnythingFlowsTo(r));
+    return name.because.depth > 0 || (name.stamp > Copy(r).name_stamp && AnythingFlows(r, /*from_here=*/false));
   }
 
   void PlanRename(size_t r, const Node& name) {
@@ -202,13 +202,13 @@ class MailboxPlanner {
     operations_.push_back(std::move(operation));
   }
 
-  bool AnythingFlowsTo(size_t r) const {
+  bool AnythingFlows(size_t r, bool from_here) const {
     for (size_t e = 0; e < context_.graph->edges().size(); ++e) {
       const GraphEdge& edge = context_.graph->edges()[e];
       const EdgeIndex index(static_cast<int32_t>(e));
       const auto here = static_cast<int32_t>(r);
-      if (edge.b.value == here && admissions_.Admits(index, true, ChangeKind::kAddition)) return true;
-      if (edge.a.value == here && admissions_.Admits(index, false, ChangeKind::kAddition)) return true;
+      if (edge.a.value == here && admissions_.Admits(index, from_here, ChangeKind::kAddition)) return true;
+      if (edge.b.value == here && admissions_.Admits(index, !from_here, ChangeKind::kAddition)) return true;
     }
     return false;
   }

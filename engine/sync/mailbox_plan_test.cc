@@ -180,6 +180,15 @@ TEST(MailboxPlan, ANameThatTheEngineChoseGoesToTheReplicaThatHadTheNameFirstToo)
   EXPECT_EQ(plan.Plan(), (Lines{"a RENAME Work", "b CREATE"}));
 }
 
+TEST(MailboxPlan, ANameThatTheEngineChoseGoesOnThoughOneThatGoesNowhereIsNewer) {
+  MailboxPlan plan(3, {"a: \"a\" b: \"b\"", "a: \"a\" b: \"c\" direction: A_TO_B"});
+  plan.mailbox.name = "Work (a)";
+  plan.mailbox.name_stamp = Stamp(5);
+  plan[2].name = "Job";
+  plan[2].name_stamp = Stamp(6);
+  EXPECT_EQ(plan.Plan(), (Lines{"a RENAME Work", "b RENAME Work"}));
+}
+
 TEST(MailboxPlan, SubscriptionsAreMergedThreeWays) {
   MailboxPlan plan(3, kTriangle);
   plan[0].subscribed = true;

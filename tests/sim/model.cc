@@ -89,11 +89,16 @@ class Model::Reach {
 };
 
 // Whether what was removed from the mailbox stays removed is open.
-void Model::Doubt(Fates& fates, const std::string& mailbox) {
+void Model::Doubt(Fates& fates, const std::string& mailbox, int replica) {
   for (auto& [key, fate] : fates) {
     if (!mailbox.empty() && key.first != mailbox) continue;
-    for (Removal& removal : fate.removals) removal.known = false;
+    for (Removal& removal : fate.removals) removal.known &= replica != kAnyReplica && replica != removal.replica;
   }
+}
+
+void Model::MailboxDeleted(int replica, const std::string& mailbox, bool comes_back) {
+  deleted_.insert(mailbox);
+  if (comes_back) Doubt(fates_, mailbox, replica);
 }
 
 void Model::Renumbered(int replica, const std::string& mailbox) {
@@ -101,6 +106,12 @@ void Model::Renumbered(int replica, const std::string& mailbox) {
   if (mailbox != "INBOX" || deleted_.empty()) return;
   for (const std::string& each : deleted_) Doubt(fates_, each);
   Doubt(anywhere_, "");
+}
+
+void Model::RenameUnseen(const std::string& to) {
+  const bool was_inbox = std::any_of(inbox_renamed_.begin(), inbox_renamed_.end(),
+                                     [&](const auto& renamed) { return renamed.first.first == to; });
+  if (was_inbox) Doubt(fates_, "INBOX");
 }
 
 void Model::MailboxRenamed() {
@@ -154,6 +165,11 @@ void Model::Wiped(int replica, const std::string& mailbox, const Content& conten
 bool Model::WasRemoved(const std::string& mailbox, const Content& content) const {
   const auto fate = fates_.find({mailbox, content.number});
   return fate != fates_.end() && !fate->second.removals.empty();
+}
+
+bool Model::WasWiped(int replica, const std::string& mailbox, const Content& content) const {
+  const auto fate = fates_.find({mailbox, content.number});
+  return fate != fates_.end() && std::count(fate->second.wipes.begin(), fate->second.wipes.end(), replica) > 0;
 }
 
 bool Model::WasAddedOnce(const std::string& mailbox, const Content& content) const {
@@ -270,12 +286,14 @@ bool Model::CertainlyDeleted(const Graph& graph, const Reach& reach, int replica
   if (added != 1 || !fate.restored.empty() || fate.races > 0) return false;
   const bool change_wins = graph.topology().policy().delete_vs_change() != v1::Policy::DELETE_WINS;
   if (change_wins && !fate.flags.empty()) return false;
-  return std::any_of(fate.removals.begin(), fate.removals.end(), [&](const Removal& removal) {
+  const auto deletions = std::count_if(fate.removals.begin(), fate.removals.end(), [&](const Removal& removal) {
     const auto renumbered = renumbered_at_.find({removal.replica, mailbox});
     const bool seen = removal.known && removal.at > state_lost_at_ &&
                       (renumbered == renumbered_at_.end() || renumbered->second < removal.at);
     return seen && reach(removal.replica, replica, ChangeKind::kDeletion);
   });
+  // What is kept under two names is deleted once it is under both.
+  return deletions >= (int64_t{1} << std::min(renames_lost_, 20));
 }
 
 // Flags that somebody took away from this content in another mailbox: a copy or a move may have gone with that.
@@ -383,7 +401,9 @@ void Model::AddBound(const Graph& graph, const Reaches& reaches, int replica, co
           carried |= reaches.at(other.first)(event.replica, there, ChangeKind::kFlags) &&
                      reach(there, replica, ChangeKind::kAddition);
         }
-        if (carried && !HeardOf(reach, replica, fate, flag)) bound.add_flags_allowed(flag);
+        // After a loss of the state flags of all sides are kept.
+        const bool says = state_lost_at_ == 0 && HeardOf(reach, replica, fate, flag);
+        if (carried && !says) bound.add_flags_allowed(flag);
       }
     }
   }

@@ -46,8 +46,11 @@ class Model {
   // A message went from INBOX to `to` by a RENAME: Added there, Removed here. What the engine is just doing to it, in
   // the mailbox that it selected before, it does to it where it is now.
   void InboxRenamed(const std::string& to, const Content& content) { ++inbox_renamed_[{to, content.number}]; }
-  // With all that was in it, told of by Removed. Mail that arrives in it meanwhile brings all of it back too.
-  void MailboxDeleted(const std::string& mailbox) { deleted_.insert(mailbox); }
+  // Nothing tells any more that it was INBOX: what is in it is given back there.
+  void RenameUnseen(const std::string& to);
+  // With all that was in it, told of by Removed. Mail that arrives in it meanwhile brings all of it back too. Where it
+  // `comes_back` perhaps, so does what somebody had deleted there just before: nobody saw it there without that.
+  void MailboxDeleted(int replica, const std::string& mailbox, bool comes_back);
   // Of a mailbox whose messages some daemon did not know: to it this is another mailbox, and what is in it is put back
   // under the old name too.
   void RenamedUnknown() { ++renames_lost_; }
@@ -58,6 +61,7 @@ class Model {
   // looked into that mailbox before; to another one both copies were always there.
   void Raced(const std::string& mailbox, const Content& content, bool reported);
   bool WasRemoved(const std::string& mailbox, const Content& content) const;
+  bool WasWiped(int replica, const std::string& mailbox, const Content& content) const;
   // By one user, and nobody removed it.
   bool WasAddedOnce(const std::string& mailbox, const Content& content) const;
   // A person deletes what may have come by a race.
@@ -66,10 +70,11 @@ class Model {
   void RacesAreReported() { races_are_reported_ = true; }
   void BodyFetched(int daemon, const Content& content) { ++fetched_[{daemon, content.number}]; }
 
-  // What was renamed just before, unseen, is another mailbox then: all that is in it comes back under the old name too.
-  void StateLost() {
+  // `renames`: some may have been on their way. What was renamed just before, unseen, is another mailbox then: all that
+  // is in it comes back under the old name too.
+  void StateLost(bool renames) {
     state_lost_at_ = ++now_;
-    if (renamed_) ++renames_lost_;
+    if (renamed_ && renames) ++renames_lost_;
   }
   void Renumbered(int replica, const std::string& mailbox);
   // Another UIDVALIDITY of INBOX looks as if the account had been set up anew: mailboxes that it lacks are put back.
@@ -123,7 +128,8 @@ class Model {
   std::array<Fate*, 2> Find(const std::string& mailbox, int64_t content) {
     return {&fates_[{mailbox, content}], &anywhere_[{"", content}]};
   }
-  void Doubt(Fates& fates, const std::string& mailbox);
+  static constexpr int kAnyReplica = -1;
+  void Doubt(Fates& fates, const std::string& mailbox, int replica = kAnyReplica);
   const Fates& fates() const { return renamed_ ? anywhere_ : fates_; }
   bool IsElsewhere(const Key& key) const;
   // It came by a RENAME of INBOX, and somebody took it out of INBOX otherwise.

@@ -220,7 +220,8 @@ class Runner {
   void ReplaceState(Life& life, const FilesImage& image) {
     EndDaemon(life, false);
     RestoreDatabase(life.state_file, image);
-    world_.model().StateLost();
+    // What the image knows of names is older than they are.
+    world_.model().StateLost(!image.empty() || world_.NamesDiffer());
     Wait(std::chrono::seconds(5));
     StartDaemon(life);
   }

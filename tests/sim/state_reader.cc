@@ -33,7 +33,7 @@ bool StateReader::Binds(const std::string& replica, const std::string& mailbox, 
 bool StateReader::LookedInto(const std::string& replica, const std::string& mailbox, uint32_t uid_validity) {
   constexpr char kQuery[] =
       "SELECT 1 FROM mailbox_copy mc JOIN replica r ON r.id = mc.replica JOIN mailbox m ON m.id = mc.mailbox "
-      "WHERE r.name = ? AND m.name = ? AND mc.uid_validity = ? AND mc.rebinding = 0";
+      "WHERE r.name = ? AND m.name = ? AND mc.uid_validity = ? AND mc.rebinding = 0 AND mc.name_here != ''";
   sqlite3_stmt* statement = nullptr;
   if (sqlite3_prepare_v2(database_, kQuery, -1, &statement, nullptr) != SQLITE_OK) return false;
   sqlite3_bind_text(statement, 1, replica.c_str(), -1, SQLITE_STATIC);

@@ -21,7 +21,7 @@ class StateReader {
 
   // Whether this copy is bound to a message: then the daemon cannot miss its end.
   bool Binds(const std::string& replica, const std::string& mailbox, uint32_t uid_validity, uint32_t uid);
-  // Whether the mailbox was looked into.
+  // Whether the mailbox was listed, and looked into.
   bool LookedInto(const std::string& replica, const std::string& mailbox, uint32_t uid_validity);
 
  private:

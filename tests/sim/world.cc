@@ -95,7 +95,8 @@ void World::ExpungedByDaemon(int daemon, const std::string& host, const std::str
   const int r = std::stoi(host.substr(1));
   StateReader state(coordinators_[static_cast<size_t>(daemon)].state_file);
   for (const auto& [name, elsewhere] : account(r).mailboxes()) {
-    if (name == mailbox || model_.WasRemoved(name, content)) continue;
+    // What the brake holds is given back once a person has decided so.
+    if (name == mailbox || model_.WasRemoved(name, content) || model_.WasWiped(r, name, content)) continue;
     const std::vector<Place> copies = Copies(name, content);
     const bool here = std::any_of(copies.begin(), copies.end(), [r](const Place& copy) { return copy.replica == r; });
     if (here) continue;
@@ -404,12 +405,13 @@ void World::CreateMailbox(int replica, const std::string& mailbox) {
 void World::DeleteMailbox(int replica, const std::string& mailbox) {
   if (mailbox == "INBOX" || restored_.contains(replica)) return;
   const auto messages = account(replica).Find(mailbox)->messages;
-  const bool may_be_rejected =
-      !approves_ || model_.renamed() || model_.LooksNew(replica) || IsFilledElsewhere(replica, mailbox);
+  // One that the engine made and that was never listed may be another's by another name: it is made again.
+  const bool may_be_rejected = !approves_ || model_.renamed() || model_.LooksNew(replica) ||
+                               IsFilledElsewhere(replica, mailbox) || !IsLookedInto(replica, mailbox);
   for (const auto& [uid, copy] : messages) Remove({replica, mailbox, uid, copy.content}, may_be_rejected);
   account(replica).Delete(mailbox);
   deleted_mailboxes_.insert({replica, mailbox});
-  model_.MailboxDeleted(mailbox);
+  model_.MailboxDeleted(replica, mailbox, may_be_rejected);
 }
 
 // Whether some other replica has mail in it that this one lacks, be it a second copy of what is here: such a one is
@@ -425,6 +427,15 @@ bool World::IsFilledElsewhere(int replica, const std::string& mailbox) {
   return false;
 }
 
+// By all daemons that carry it.
+bool World::IsLookedInto(int replica, const std::string& mailbox) {
+  const uint32_t uid_validity = account(replica).Find(mailbox)->uid_validity;
+  return std::all_of(coordinators_.begin(), coordinators_.end(), [&](const Coordinator& coordinator) {
+    if (!coordinator.replicas.contains(replica)) return true;
+    return StateReader(coordinator.state_file).LookedInto(ReplicaName(replica), mailbox, uid_validity);
+  });
+}
+
 void World::RenameMailbox(const Step& step) {
   const int r = Replica(step.a);
   if (restored_.contains(r)) return;
@@ -434,15 +445,38 @@ void World::RenameMailbox(const Step& step) {
   const std::string to = chosen < kNewNames.size() ? kNewNames[chosen] : kMailboxNames[chosen - kNewNames.size()];
   if (from == "INBOX") return RenameInbox(r, to);
   NoteUnknown(r, from);
-  if (account(r).Rename(from, to)) model_.MailboxRenamed();
+  // Without an identity it is known by what is in it: an emptied one is not, and counts as deleted under its old name.
+  const bool is_recognised = account(r).traits().guid || !account(r).Find(from)->messages.empty();
+  if (!account(r).Rename(from, to)) return;
+  if (!is_recognised) model_.MailboxDeleted(r, from, /*comes_back=*/true);
+  model_.MailboxRenamed();
 }
 
+// What is in it; or that another replica has it too, as one may that was left out when the state was lost, and is met
+// under the old name. INBOX is there everywhere in any case.
 void World::NoteUnknown(int replica, const std::string& mailbox) {
   std::vector<Place> places;
   for (const auto& [uid, copy] : account(replica).Find(mailbox)->messages) {
     places.push_back({replica, mailbox, uid, copy.content});
   }
-  if (!KnownToAll(places)) model_.RenamedUnknown();
+  bool known = KnownToAll(places);
+  for (int other = 0; other < network_size_; ++other) {
+    const bool there = other != replica && mailbox != "INBOX" && account(other).Find(mailbox) != nullptr;
+    known &= !there || IsLookedInto(other, mailbox);
+  }
+  if (!known) model_.RenamedUnknown();
+}
+
+// Whether a replica lacks a mailbox that another one has: it may be called otherwise there.
+bool World::NamesDiffer() {
+  for (int from = 0; from < network_size_; ++from) {
+    for (const auto& [name, mailbox] : account(from).mailboxes()) {
+      for (int to = 0; to < network_size_; ++to) {
+        if (to != from && Reaches(from, to, name) && account(to).Find(name) == nullptr) return true;
+      }
+    }
+  }
+  return false;
 }
 
 // Its messages move, and it has another UIDVALIDITY.
@@ -511,6 +545,7 @@ bool World::Reaches(int from, int to, const std::string& mailbox) const {
 void World::Renumber(const Step& step) {
   const int r = Replica(step.a);
   const std::string mailbox = Mailbox(r, step.b);
+  if (!account(r).traits().guid && !IsLookedInto(r, mailbox)) model_.RenameUnseen(mailbox);
   account(r).Renumber(mailbox);
   model_.Renumbered(r, mailbox);
 }

@@ -45,6 +45,8 @@ class World {
 
   // What users, servers and the network do; not what happens to the daemon.
   void Do(const Step& step);
+  // Of mailboxes: a rename may be on its way.
+  bool NamesDiffer();
   void AddSnapshots(checker::History& history);
 
  private:
@@ -64,6 +66,7 @@ class World {
   std::shared_ptr<const Content> Intern(std::string bytes);
   void Put(int replica, const std::string& mailbox, const std::shared_ptr<const Content>& content, const Flags& flags);
   Model::Held Held(int replica, const std::string& mailbox, const Content& content);
+  bool IsLookedInto(int replica, const std::string& mailbox);
   bool IsFilledElsewhere(int replica, const std::string& mailbox);
   void Remove(const Place& place, bool may_be_rejected = false, bool expunge = true);
   bool IsKnown(StateReader& state, const Place& place);
