@@ -138,9 +138,9 @@ ServerTraits TraitsOf(uint8_t bits) {
   return traits;
 }
 
-class World {
+class LyingWorld {
  public:
-  World(uint8_t servers, std::string_view lies) : time_(1), network_(time_, 1), liar_(lies) {
+  LyingWorld(uint8_t servers, std::string_view lies) : time_(1), network_(time_, 1), liar_(lies) {
     MemoryFiles().clear();
     network_.intern = [](std::string bytes) { return Make(std::move(bytes)); };
     network_.garble = [this](std::string bytes) { return liar_(std::move(bytes)); };
@@ -201,7 +201,7 @@ class World {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const bool installed = (InstallMemoryFiles(), true);
   if (!installed || size == 0) return 0;
-  World world(data[0], {reinterpret_cast<const char*>(data) + 1, size - 1});
+  LyingWorld world(data[0], {reinterpret_cast<const char*>(data) + 1, size - 1});
   world.Run();
   return 0;
 }
