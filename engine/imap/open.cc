@@ -16,6 +16,7 @@ namespace imapmesh::imap {
 namespace {
 
 constexpr size_t kMemoryBytesMax = 4000;
+constexpr Duration kNearAnswers = std::chrono::milliseconds(20);
 constexpr int64_t kServerIdMillis = int64_t{24} * 3600 * 1000;
 
 // `layer` becomes the TLS layer, which the session owns.
@@ -54,44 +55,6 @@ SetUpRequest GuessOf(const OpenOptions& options, const ServerMemory& remembered,
   request.id = remembered.server_id.empty() || age < 0 || age > kServerIdMillis;
   request.namespaces &= !options.believe_namespaces || !remembered.namespaces;
   return request;
-}
-
-absl::Status Apply(Session& session, SetUpResult result, const OpenOptions& options) {
-  if (result.namespaces && options.take_namespaces) {
-    if (options.memory != nullptr) options.memory->namespaces = result.namespaces;
-    options.take_namespaces(*std::move(result.namespaces), false);
-  }
-  if (!result.compressed) return absl::OkStatus();
-  const std::function<std::unique_ptr<ByteStream>(std::unique_ptr<ByteStream>)> upgrade = MakeDeflateStream;
-  return session.UpgradeStream(upgrade);
-}
-
-asio::awaitable<absl::Status> TurnOnExtensions(Session& session, const OpenOptions& options) {
-  CO_RETURN_IF_ERROR(co_await Capability(session));
-  CO_ASSIGN_OR_RETURN(SetUpResult result, co_await SetUp(session, RequestOf(options)));
-  co_return Apply(session, std::move(result), options);
-}
-
-// The same where the commands went out with the login, for what the server was believed to have.
-asio::awaitable<absl::Status> FinishGuess(Session& session, const OpenOptions& options, const ServerMemory& remembered,
-                                          const SetUpRequest& guess, SentSetUp sent) {
-  CO_RETURN_IF_ERROR(co_await Capability(session));
-  absl::StatusOr<SetUpResult> result = co_await AwaitSetUp(session, std::move(sent));
-  if (!session.closed().ok()) co_return session.closed();
-  SetUpRequest rest = RequestOf(options);
-  const bool right = result.ok() && session.capabilities() == remembered.capabilities &&
-                     (result->namespaces || !guess.namespaces || !session.HasCapability("NAMESPACE"));
-  if (result.ok()) {
-    rest.compress = rest.compress && !result->compressed;
-    CO_RETURN_IF_ERROR(Apply(session, *std::move(result), options));
-  }
-  if (right) {
-    if (!guess.id) session.set_server_id(remembered.server_id);
-    if (rest.namespaces && !guess.namespaces) options.take_namespaces(*remembered.namespaces, true);
-    co_return absl::OkStatus();
-  }
-  CO_ASSIGN_OR_RETURN(SetUpResult missing, co_await SetUp(session, std::move(rest)));
-  co_return Apply(session, std::move(missing), options);
 }
 
 // Cyrus throws away what came in one packet with AUTHENTICATE, and so never answers it.
@@ -220,8 +183,10 @@ class Opening {
   }
 
   asio::awaitable<absl::Status> Greet() {
+    const Duration begun = clock_.Now();
     const auto greeting = co_await session_->ReadGreeting();
     if (!greeting.ok()) co_return greeting.status();
+    quickest_answer_ = clock_.Now() - begun;
     greeted_ = greeting->code.arguments + " " + greeting->text;
     logged_in_ = greeting->kind == StatusKind::kPreauth;
     if (options_.security != Security::kStartTls) co_return absl::OkStatus();
@@ -257,12 +222,53 @@ class Opening {
       };
     }
     const uint64_t commands_before = session_->commands();
+    const Duration begun = clock_.Now();
     if (!logged_in_) CO_RETURN_IF_ERROR(co_await LogIn(*session_, options_.login, tls_));
+    if (!logged_in_) quickest_answer_ = std::min(quickest_answer_, clock_.Now() - begun);
     // A server that has to be asked for its capabilities cannot be guessed at: COMPRESS would be on by then.
     const size_t behind = guessed_ ? guessed_->commands.size() : 0;
     told_ = !logged_in_ && session_->commands() == commands_before + 1 + behind;
-    if (!guessed_) co_return co_await TurnOnExtensions(*session_, options_);
-    co_return co_await FinishGuess(*session_, options_, remembered_, guess_, *std::move(guessed_));
+    if (!guessed_) co_return co_await TurnOnExtensions();
+    co_return co_await FinishGuess(*std::move(guessed_));
+  }
+
+  asio::awaitable<absl::Status> TurnOnExtensions() {
+    CO_RETURN_IF_ERROR(co_await Capability(*session_));
+    CO_ASSIGN_OR_RETURN(SetUpResult result, co_await SetUp(*session_, RequestOf(options_)));
+    co_return Apply(std::move(result));
+  }
+
+  // The same where the commands went out with the login, for what the server was believed to have.
+  asio::awaitable<absl::Status> FinishGuess(SentSetUp sent) {
+    CO_RETURN_IF_ERROR(co_await Capability(*session_));
+    absl::StatusOr<SetUpResult> result = co_await AwaitSetUp(*session_, std::move(sent));
+    if (!session_->closed().ok()) co_return session_->closed();
+    SetUpRequest rest = RequestOf(options_);
+    const bool right = result.ok() && session_->capabilities() == remembered_.capabilities &&
+                       (result->namespaces || !guess_.namespaces || !session_->HasCapability("NAMESPACE"));
+    if (result.ok()) {
+      rest.compress = rest.compress && !result->compressed;
+      CO_RETURN_IF_ERROR(Apply(*std::move(result)));
+    }
+    if (right) {
+      if (!guess_.id) session_->set_server_id(remembered_.server_id);
+      if (rest.namespaces && !guess_.namespaces) options_.take_namespaces(*remembered_.namespaces, true);
+      co_return absl::OkStatus();
+    }
+    CO_ASSIGN_OR_RETURN(SetUpResult missing, co_await SetUp(*session_, std::move(rest)));
+    co_return Apply(std::move(missing));
+  }
+
+  absl::Status Apply(SetUpResult result) {
+    if (result.namespaces && options_.take_namespaces) {
+      if (options_.memory != nullptr) options_.memory->namespaces = result.namespaces;
+      options_.take_namespaces(*std::move(result.namespaces), false);
+    }
+    if (!result.compressed) return absl::OkStatus();
+    const int level = DeflateLevel(quickest_answer_);
+    const std::function<std::unique_ptr<ByteStream>(std::unique_ptr<ByteStream>)> upgrade =
+        [level](std::unique_ptr<ByteStream> below) { return MakeDeflateStream(std::move(below), level); };
+    return session_->UpgradeStream(upgrade);
   }
 
   void Memorise(const absl::Status& ready) {
@@ -292,9 +298,14 @@ class Opening {
   SetUpRequest guess_;
   std::optional<SentSetUp> guessed_;
   bool told_ = false;  // the capabilities, with the login
+  Duration quickest_answer_{0};
 };
 
 }  // namespace
+
+int DeflateLevel(Duration quickest_answer) {
+  return quickest_answer < kNearAnswers ? kDeflateNear : kDeflateFar;
+}
 
 // One line each: the greeting, the capabilities; then what the server answered.
 std::string Encode(const ServerMemory& memory) {

@@ -60,6 +60,11 @@ struct OpenOptions {
   Duration inactivity_limit = std::chrono::seconds(30);
 };
 
+// zlib's level for what goes to a server whose greeting or answer to the login took this long, whichever was quicker.
+// Servers that are near need 1 to 10 ms, for their processes; for those far away fewer bytes count for more than the
+// time that it takes to compress them.
+int DeflateLevel(Duration quickest_answer);
+
 asio::awaitable<absl::StatusOr<std::unique_ptr<Session>>> OpenSession(std::unique_ptr<ByteStream> stream, Clock& clock,
                                                                       asio::any_io_executor executor,
                                                                       OpenOptions options);

@@ -7,6 +7,7 @@
 
 #include "engine/imap/commands.h"
 #include "engine/imap/scripted_stream.h"
+#include "engine/net/deflate.h"
 
 namespace imapmesh::imap {
 namespace {
@@ -155,6 +156,11 @@ TEST(ServerMemory, WhatIsNotUnderstoodIsNotRemembered) {
     EXPECT_TRUE(part.server_id.empty()) << bad;
     EXPECT_FALSE(part.namespaces.has_value()) << bad;
   }
+}
+
+TEST(DeflateLevel, IsHigherForAServerThatIsFarAway) {
+  EXPECT_EQ(DeflateLevel(std::chrono::milliseconds(8)), kDeflateNear);
+  EXPECT_EQ(DeflateLevel(std::chrono::milliseconds(50)), kDeflateFar);
 }
 
 }  // namespace

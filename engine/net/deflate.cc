@@ -10,13 +10,12 @@ namespace imapmesh {
 namespace {
 
 constexpr int kRawWindow = -15;
-constexpr int kLevel = 3;   // mail compresses nearly as well as at 6, at half the time
 constexpr int kMemory = 8;  // 256 kB a connection; at 9 it would be half as much again, for nothing
 
 class DeflateStream : public ByteStream {
  public:
-  explicit DeflateStream(std::unique_ptr<ByteStream> below) : below_(std::move(below)) {
-    deflateInit2(&out_, kLevel, Z_DEFLATED, kRawWindow, kMemory, Z_DEFAULT_STRATEGY);
+  DeflateStream(std::unique_ptr<ByteStream> below, int level) : below_(std::move(below)) {
+    deflateInit2(&out_, level, Z_DEFLATED, kRawWindow, kMemory, Z_DEFAULT_STRATEGY);
     inflateInit2(&in_, kRawWindow);
   }
   ~DeflateStream() override {
@@ -79,8 +78,8 @@ class DeflateStream : public ByteStream {
 
 }  // namespace
 
-std::unique_ptr<ByteStream> MakeDeflateStream(std::unique_ptr<ByteStream> below) {
-  return std::make_unique<DeflateStream>(std::move(below));
+std::unique_ptr<ByteStream> MakeDeflateStream(std::unique_ptr<ByteStream> below, int level) {
+  return std::make_unique<DeflateStream>(std::move(below), level);
 }
 
 }  // namespace imapmesh

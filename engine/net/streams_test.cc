@@ -67,7 +67,7 @@ TEST(Deflate, WhatGoesThroughComesOutWhateverThePieces) {
   for (const size_t piece : {1, 7, 100000}) {
     asio::io_context context;
     auto run = [&]() -> asio::awaitable<void> {
-      auto stream = MakeDeflateStream(std::make_unique<Loopback>(piece));
+      auto stream = MakeDeflateStream(std::make_unique<Loopback>(piece), kDeflateNear);
       std::string all;
       for (int i = 0; i < 20; ++i) {
         std::string part;
@@ -87,8 +87,8 @@ TEST(Deflate, PartsAreOneWriteToTheOtherEnd) {
   asio::io_context context;
   auto run = [&]() -> asio::awaitable<void> {
     const std::string text(40'000, 'm');
-    auto together = MakeDeflateStream(std::make_unique<Loopback>(1000));
-    auto apart = MakeDeflateStream(std::make_unique<Loopback>(1000));
+    auto together = MakeDeflateStream(std::make_unique<Loopback>(1000), kDeflateNear);
+    auto apart = MakeDeflateStream(std::make_unique<Loopback>(1000), kDeflateNear);
     const std::array<std::string_view, 3> parts = {"A1 APPEND {40000+}\r\n", text, "\r\n"};
     const std::string all = std::string(parts[0]) + text + "\r\n";
     EXPECT_TRUE((co_await apart->WriteParts(parts)).ok());
@@ -99,12 +99,28 @@ TEST(Deflate, PartsAreOneWriteToTheOtherEnd) {
   RunEngine(context, run);
 }
 
+TEST(Deflate, FewerBytesGoToAPeerThatIsFarAway) {
+  asio::io_context context;
+  auto run = [&]() -> asio::awaitable<void> {
+    std::mt19937 random(1);
+    std::string mail;
+    for (int i = 0; i < 5000; ++i) mail += "word" + std::to_string(random() % 500) + (i % 12 == 0 ? "\r\n" : " ");
+    auto near = MakeDeflateStream(std::make_unique<Loopback>(1000), kDeflateNear);
+    auto far = MakeDeflateStream(std::make_unique<Loopback>(1000), kDeflateFar);
+    EXPECT_TRUE((co_await near->Write(mail)).ok());
+    EXPECT_TRUE((co_await far->Write(mail)).ok());
+    EXPECT_LT(far->bytes_sent(), near->bytes_sent());
+    EXPECT_EQ(co_await ReadAll(*far, mail.size()), mail);
+  };
+  RunEngine(context, run);
+}
+
 TEST(Deflate, RefusesWhatIsNoDeflate) {
   asio::io_context context;
   auto run = [&]() -> asio::awaitable<void> {
     auto loopback = std::make_unique<Loopback>(100);
     EXPECT_TRUE((co_await loopback->Write("\xff\xff\xff\xff no such block type")).ok());
-    auto stream = MakeDeflateStream(std::move(loopback));
+    auto stream = MakeDeflateStream(std::move(loopback), kDeflateFar);
     char buffer[100];
     std::span<char> into(buffer);
     const auto count = co_await stream->Read(into);
@@ -120,7 +136,7 @@ TEST(Deflate, ABombIsInflatedOnlyAsFarAsItIsRead) {
   auto run = [&]() -> asio::awaitable<void> {
     auto loopback = std::make_unique<Loopback>(100'000);
     Loopback& below = *loopback;
-    auto stream = MakeDeflateStream(std::move(loopback));
+    auto stream = MakeDeflateStream(std::move(loopback), kDeflateFar);
     const std::string zeros(1 << 20, '\0');
     for (int i = 0; i < 100; ++i) EXPECT_TRUE((co_await stream->Write(zeros)).ok());
     EXPECT_LT(below.bytes_sent(), 1u << 20);

@@ -110,7 +110,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   StoppedClock clock;
   asio::io_context context(1);
   std::unique_ptr<ByteStream> stream = std::make_unique<HostileServer>(script, chunk);
-  if ((data[0] & kDeflated) != 0) stream = MakeDeflateStream(std::move(stream));
+  if ((data[0] & kDeflated) != 0) stream = MakeDeflateStream(std::move(stream), kDeflateNear);
   bool ended = false;
   asio::co_spawn(context, UseEverything(std::move(stream), clock, context.get_executor(), ended), asio::detached);
   context.run();
