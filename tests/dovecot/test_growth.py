@@ -5,7 +5,7 @@ import pathlib
 import re
 import sqlite3
 
-from mesh import slow
+from mesh import measures_memory, slow
 from test_daemon import DaemonTest
 
 
@@ -29,6 +29,7 @@ class Growth(DaemonTest):
         with contextlib.closing(sqlite3.connect(f"file:{self.state_path}?mode=ro", uri=True)) as state:
             return state.execute("PRAGMA page_count").fetchone()[0] * 4096
 
+    @measures_memory
     @slow(300)
     def test_a_daemon_does_not_grow(self):
         daemon, stub = self.started()

@@ -1,12 +1,13 @@
 """Memory stays bounded whatever the size of mailboxes and messages."""
 
 import mail
-from mesh import MeshTest, slow
+from mesh import MeshTest, measures_memory, slow
 
 MEMORY_LIMIT_KB = 150 * 1000
 
 
 class Scale(MeshTest):
+    @measures_memory
     @slow(420)
     def test_ten_thousand_messages_into_two_empty_replicas(self):
         laptop, *_ = self.triangle()
@@ -25,6 +26,7 @@ class Scale(MeshTest):
         again = self.assert_quiet()
         self.assertLess(again.memory_kb, MEMORY_LIMIT_KB)
 
+    @measures_memory
     @slow(300)
     def test_a_message_of_200_megabytes(self):
         laptop, *_ = self.triangle()
