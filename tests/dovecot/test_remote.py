@@ -11,7 +11,7 @@ import grpc
 
 import mail
 import test_daemon
-from mesh import BAD_USAGE, BINARIES, FAILED
+from mesh import BAD_USAGE, BINARIES, FAILED, measures_memory
 
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HTTP2_SETTINGS = bytes(3) + b"\x04" + bytes(5)  # an empty SETTINGS frame (RFC 9113 section 6.5)
@@ -226,6 +226,7 @@ class Abuse(RemoteTest):
             stream.cancel()
         daemon.stop()
 
+    @measures_memory
     def test_garbage_and_half_open_connections_are_bounded(self):
         daemon, address = self.remote()
         before_kb, before_fds = daemon.memory_kb(), self.descriptors(daemon)
