@@ -32,11 +32,15 @@ std::vector<MailboxCopyRecord> CopiesAt(const Mesh& mesh, ReplicaIndex r) {
   return copies;
 }
 
-bool HasRenameToCarry(const Mesh& mesh, ReplicaIndex r) {
-  const std::vector<const MailboxCopyRecord*> records = RecordsAt(mesh, r);
+bool HasRenameToCarry(const Mesh& mesh, ReplicaIndex r, const std::vector<const MailboxCopyRecord*>& records) {
   return std::any_of(records.begin(), records.end(), [&](const MailboxCopyRecord* record) {
     return imapmesh::HasRenameToCarry(*record, *mesh.graph, r);
   });
+}
+
+bool IsAsRecorded(const Mesh& mesh, ReplicaIndex r, const std::vector<MailboxStatus>& lines) {
+  const std::vector<const MailboxCopyRecord*> records = RecordsAt(mesh, r);
+  return !HasRenameToCarry(mesh, r, records) && DueIfAsRecorded(records, lines, {});
 }
 
 // What there is to do, where nothing is to be recorded. Told by the table alone: a mesh may have many mailbox copies,
@@ -44,7 +48,7 @@ bool HasRenameToCarry(const Mesh& mesh, ReplicaIndex r) {
 asio::awaitable<absl::StatusOr<std::optional<ListingResult>>> DueOnly(Mesh& mesh, ReplicaIndex r,
                                                                       const std::vector<MailboxStatus>& lines) {
   std::optional<ListingResult> result;
-  if (HasRenameToCarry(mesh, r) || !DueIfAsRecorded(RecordsAt(mesh, r), lines, {})) co_return result;
+  if (!IsAsRecorded(mesh, r, lines)) co_return result;
   const auto load = [](State& state) { return state.CopiesWithIntents(); };
   const auto intents = co_await mesh.store->Run(load);
   if (!intents.ok()) co_return intents.status();
@@ -241,8 +245,8 @@ asio::awaitable<void> LookAt(Mesh& mesh, ReplicaIndex r) {
 
 bool TellsOfRenames(const Mesh& mesh, ReplicaIndex r) {
   const auto& listing = mesh.replicas[static_cast<size_t>(r.value)].listing;
-  if (HasRenameToCarry(mesh, r)) return listing.has_value();
-  if (!listing || DueIfAsRecorded(RecordsAt(mesh, r), *listing, {})) return false;
+  if (!listing || IsAsRecorded(mesh, r, *listing)) return false;
+  if (HasRenameToCarry(mesh, r, RecordsAt(mesh, r))) return true;
   const std::vector<MailboxCopyRecord> copies = CopiesAt(mesh, r);
   const ListingMatch match = MatchListing(copies, *listing);
   for (size_t l = 0; l < listing->size(); ++l) {
