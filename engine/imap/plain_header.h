@@ -1,4 +1,5 @@
-// The header fields that identify a message, read in the message itself. Pure; commands_message.cc asks it.
+// The header fields that identify a message, read in the message itself. Pure; commands_message.cc asks it, and
+// known_body.cc of a message that was fetched.
 #ifndef IMAPMESH_ENGINE_IMAP_PLAIN_HEADER_H_
 #define IMAPMESH_ENGINE_IMAP_PLAIN_HEADER_H_
 

@@ -13,8 +13,8 @@ namespace {
 // A copy made by the server carries the flags of its source: those are brought up to date first.
 asio::awaitable<void> ApplyFlagsAndCopies(Recorder& recorder, const Work& work, ReplicaIndex target,
                                           std::shared_ptr<const Lane> lane) {
-  co_await ApplyFlags(recorder, work, target);
-  if (recorder.failure().ok()) co_await ApplyCopies(recorder, work, target);
+  const bool up_to_date = co_await ApplyFlags(recorder, work, target);
+  if (up_to_date && recorder.failure().ok()) co_await ApplyCopies(recorder, work, target);
   lane.reset();
 }
 

@@ -5,6 +5,8 @@
 #include <set>
 #include <utility>
 
+#include "base/printable.h"
+#include "engine/replica/known_body.h"
 #include "engine/sync/listen.h"
 #include "engine/sync/task_group.h"
 
@@ -39,6 +41,7 @@ struct Fetch {
   std::vector<BodiesRequest> requests;                 // a mailbox each
   std::map<std::pair<size_t, Uid>, MessageId> wanted;  // by request and UID
   std::vector<MailboxCopyId> places;                   // of the requests
+  std::map<MessageId, const PlannedMessage*> planned;  // that are wanted
   bool elsewhere = true;                               // each of them has another holder
   Bodies bodies;
   absl::Status status;
@@ -62,6 +65,7 @@ class Appender {
   void NoteWanted(const Chunk& chunk, Fetch& fetch);
   asio::awaitable<Bodies> FetchChunk(std::shared_ptr<const Chunk> chunk);
   asio::awaitable<void> RunFetch(ReplicaIndex source, std::shared_ptr<Fetch> fetch);
+  void Doubt(ReplicaIndex source, MailboxCopyId place);
   asio::awaitable<void> Deliver(std::shared_ptr<Chunk> chunk, std::shared_ptr<const Bodies> bodies);
   asio::awaitable<void> DeliverTo(ReplicaIndex target, std::shared_ptr<Chunk> chunk,
                                   std::shared_ptr<const Bodies> bodies, std::shared_ptr<bool> delivered);
@@ -195,6 +199,7 @@ void Appender::NoteWanted(const Chunk& chunk, Fetch& fetch) {
         fetch.places.push_back(source->id);
       }
       fetch.wanted[{place->second, copy->uid}] = message.id;
+      fetch.planned[message.id] = portion.planned;
     }
     for (const CopyPlan* wanting : portion.copies) {
       fetch.elsewhere &= std::any_of(wanting->holders.begin(), wanting->holders.end(), [&](ReplicaIndex holder) {
@@ -227,9 +232,15 @@ asio::awaitable<Bodies> Appender::FetchChunk(std::shared_ptr<const Chunk> chunk)
 asio::awaitable<void> Appender::RunFetch(ReplicaIndex source, std::shared_ptr<Fetch> fetch) {
   std::function<void(size_t, Uid, std::shared_ptr<const Body>)> take = [&](size_t request, Uid uid,
                                                                            std::shared_ptr<const Body> body) {
-    const auto message = fetch->wanted.find({request, uid});
-    if (message != fetch->wanted.end()) fetch->bodies[message->second] = std::move(body);
     fetch->last_arrival = mesh_.clock->Now();
+    const auto wanted = fetch->wanted.find({request, uid});
+    if (wanted == fetch->wanted.end()) return;
+    const MessageRegisters& message = fetch->planned.at(wanted->second)->message;
+    if (IsAnotherMessage(*body, message.size, message.identity)) {
+      Doubt(source, fetch->places[request]);
+    } else {
+      fetch->bodies[message.id] = std::move(body);
+    }
   };
   fetch->status = co_await mesh_.slot(source).replica->FetchBodiesTogether(std::move(fetch->requests), take);
   fetch->over = true;
@@ -246,6 +257,13 @@ asio::awaitable<void> Appender::RunFetch(ReplicaIndex source, std::shared_ptr<Fe
     mesh_.due.insert({source.value, recorder_.MailboxName(place)});
     mesh_.slot(source).look_due = true;
   }
+}
+
+// UIDs stand for other messages by now: the mailbox is identified anew.
+void Appender::Doubt(ReplicaIndex source, MailboxCopyId place) {
+  if (!mesh_.slot(source).doubted.insert(place).second) return;
+  mesh_.Warn("replica " + mesh_.name(source) + ": mailbox " + Printable(recorder_.MailboxName(place)) +
+             ": a message is not the one that was known under its UID; the mailbox is identified anew");
 }
 
 // Returns once one target has the chunk, or all failed; the others go on.

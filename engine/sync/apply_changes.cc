@@ -1,10 +1,12 @@
 #include "engine/sync/apply_changes.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <set>
 
 #include "base/printable.h"
+#include "engine/sync/listen.h"
 #include "engine/sync/task_group.h"
 
 namespace imapmesh {
@@ -28,11 +30,13 @@ struct CopyWork {
 class Changer {
  public:
   explicit Changer(Recorder& recorder) : recorder_(recorder), mesh_(recorder.mesh()) {}
-  asio::awaitable<void> Flags(const Work& work, ReplicaIndex target);
+  asio::awaitable<bool> Flags(const Work& work, ReplicaIndex target);  // as ApplyFlags
   asio::awaitable<void> Deletions(const Work& work, ReplicaIndex target);
 
  private:
   asio::awaitable<void> RunSideBySide(ReplicaIndex target, std::vector<CopyWork> mailboxes, IntentKind kind);
+  asio::awaitable<std::vector<std::vector<Change>>> Confirm(ReplicaIndex target,
+                                                            std::vector<std::vector<Change>> groups);
   asio::awaitable<void> RunTogether(ReplicaIndex target, std::vector<CopyWork> mailboxes, IntentKind kind);
   MailboxChanges ChangesOf(ReplicaIndex target, const CopyWork& mailbox) const;
   FlagStore StoreOf(const std::vector<Change>& group) const;
@@ -46,6 +50,7 @@ class Changer {
 
   Recorder& recorder_;
   Mesh& mesh_;
+  bool put_off_ = false;  // something, to another round
 };
 
 // Mailbox copy, and which flags change how: what one STORE can do.
@@ -79,26 +84,51 @@ bool MayBeOneFlag(const std::vector<Change>& group, const absl::Status& stored) 
          group.front().plan->flag_changes.size() > 1;
 }
 
-asio::awaitable<void> Changer::Flags(const Work& work, ReplicaIndex target) {
+asio::awaitable<bool> Changer::Flags(const Work& work, ReplicaIndex target) {
   std::vector<CopyWork> mailboxes;
   std::map<MailboxCopyId, size_t> places;
-  for (std::vector<Change>& group : Groups(work, target, Action::kFlags)) {
+  auto groups = co_await Confirm(target, Groups(work, target, Action::kFlags));
+  for (std::vector<Change>& group : groups) {
     const MailboxCopyId copy = group.front().mailbox_copy;
     const auto [place, added] = places.try_emplace(copy, mailboxes.size());
     if (added) mailboxes.emplace_back().copy = copy;
     mailboxes[place->second].stores.push_back(std::move(group));
   }
   co_await RunSideBySide(target, std::move(mailboxes), IntentKind::kFlags);
+  co_return !put_off_;
 }
 
 asio::awaitable<void> Changer::Deletions(const Work& work, ReplicaIndex target) {
   std::vector<CopyWork> mailboxes;
-  for (std::vector<Change>& group : Groups(work, target, Action::kExpunge)) {
+  auto groups = co_await Confirm(target, Groups(work, target, Action::kExpunge));
+  for (std::vector<Change>& group : groups) {
     CopyWork& mailbox = mailboxes.emplace_back();
     mailbox.copy = group.front().mailbox_copy;
     mailbox.expunges = std::move(group);
   }
   co_await RunSideBySide(target, std::move(mailboxes), IntentKind::kExpunge);
+}
+
+// Those of which the same mail stands beside only as far as they are still to be made.
+asio::awaitable<std::vector<std::vector<Change>>> Changer::Confirm(ReplicaIndex target,
+                                                                   std::vector<std::vector<Change>> groups) {
+  const auto doubtful = [&](const Change& change) { return change.planned->equal_beside.contains(target.value); };
+  std::vector<Change> asked;
+  for (const std::vector<Change>& group : groups) {
+    std::copy_if(group.begin(), group.end(), std::back_inserter(asked), doubtful);
+  }
+  if (asked.empty() || !recorder_.MayWork(target)) co_return groups;
+  const size_t all = asked.size();
+  const auto confirmed = co_await StillToChange(mesh_, recorder_.view(), std::move(asked));
+  if (!confirmed.ok()) recorder_.Fail(confirmed.status());
+  std::set<const CopyPlan*> left;
+  for (const Change& change : confirmed.ok() ? *confirmed : std::vector<Change>()) left.insert(change.plan);
+  put_off_ |= left.size() < all;
+  for (std::vector<Change>& group : groups) {
+    std::erase_if(group, [&](const Change& change) { return doubtful(change) && !left.contains(change.plan); });
+  }
+  std::erase_if(groups, [](const std::vector<Change>& group) { return group.empty(); });
+  co_return groups;
 }
 
 // Over so many connections that each has some mailboxes: one more costs some exchanges before it is of use.
@@ -318,9 +348,9 @@ asio::awaitable<void> Changer::GiveBack(ReplicaIndex target, MailboxCopyId copy,
 
 }  // namespace
 
-asio::awaitable<void> ApplyFlags(Recorder& recorder, const Work& work, ReplicaIndex target) {
+asio::awaitable<bool> ApplyFlags(Recorder& recorder, const Work& work, ReplicaIndex target) {
   Changer changer(recorder);
-  co_await changer.Flags(work, target);
+  co_return co_await changer.Flags(work, target);
 }
 
 asio::awaitable<void> ApplyExpunges(Recorder& recorder, const Work& work, ReplicaIndex target) {

@@ -6,7 +6,8 @@
 
 namespace imapmesh {
 
-asio::awaitable<void> ApplyFlags(Recorder& recorder, const Work& work, ReplicaIndex target);
+// False: some flags were put off to another round, and copies of their messages would not carry them.
+asio::awaitable<bool> ApplyFlags(Recorder& recorder, const Work& work, ReplicaIndex target);
 asio::awaitable<void> ApplyExpunges(Recorder& recorder, const Work& work, ReplicaIndex target);
 
 }  // namespace imapmesh

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/printable.h"
+#include "engine/sync/listen.h"
 #include "engine/sync/mailbox_decide.h"
 #include "engine/sync/mailbox_spelling.h"
 
@@ -431,7 +432,12 @@ asio::awaitable<absl::Status> MailboxApplier::Apply(ReplicaIndex target, const O
     renames[operation.from] = operation;
     if (auto back = NameTakenBack(operation)) renames.try_emplace(back->from, *back);
   }
-  if (!renames.empty()) CO_RETURN_IF_ERROR(co_await RenameAt(target, std::move(renames)));
+  if (!renames.empty()) {
+    std::vector<std::string> mailboxes;
+    for (const auto& [from, operation] : renames) mailboxes.push_back(operation.name);
+    if (!co_await MayRename(mesh_, target, std::move(mailboxes))) co_return absl::OkStatus();
+    CO_RETURN_IF_ERROR(co_await RenameAt(target, std::move(renames)));
+  }
   for (const MailboxOperation& operation : operations) {
     if (!MayWork(operation)) continue;
     if (operation.action == MailboxAction::kCreate) CO_RETURN_IF_ERROR(co_await Create(operation));

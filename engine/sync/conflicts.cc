@@ -95,10 +95,13 @@ void Approve(State& state, MessageId id, MailboxCopyId here, Stamp stamp) {
 // Nobody has decided: as any deletion that is seen it may be that of an equal message, which this one stands for
 // elsewhere since it was held, or another coordinator's (RecordObservation::IsNoDeletion). It is given back then.
 void LetGo(State& state, const MeshView& view, MessageId id, MailboxCopyId here, Stamp stamp, int64_t held_unix_ms) {
-  int64_t since = held_unix_ms;
+  ReplacedSince since = {held_unix_ms, held_unix_ms};
   if (const auto where = view.copies.find(here); where != view.copies.end()) {
     const auto carried = view.carried_since.find(where->second.first.value);
-    if (carried != view.carried_since.end()) since = std::min(since, carried->second);
+    if (carried != view.carried_since.end()) {
+      since.beside_unix_ms = std::min(held_unix_ms, carried->second.beside_unix_ms);
+      since.found_again_unix_ms = std::min(held_unix_ms, carried->second.found_again_unix_ms);
+    }
   }
   const auto message = state.Load(id);
   if (!message || !WasReplacedElsewhere(state, *message, here, since)) return Approve(state, id, here, stamp);

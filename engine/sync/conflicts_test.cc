@@ -246,7 +246,7 @@ TEST_F(ConflictsTest, WhatWasReplacedElsewhereIsNotDeletedWithARenamedInbox) {
   NoteReplaced(state_, replaced.id, mailboxes_["INBOX"].copies[1], StepKind::kReplaced, kNow);
   const int64_t conflict = AddConflict(kBrake, MessageRegisters(), state_.NextStamp());
   state_.conflicts().HoldAll(conflict, mailboxes_["INBOX"].copies[0]);
-  view_.carried_since[0] = kNow - 1000;
+  view_.carried_since[0] = {kNow - 1000, kNow - 1000};
   EXPECT_TRUE(ReviewBrakes(state_, view_, kNow));
   EXPECT_EQ(Plan(replaced.id).copies.at(0).action, Action::kAdd) << "to a, which lacks it";
   EXPECT_EQ(Plan(other.id).copies.at(0).action, Action::kExpunge) << "from b, as at a";

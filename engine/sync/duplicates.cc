@@ -18,11 +18,12 @@ constexpr int64_t kSameRoundMillis = 5000;
 // How many steps of the history are looked through: what happened within kRaceMillis is among them.
 constexpr int64_t kRecentSteps = 50'000;
 constexpr char kReplacedKey[] = "replaced_unix_ms";
+constexpr char kAlikeKey[] = "alike_unix_ms";
 constexpr size_t kTwinsMost = 16;
 // How far apart two coordinators carry one deletion.
 constexpr int64_t kSameDeletionMillis = 10 * 1000;
-// The same, where one of them could not look into a mailbox meanwhile. Whoever removes one of two equal messages by
-// hand and the other one too, unseen and within that time, gets it back once.
+// The same, where one of them could not look into a mailbox meanwhile, or was not there itself. Whoever removes one of
+// two equal messages by hand and the other one too, unseen and within that time, gets it back once.
 constexpr int64_t kSameDeletionUnseenMillis = int64_t{24} * 3600 * 1000;
 
 bool IsSameMail(const MessageRegisters& a, const MessageRegisters& b) {
@@ -41,6 +42,16 @@ const CopyRegisters* FindBound(const MessageRegisters& message, MailboxCopyId he
   return copy != nullptr && copy->present() && copy->uid.value != 0 ? copy : nullptr;
 }
 
+// Of the same mail, and at `here` too.
+std::vector<MessageRegisters> Beside(State& state, const MessageRegisters& message, MailboxCopyId here) {
+  std::vector<MessageRegisters> beside;
+  for (const MessageId id : state.MessagesWithIdentity(message.identity, kTwinsMost)) {
+    auto other = id == message.id ? std::nullopt : state.Load(id);
+    if (other && IsSameMail(message, *other) && FindBound(*other, here) != nullptr) beside.push_back(*std::move(other));
+  }
+  return beside;
+}
+
 // The registers of `recorded` at another UID, whose flags `there` shows. Flags that only the other one has were set by
 // somebody; flags that it lacks come to it again from the other replicas, since nobody took them away.
 FlagRegisters FlagsAt(const FlagRegisters& recorded, const FlagRegisters& there) {
@@ -50,6 +61,15 @@ FlagRegisters FlagsAt(const FlagRegisters& recorded, const FlagRegisters& there)
   }
   for (const FlagRegister& entry : there.entries()) {
     if (entry.set && !recorded.IsSet(entry.flag)) flags.Put(entry.flag, true, entry.stamp);
+  }
+  return flags;
+}
+
+// What is set there, and was set by nobody as far as this message goes.
+FlagRegisters AsCarried(const FlagRegisters& there) {
+  FlagRegisters flags;
+  for (const FlagRegister& entry : there.entries()) {
+    if (entry.set) flags.Put(entry.flag, true, kCarried);
   }
   return flags;
 }
@@ -103,13 +123,24 @@ bool Duplicates::IsHeld(MessageId message, MailboxCopyId here) const {
 
 std::optional<MessageRegisters> Duplicates::FindTwin(const MessageRegisters& message, MailboxCopyId here,
                                                      bool raced) const {
-  for (const MessageId id : state_.MessagesWithIdentity(message.identity, kTwinsMost)) {
-    if (id == message.id || IsHeld(id, here)) continue;
-    auto other = state_.Load(id);
-    if (!other || !IsSameMail(message, *other) || FindBound(*other, here) == nullptr) continue;
-    if (!raced || IsRace(*other, message, here)) return other;
+  for (MessageRegisters& other : Beside(state_, message, here)) {
+    if (!IsHeld(other.id, here) && (!raced || IsRace(other, message, here))) return std::move(other);
   }
   return std::nullopt;
+}
+
+// Else this one may be what is left of the message.
+bool Duplicates::HasTwinThatStays(const MessageRegisters& second, MailboxCopyId here) const {
+  const MailboxView& mailbox = view_.mailboxes.at(second.mailbox);
+  const Admissions admissions(*view_.graph, mailbox.name);
+  const std::vector<MessageRegisters> beside = Beside(state_, second, here);
+  return std::any_of(beside.begin(), beside.end(), [&](const MessageRegisters& other) {
+    const MessagePlan plan = PlanMessage(other, mailbox, admissions, view_.context);
+    const bool leaves = std::any_of(plan.copies.begin(), plan.copies.end(), [&](const CopyPlan& copy) {
+      return copy.mailbox_copy == here && (copy.action == Action::kExpunge || copy.action == Action::kAsk);
+    });
+    return !leaves && !IsHeld(other.id, here);
+  });
 }
 
 std::optional<HistoryStep> Duplicates::CameAt(MessageId message, MailboxCopyId here) const {
@@ -239,6 +270,7 @@ std::vector<CopyPlan> Duplicates::Removals(const MessageRegisters& second) {
       alone.insert(decided.copy);
       continue;
     }
+    if (!HasTwinThatStays(second, decided.copy)) continue;
     CopyPlan removal;
     removal.target = ReplicaOf(decided.copy);
     removal.mailbox_copy = decided.copy;
@@ -252,6 +284,33 @@ std::vector<CopyPlan> Duplicates::Removals(const MessageRegisters& second) {
   std::erase_if(held->second, [&](const HeldCopy& copy) { return alone.contains(copy.copy); });
   if (held->second.empty()) held_.erase(held);
   return removals;
+}
+
+bool Duplicates::TakePlace(const MessageRegisters& message, const CopyPlan& deletion) {
+  const MailboxCopyId here = deletion.mailbox_copy;
+  const MailboxView& mailbox = view_.mailboxes.at(message.mailbox);
+  const MailboxCopyId origin = mailbox.copies[static_cast<size_t>(deletion.because.origin.value)];
+  if (FindBound(message, here) == nullptr) return false;
+  for (const MessageRegisters& other : Beside(state_, message, origin)) {
+    const CopyRegisters* known = other.Find(here);
+    if (!IsEqual(message, other) || (known != nullptr && known->present()) || state_.HasIntent(other.id, here))
+      continue;
+    CopyRegisters left = *message.Find(here), stays = left;
+    left.presence = Presence::kAbsent;
+    left.uid = Uid();
+    left.stamp = deletion.stamp;
+    stays.stamp = other.Find(origin)->stamp;
+    stays.flags = AsCarried(stays.flags);
+    state_.SaveCopy(message.id, left);  // no UID is two messages', not for a moment
+    state_.SaveCopy(other.id, stays);
+    state_.conflicts().Release(other.id, here);
+    for (const MessageId id : {message.id, other.id}) state_.MarkUnsettled(id);
+    state_.history().Add({now_, message.id, here, StepKind::kExpunged, ""});
+    state_.history().Add({now_, other.id, here, StepKind::kSeen, ""});
+    moved_.insert({message.id, other.id});
+    return true;
+  }
+  return false;
 }
 
 bool TakeOver(State& state, const std::vector<HeldCopy>& held, MessageRegisters& first, MailboxCopyId here,
@@ -274,27 +333,37 @@ bool TakeOver(State& state, const std::vector<HeldCopy>& held, MessageRegisters&
 
 bool TakeEqual(State& state, MessageRegisters& first, MailboxCopyId here, const UidSet& vanished,
                const MergeContext& context) {
-  for (const MessageId id : state.MessagesWithIdentity(first.identity, kTwinsMost)) {
-    auto other = id == first.id ? std::nullopt : state.Load(id);
-    if (!other || !IsEqual(first, *other)) continue;
-    const CopyRegisters* beside = FindBound(*other, here);
-    if (beside == nullptr || vanished.Contains(beside->uid)) continue;
-    const CopyRegisters* apart = FindApart(first, *other, beside->stamp);
+  for (const MessageRegisters& other : Beside(state, first, here)) {
+    const CopyRegisters* beside = FindBound(other, here);
+    if (!IsEqual(first, other) || vanished.Contains(beside->uid)) continue;
+    const CopyRegisters* apart = FindApart(first, other, beside->stamp);
     if (apart == nullptr) continue;
-    const CopyRegisters* deleted = other->Find(apart->mailbox_copy);
+    const CopyRegisters* deleted = other.Find(apart->mailbox_copy);
     CopyRegisters& copy = *first.Find(here);
     Replace(copy, *beside, context);
-    CopyRegisters left = *other->Find(here);
+    CopyRegisters left = *other.Find(here);
     left.presence = Presence::kAbsent;
     left.uid = Uid();
     left.stamp = deleted != nullptr ? deleted->stamp : context.stamp;
-    state.SaveCopy(other->id, left);  // no UID is two messages', not for a moment
+    state.SaveCopy(other.id, left);  // no UID is two messages', not for a moment
     state.SaveCopy(first.id, copy);
     state.MarkUnsettled(first.id);
-    state.MarkUnsettled(other->id);
+    state.MarkUnsettled(other.id);
     return true;
   }
   return false;
+}
+
+void NoteAlike(State& state, int64_t now_unix_ms) {
+  state.SetMetaNumber(kAlikeKey, now_unix_ms);
+}
+
+bool HasAlikeLately(State& state, int64_t now_unix_ms) {
+  return now_unix_ms - state.MetaNumber(kAlikeKey) <= kRaceMillis;
+}
+
+bool HasEqualBeside(State& state, const MessageRegisters& message, MailboxCopyId here) {
+  return !Beside(state, message, here).empty();
 }
 
 bool IsCarriedTwice(State& state, const MessageRegisters& gone, MailboxCopyId here,
@@ -312,10 +381,10 @@ bool IsCarriedTwice(State& state, const MessageRegisters& gone, MailboxCopyId he
   return false;
 }
 
-int64_t DeletedSince(int64_t now_unix_ms, int64_t unseen_since_unix_ms, bool company) {
-  if (!company) return unseen_since_unix_ms;
-  return std::max(now_unix_ms - kSameDeletionUnseenMillis,
-                  std::min(now_unix_ms - kSameDeletionMillis, unseen_since_unix_ms));
+ReplacedSince DeletedSince(int64_t now_unix_ms, int64_t unseen_since_unix_ms, bool company) {
+  const int64_t a_day_ago = now_unix_ms - kSameDeletionUnseenMillis;
+  if (!company) return {unseen_since_unix_ms - kSameDeletionMillis, unseen_since_unix_ms};
+  return {a_day_ago, std::max(a_day_ago, std::min(now_unix_ms - kSameDeletionMillis, unseen_since_unix_ms))};
 }
 
 void NoteReplaced(State& state, MessageId message, MailboxCopyId here, StepKind how, int64_t now_unix_ms) {
@@ -327,31 +396,34 @@ int64_t LastReplaced(State& state) {
   return state.MetaNumber(kReplacedKey);
 }
 
-bool WasReplacedElsewhere(State& state, const MessageRegisters& gone, MailboxCopyId here, int64_t since_unix_ms) {
+bool WasReplacedElsewhere(State& state, const MessageRegisters& gone, MailboxCopyId here, const ReplacedSince& since) {
   const int64_t last = LastReplaced(state);  // hardly ever: most of what is deleted is asked for no more than that
-  if (last == 0 || last < since_unix_ms) return false;
+  if (last == 0 || last < std::min(since.beside_unix_ms, since.found_again_unix_ms)) return false;
   const auto came = state.history().LastPresence(gone.id, here, kRecentSteps);
-  const auto was = [&](const CopyRegisters& copy, StepKind how) {
+  const auto was = [&](const CopyRegisters& copy, StepKind how, int64_t since_unix_ms) {
     const int64_t replaced = state.history().LastTime(gone.id, copy.mailbox_copy, how, kRecentSteps);
     return replaced != 0 && replaced >= std::max(since_unix_ms, came ? came->unix_ms : 0);
   };
   return std::any_of(gone.copies.begin(), gone.copies.end(), [&](const CopyRegisters& copy) {
     if (copy.mailbox_copy == here || !copy.present()) return false;
-    return was(copy, StepKind::kReplaced) || was(copy, StepKind::kFoundAgain);
+    return was(copy, StepKind::kReplaced, since.beside_unix_ms) ||
+           was(copy, StepKind::kFoundAgain, since.found_again_unix_ms);
   });
 }
 
-void ForgetReplacedElsewhere(State& state, MailboxCopyId here, int64_t since_unix_ms) {
-  if (LastReplaced(state) < since_unix_ms) return;
-  for (const StepKind how : {StepKind::kReplaced, StepKind::kFoundAgain}) {
+void ForgetReplacedElsewhere(State& state, MailboxCopyId here, const ReplacedSince& since) {
+  const auto forget = [&](StepKind how, int64_t since_unix_ms) {
+    if (LastReplaced(state) < since_unix_ms) return;
     for (const MessageId id : state.history().MessagesSince(how, since_unix_ms, kRecentSteps)) {
       const auto message = state.Load(id);
       const bool here_too = message && message->Find(here) != nullptr;
-      if (!here_too || !WasReplacedElsewhere(state, *message, here, since_unix_ms)) continue;
+      if (!here_too || !WasReplacedElsewhere(state, *message, here, since)) continue;
       state.ForgetCopy(id, here);
       state.MarkUnsettled(id);
     }
-  }
+  };
+  forget(StepKind::kReplaced, since.beside_unix_ms);
+  forget(StepKind::kFoundAgain, since.found_again_unix_ms);
 }
 
 bool ExchangeEqual(State& state, MessageId one, MessageId other, MailboxCopyId here) {

@@ -163,7 +163,7 @@ TEST_F(DuplicatesTest, OfTwoThatAreBothStillToBeCarriedOneIsTheFirst) {
   const MessageId one = Insert(6000), other = Insert(6000);
   for (const MessageId message : {one, other}) {
     const uint32_t uid = message == one ? 50 : 51;
-    Put(message, 0, uid, kNow, StepKind::kAppended);
+    Put(message, 0, uid, kNow, message == one ? StepKind::kAppended : StepKind::kSeen);
     Put(message, 1, uid, kNow, StepKind::kSeen);
   }
   const Work work = Plan();
@@ -241,15 +241,17 @@ TEST_F(DuplicatesTest, OfTwoEqualMessagesDeletedCrosswiseOneStays) {
   EXPECT_TRUE(TakeEqual(state_, first, mailbox_.copies[1], vanished, now));
   EXPECT_EQ(UidOf(first_, 1), Uid(21));
   EXPECT_FALSE(state_.Load(second)->Find(mailbox_.copies[1])->present());
-  for (const PlannedMessage& planned : Plan().messages) {
-    for (const CopyPlan& copy : planned.plan.copies) EXPECT_NE(copy.action, Action::kExpunge);
-  }
+  const Work work = Plan();
+  ASSERT_EQ(work.messages.size(), 1u) << "of the two that c still has one goes";
+  EXPECT_EQ(work.messages[0].message.id, second);
+  ASSERT_EQ(work.messages[0].plan.copies.size(), 1u);
+  EXPECT_EQ(work.messages[0].plan.copies[0].target, ReplicaIndex(2));
 }
 
 TEST_F(DuplicatesTest, OfWhatAnotherCoordinatorReplacedElsewhereTheDeletionSeenHereIsThatOne) {
   const MessageRegisters first = *state_.Load(first_);
   const auto is_replaced = [&](size_t here, int64_t since) {
-    return WasReplacedElsewhere(state_, first, mailbox_.copies[here], since);
+    return WasReplacedElsewhere(state_, first, mailbox_.copies[here], {since, since});
   };
   EXPECT_FALSE(is_replaced(0, kNow));
   NoteReplaced(state_, first_, mailbox_.copies[1], StepKind::kReplaced, kNow + 1000);
@@ -296,10 +298,28 @@ TEST_F(DuplicatesTest, ADeletionSeenBeforeItsReplicaWasLookedAtAgainIsNotThatOfA
 
 TEST_F(DuplicatesTest, ADeletionMayBeAsOldAsWhatIsUnseenOfItsReplica) {
   const auto carried_since = [](int64_t unseen_since) { return DeletedSince(kNow, unseen_since, /*company=*/true); };
-  EXPECT_EQ(carried_since(kNow), kNow - 10'000) << "one coordinator is a little slower than the other";
-  EXPECT_EQ(carried_since(kNow - 3'600'000), kNow - 3'600'000) << "it was down, or is looked at now and then";
-  EXPECT_EQ(carried_since(0), kNow - 24 * 3'600'000) << "the daemon was just started";
-  EXPECT_EQ(DeletedSince(kNow, kNow, /*company=*/false), kNow);
+  EXPECT_EQ(carried_since(kNow).found_again_unix_ms, kNow - 10'000)
+      << "one coordinator is a little slower than the other";
+  EXPECT_EQ(carried_since(kNow - 3'600'000).found_again_unix_ms, kNow - 3'600'000)
+      << "it was down, or is looked at now and then";
+  EXPECT_EQ(carried_since(0).found_again_unix_ms, kNow - 24 * 3'600'000) << "the daemon was just started";
+  EXPECT_EQ(DeletedSince(kNow, kNow, /*company=*/false).found_again_unix_ms, kNow);
+}
+
+TEST_F(DuplicatesTest, WhatWasTakenForTheOneBesideItOthersMayCarryForADay) {
+  EXPECT_EQ(DeletedSince(kNow, kNow, /*company=*/true).beside_unix_ms, kNow - 24 * 3'600'000)
+      << "to a replica that comes back, or once they come back themselves";
+  EXPECT_EQ(DeletedSince(kNow, kNow, /*company=*/false).beside_unix_ms, kNow - 10'000) << "nobody was seen yet";
+  const MessageRegisters first = *state_.Load(first_);
+  const MailboxCopyId c = mailbox_.copies[2];
+  NoteReplaced(state_, first_, mailbox_.copies[1], StepKind::kReplaced, kNow + 1000);
+  EXPECT_TRUE(WasReplacedElsewhere(state_, first, c, DeletedSince(kNow + 3'600'000, kNow + 3'599'000, true)));
+  EXPECT_FALSE(WasReplacedElsewhere(state_, first, c, DeletedSince(kNow + 3'600'000, kNow + 3'599'000, false)));
+  NoteReplaced(state_, first_, mailbox_.copies[0], StepKind::kFoundAgain, kNow + 2000);
+  Put(first_, 1, 25, kNow + 3000, StepKind::kSeen);
+  Put(first_, 2, 35, kNow + 1500, StepKind::kSeen);
+  EXPECT_FALSE(WasReplacedElsewhere(state_, first, c, DeletedSince(kNow + 3'600'000, kNow + 3'599'000, true)))
+      << "it came to c after b, and what came as it went at a is known soon";
 }
 
 TEST_F(DuplicatesTest, MailBehindAMailboxThatSomebodyMustDecideAboutIsNotPending) {
@@ -353,6 +373,104 @@ TEST_F(DuplicatesTest, DecidedToDeleteTheSecondCopyGoesWhileTheFirstIsThere) {
   ASSERT_EQ(work.messages[0].plan.copies.size(), 1u);
   EXPECT_EQ(work.messages[0].plan.copies[0].action, Action::kExpunge);
   EXPECT_EQ(work.messages[0].plan.copies[0].target, ReplicaIndex(1));
+}
+
+TEST_F(DuplicatesTest, DecidedToDeleteItStaysWhileTheFirstOneIsToGo) {
+  const MessageId second = Insert();
+  Put(second, 1, 21, kNow + 80, StepKind::kSeen);
+  Plan();
+  ASSERT_TRUE(Decide(state_, view_, Open()[0].id, Decision::kDelete, "", kNow).ok());
+  CopyRegisters deleted = *state_.Load(first_)->Find(mailbox_.copies[0]);
+  deleted.presence = Presence::kAbsent;
+  deleted.uid = Uid();
+  deleted.stamp = state_.NextStamp();
+  state_.SaveCopy(first_, deleted);
+  state_.MarkUnsettled(first_);
+  const Work work = Plan();
+  ASSERT_EQ(work.messages.size(), 1u) << "else both would go";
+  EXPECT_EQ(work.messages[0].message.id, first_);
+  state_.ForgetCopy(first_, mailbox_.copies[1]);
+  for (const PlannedMessage& planned : Plan().messages) {
+    if (planned.message.id != second) continue;
+    for (const CopyPlan& copy : planned.plan.copies) EXPECT_EQ(copy.action, Action::kAdd) << "it is the message now";
+  }
+}
+
+TEST_F(DuplicatesTest, DecidedToDeleteItIsNotBegunWhereSomethingIsUnderWay) {
+  Put(Insert(), 1, 21, kNow + 80, StepKind::kSeen);
+  Plan();
+  ASSERT_TRUE(Decide(state_, view_, Open()[0].id, Decision::kDelete, "", kNow).ok());
+  view_.busy[1] = true;
+  const Work work = Plan();
+  EXPECT_TRUE(work.messages.empty());
+  EXPECT_EQ(work.skipped, 1);
+}
+
+TEST_F(DuplicatesTest, WhereTheSameMailStandsBesideItIsLookedAtOnceMore) {
+  const MessageId second = Insert();
+  for (const size_t r : {0, 1, 2}) Put(second, r, static_cast<uint32_t>(40 + r), kNow - 3'600'000, StepKind::kSeen);
+  const auto beside = [&] {
+    std::set<int32_t> where;
+    for (const PlannedMessage& planned : Plan().messages) where.merge(std::set<int32_t>(planned.equal_beside));
+    return where;
+  };
+  CopyRegisters changed = *state_.Load(first_)->Find(mailbox_.copies[0]);
+  changed.flags.Put(state_.InternFlag("\\Seen"), true, state_.NextStamp());
+  state_.SaveCopy(first_, changed);
+  EXPECT_TRUE(beside().empty()) << "flags, and nobody else is there";
+  view_.carried_since[1] = {kNow, kNow};
+  EXPECT_EQ(beside(), (std::set<int32_t>{1, 2})) << "others may take the one for the other";
+  view_.carried_since.clear();
+  changed.presence = Presence::kAbsent;
+  changed.uid = Uid();
+  changed.stamp = state_.NextStamp();
+  state_.SaveCopy(first_, changed);
+  state_.MarkUnsettled(first_);
+  EXPECT_EQ(beside(), (std::set<int32_t>{1, 2})) << "a deletion";
+  state_.ForgetCopy(second, mailbox_.copies[1]);
+  EXPECT_EQ(beside(), (std::set<int32_t>{2}));
+}
+
+TEST_F(DuplicatesTest, OfTwoEqualMessagesTheOneThatIsDeletedIsNoSecondCopyWhereItIsLeft) {
+  const MessageId other = Insert();
+  for (const size_t r : {0, 1, 2}) Put(other, r, static_cast<uint32_t>(40 + r), kNow + 50, StepKind::kAppended);
+  for (const size_t r : {0, 1}) {
+    CopyRegisters deleted = *state_.Load(other)->Find(mailbox_.copies[r]);
+    deleted.presence = Presence::kAbsent;
+    deleted.uid = Uid();
+    deleted.stamp = state_.NextStamp();
+    state_.SaveCopy(other, deleted);
+  }
+  const Work work = Plan();
+  EXPECT_TRUE(Open().empty());
+  ASSERT_EQ(work.messages.size(), 1u);
+  EXPECT_EQ(work.messages[0].message.id, other);
+  EXPECT_EQ(work.messages[0].plan.copies.at(0).target, ReplicaIndex(2));
+  EXPECT_EQ(work.messages[0].plan.copies.at(0).action, Action::kExpunge);
+}
+
+// b holds but one, which this coordinator took for the one that was deleted at a; somebody else has carried that.
+TEST_F(DuplicatesTest, WhereNoMoreAreLeftThanWhereOneWasDeletedNothingIsExpunged) {
+  const MessageId other = Insert();
+  Put(other, 0, 40, kNow - 3'600'000, StepKind::kSeen);
+  CopyRegisters held = *state_.Load(other)->Find(mailbox_.copies[0]);
+  held.mailbox_copy = mailbox_.copies[1];
+  held.presence = Presence::kHeld;  // by the brake, or gone: all the same
+  held.uid = Uid();
+  state_.SaveCopy(other, held);
+  state_.ForgetCopy(first_, mailbox_.copies[2]);
+  CopyRegisters deleted = *state_.Load(first_)->Find(mailbox_.copies[0]);
+  deleted.presence = Presence::kAbsent;
+  deleted.uid = Uid();
+  deleted.stamp = state_.NextStamp();
+  state_.SaveCopy(first_, deleted);
+  state_.MarkUnsettled(first_);
+  for (const PlannedMessage& planned : Plan().messages) {
+    for (const CopyPlan& copy : planned.plan.copies) EXPECT_NE(copy.action, Action::kExpunge);
+  }
+  EXPECT_EQ(UidOf(other, 1), Uid(20)) << "that one is there";
+  EXPECT_TRUE(state_.Load(other)->Find(mailbox_.copies[1])->present());
+  EXPECT_EQ(state_.Load(first_)->Find(mailbox_.copies[1])->presence, Presence::kAbsent);
 }
 
 TEST_F(DuplicatesTest, DecidedToDeleteTheLastCopyStays) {

@@ -1,8 +1,11 @@
 #include "engine/sync/listen.h"
 
 #include <algorithm>
+#include <set>
 
 #include "engine/net/signal.h"
+#include "engine/sync/duplicates.h"
+#include "engine/sync/observe.h"
 
 namespace imapmesh {
 namespace {
@@ -24,14 +27,25 @@ Duration Moment(Mesh& mesh, ReplicaIndex r) {
   return std::max<Duration>(kLongestWait, duration_cast<Duration>(duration<double, std::milli>(round_trips_ms)));
 }
 
-bool IsPlanned(State& state, const MeshView& view, const Change& addition) {
-  const auto message = state.Load(addition.planned->message.id);
+bool IsPlanned(State& state, const MeshView& view, const Change& change) {
+  const auto message = state.Load(change.planned->message.id);
   if (!message) return false;
   const MailboxView& mailbox = view.mailboxes.at(message->mailbox);
   const MessagePlan plan = PlanMessage(*message, mailbox, Admissions(*view.graph, mailbox.name), view.context);
   return std::any_of(plan.copies.begin(), plan.copies.end(), [&](const CopyPlan& copy) {
-    return copy.action == Action::kAdd && copy.target == addition.plan->target;
+    if (copy.action != change.plan->action || copy.target != change.plan->target) return false;
+    return copy.action != Action::kFlags || copy.flag_changes == change.plan->flag_changes;
   });
+}
+
+// What a person decided to remove as a second copy is in no plan: its place tells.
+bool IsStillToChange(State& state, const MeshView& view, const Change& change) {
+  const auto message = state.Load(change.planned->message.id);
+  const CopyRegisters* here = message ? message->Find(change.mailbox_copy) : nullptr;
+  const CopyRegisters* planned = change.planned->message.Find(change.mailbox_copy);
+  if (here == nullptr || !here->present() || here->uid != planned->uid) return false;
+  const bool decided = change.plan->because.depth == 0;
+  return decided ? HasEqualBeside(state, *message, change.mailbox_copy) : IsPlanned(state, view, change);
 }
 
 }  // namespace
@@ -79,6 +93,30 @@ asio::awaitable<absl::StatusOr<std::vector<Change>>> StillWanted(Mesh& mesh, con
   co_return wanted;
 }
 
+asio::awaitable<absl::StatusOr<std::vector<Change>>> StillToChange(Mesh& mesh, const MeshView& view,
+                                                                   std::vector<Change> changes) {
+  const ReplicaIndex target = changes.front().plan->target;
+  if (HasCompany(mesh)) co_await Sleep(*mesh.clock, mesh.executor, mesh.Draw(Moment(mesh, target)));
+  if (mesh.slot(target).look_due)
+    co_return std::vector<Change>();  // what is looked into without may be another mailbox
+  std::set<std::string> mailboxes;
+  for (const Change& change : changes) mailboxes.insert(view.mailboxes.at(change.planned->message.mailbox).name);
+  for (const std::string& mailbox : mailboxes) {
+    std::vector<std::string> one = {mailbox};
+    CO_RETURN_IF_ERROR(co_await ObserveCopies(mesh, target, std::move(one)));
+  }
+  const auto select = [&](State& state) {
+    std::vector<Change> left;
+    for (const Change& change : changes) {
+      if (IsStillToChange(state, view, change)) left.push_back(change);
+    }
+    return left;
+  };
+  const auto left = co_await mesh.store->Run(select);
+  if (left.ok() && left->size() < changes.size()) mesh.slot(target).look_due = true;
+  co_return left;
+}
+
 asio::awaitable<bool> MayAdd(Mesh& mesh, ReplicaIndex target, std::string mailbox) {
   if (!HasCompany(mesh)) co_return true;
   co_await Sleep(*mesh.clock, mesh.executor, mesh.Draw(Moment(mesh, target)));
@@ -93,6 +131,20 @@ asio::awaitable<bool> MayAdd(Mesh& mesh, ReplicaIndex target, std::string mailbo
   mesh.slot(target).look_due = true;
   mesh.due.insert({target.value, mailbox});
   co_return false;
+}
+
+asio::awaitable<bool> MayRename(Mesh& mesh, ReplicaIndex target, std::vector<std::string> mailboxes) {
+  if (!HasCompany(mesh)) co_return true;
+  co_await Sleep(*mesh.clock, mesh.executor, mesh.Draw(Moment(mesh, target)));
+  for (const std::string& mailbox : mailboxes) {
+    const auto now = co_await mesh.slot(target).replica->CursorNow(mailbox);
+    const MailboxCopyRecord* recorded = mesh.FindCopy(target, mailbox);
+    if (!now.ok() || recorded == nullptr || recorded->uid_validity.value == 0) continue;  // an error shows with RENAME
+    if (now->uid_validity.value == 0 || now->uid_validity == recorded->uid_validity) continue;
+    mesh.slot(target).look_due = true;
+    co_return false;
+  }
+  co_return true;
 }
 
 asio::awaitable<bool> AwaitExpunge(Mesh& mesh, ReplicaIndex r) {

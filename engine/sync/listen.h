@@ -1,8 +1,10 @@
 // Listen before talk: where other coordinators carry the same mail, a moment's wait and a question before an addition
-// leave few races (duplicates.h finds the others); and what they do in two steps is not taken for two changes.
+// or a RENAME leave few races (duplicates.h finds the others); and what they do in two steps is not taken for two
+// changes.
 //
-// apply_appends.cc and apply_copies.cc ask MayAdd; observe.cc tells what it saw of others, and asks AwaitExpunge.
-// Engine thread. Where nobody else was seen nothing is waited for and nothing asked.
+// apply_appends.cc and apply_copies.cc ask MayAdd, apply_mailboxes.cc MayRename, apply_changes.cc StillToChange;
+// observe.cc tells what it saw of others, and asks AwaitExpunge. Engine thread. Where nobody else was seen nothing is
+// waited for, and nothing asked but before one of two equal messages is expunged.
 #ifndef IMAPMESH_ENGINE_SYNC_LISTEN_H_
 #define IMAPMESH_ENGINE_SYNC_LISTEN_H_
 
@@ -26,6 +28,10 @@ asio::awaitable<absl::Status> LoadOthers(Mesh& mesh);
 // mailbox has its name; it is due for observation then, and the next plan knows better.
 asio::awaitable<bool> MayAdd(Mesh& mesh, ReplicaIndex target, std::string mailbox);
 
+// Whether mailboxes may be renamed. False: one of the names is another mailbox's by now; the look that is due tells.
+// Else coordinators that exchange the names of two mailboxes in the same moment each undo what the other one did.
+asio::awaitable<bool> MayRename(Mesh& mesh, ReplicaIndex target, std::vector<std::string> mailboxes);
+
 // Somebody marked messages \Deleted at the replica. Where others were seen that may be one of them on its way to an
 // EXPUNGE: waits as long as that takes mostly, and returns whether it did; then the mailbox copy is to be observed
 // again.
@@ -35,6 +41,13 @@ asio::awaitable<bool> AwaitExpunge(Mesh& mesh, ReplicaIndex r);
 // all the same, they would take for new; so it would go round for ever. All of them where nobody else was seen.
 asio::awaitable<absl::StatusOr<std::vector<Change>>> StillWanted(Mesh& mesh, const MeshView& view,
                                                                  std::vector<Change> additions);
+
+// Of deletions and flags at one replica, where the same mail stands beside each message: those that the plan would
+// still make, of these UIDs, after one more look. What was deleted may be gone there by now, by somebody's hand, and
+// the other one would be taken for it; and coordinators that took the one for the other would give each the flags of
+// the other in turn without end.
+asio::awaitable<absl::StatusOr<std::vector<Change>>> StillToChange(Mesh& mesh, const MeshView& view,
+                                                                   std::vector<Change> changes);
 
 }  // namespace imapmesh
 

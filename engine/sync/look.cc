@@ -259,7 +259,7 @@ asio::awaitable<absl::Status> RecordListing(Mesh& mesh, ReplicaIndex r, Permits&
   if (!mesh.slot(r).listing) co_return absl::OkStatus();
   Listing listing;
   listing.replica = r;
-  listing.deleted_since_unix_ms = DeletedSinceOf(mesh, r);
+  listing.deleted_since = DeletedSinceOf(mesh, r);
   listing.lines = *std::exchange(mesh.slot(r).listing, std::nullopt);
   CO_ASSIGN_OR_RETURN(std::optional<ListingResult> result, co_await DueOnly(mesh, r, listing.lines));
   if (result) {

@@ -86,8 +86,8 @@ MailboxCopyId MailboxCopyOf(const ConflictRecord& conflict) {
 }
 
 void HoldRenamedInbox(State& state, MailboxCopyRecord& inbox, MailboxCopyId to, const std::string& replica,
-                      const std::string& name, Stamp stamp, int64_t now_unix_ms, int64_t deleted_since_unix_ms) {
-  ForgetReplacedElsewhere(state, inbox.id, deleted_since_unix_ms);
+                      const std::string& name, Stamp stamp, int64_t now_unix_ms, const ReplacedSince& deleted_since) {
+  ForgetReplacedElsewhere(state, inbox.id, deleted_since);
   KeepMarks(state, inbox.id);
   const int64_t messages = state.HoldAll(inbox.id);
   inbox.rebinding = false;

@@ -33,7 +33,7 @@ void RecordMailWon(State& state, const MailboxCopyRecord& kept_copy, Stamp stamp
 // held, by a conflict that ReviewBrakes decides once they are seen there. `inbox` is as if never observed.
 // `unseen`: of the replica, before that.
 void HoldRenamedInbox(State& state, MailboxCopyRecord& inbox, MailboxCopyId to, const std::string& replica,
-                      const std::string& name, Stamp stamp, int64_t now_unix_ms, int64_t deleted_since_unix_ms);
+                      const std::string& name, Stamp stamp, int64_t now_unix_ms, const ReplacedSince& deleted_since);
 // Where they went, for such a conflict; else 0.
 MailboxCopyId RenamedInboxTo(const ConflictRecord& conflict);
 

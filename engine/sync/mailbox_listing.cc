@@ -149,8 +149,7 @@ void ListingRecorder::EmptyInbox(State& state, size_t inbox, const MailboxStatus
     return copy.replica == record.replica && copy.exists && copy.local_name == line.local_name;
   });
   if (to == copies_.end()) return;
-  HoldRenamedInbox(state, record, to->id, ReplicaName(), line.local_name, Now(state), now_,
-                   listing_.deleted_since_unix_ms);
+  HoldRenamedInbox(state, record, to->id, ReplicaName(), line.local_name, Now(state), now_, listing_.deleted_since);
   const auto now = std::find_if(listing_.lines.begin(), listing_.lines.end(),
                                 [&](const MailboxStatus& other) { return other.local_name == record.local_name; });
   const bool listed = now != listing_.lines.end();
@@ -429,8 +428,10 @@ void ListingRecorder::Add(State& state, const MailboxStatus& line) {
   record.mailbox_name_stamp = name_stamp;
   record.name_here = line.name_here;
   record.local_name = line.local_name;
-  // Joined by its role, or by what a server made of its name: the name here is as good as the one there.
-  record.name_stamp = role || spelled ? name_stamp : Stamp(0);
+  // It has the mesh's name, which somebody may have given it elsewhere; or it is joined by its role, or by what a
+  // server made of its name: then the name here is as good as the one there.
+  const bool so_called = line.local_name == name;
+  record.name_stamp = role || spelled || so_called ? name_stamp : Stamp(0);
   record.server_id = line.server_id;
   record.special_use = line.special_use;
   ComeBack(state, record);

@@ -25,7 +25,7 @@ namespace imapmesh {
 struct Listing {
   ReplicaIndex replica;
   std::vector<MailboxStatus> lines;
-  int64_t deleted_since_unix_ms = 0;  // DeletedSinceOf, before it
+  ReplacedSince deleted_since;  // DeletedSinceOf, before it
   // By line: the first messages of a mailbox that may be a renamed one (ListingMatch::suspicions).
   std::map<size_t, std::vector<ArrivedMessage>> samples;
 };

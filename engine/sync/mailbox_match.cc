@@ -33,6 +33,7 @@ class Matcher {
   ListingMatch Run() {
     ByIdentity();
     ByName();
+    ByValidity();
     for (size_t c = 0; c < copies_.size(); ++c) {
       if (copies_[c].exists && !taken_[c]) match_.gone.push_back(c);
     }
@@ -90,6 +91,27 @@ class Matcher {
     }
   }
 
+  // Of one that never held anything nothing but its UIDVALIDITY tells, where it has no identity. Two that were made
+  // together may have the same (see Suspect); to take the one for the other costs a name.
+  void ByValidity() {
+    Unique<UidValidity> copies, lines;
+    for (size_t c = 0; c < copies_.size(); ++c) {
+      const bool gone = copies_[c].exists && !taken_[c] && !IsInbox(c);
+      if (gone && copies_[c].uid_validity.value != 0) copies.Add(copies_[c].uid_validity, c);
+    }
+    for (size_t l = 0; l < listing_.size(); ++l) {
+      if (listing_[l].status_known) lines.Add(listing_[l].uid_validity, l);
+    }
+    for (size_t l = 0; l < listing_.size(); ++l) {
+      const auto copy =
+          IsNew(l) && lines.Find(listing_[l].uid_validity) ? copies.Find(listing_[l].uid_validity) : std::nullopt;
+      const bool named = !listing_[l].server_id.empty();
+      if (copy && !named && copies_[*copy].server_id.empty() && !HeldAny(copies_[*copy])) Take(l, *copy);
+    }
+  }
+
+  static bool HeldAny(const MailboxCopyRecord& copy) { return copy.uid_next.value > 1 || copy.last_uid.value > 0; }
+
   void Suspect() {
     std::vector<size_t> missing = match_.gone;
     for (size_t l = 0; l < listing_.size(); ++l) {
@@ -98,8 +120,7 @@ class Matcher {
       if (another) missing.push_back(*match_.known[l]);
     }
     for (const size_t c : missing) {
-      const bool held_any = copies_[c].uid_next.value > 1 || copies_[c].last_uid.value > 0;
-      if (!copies_[c].server_id.empty() || !held_any || copies_[c].uid_validity.value == 0) continue;
+      if (!copies_[c].server_id.empty() || !HeldAny(copies_[c]) || copies_[c].uid_validity.value == 0) continue;
       for (size_t l = 0; l < listing_.size(); ++l) {
         if (MayBe(copies_[c], l)) match_.suspicions.emplace_back(c, l);
       }

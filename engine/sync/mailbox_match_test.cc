@@ -53,6 +53,21 @@ TEST(MatchListing, AnIdentityThatTwoMailboxesHaveIsNone) {
   EXPECT_EQ(match.gone, (std::vector<size_t>{0}));
 }
 
+TEST(MatchListing, AnEmptyMailboxWithoutIdentityIsFoundByItsUidValidityAlone) {
+  MailboxCopyRecord empty = Known("a", "", 7, 0);
+  empty.uid_next = Uid(1);
+  EXPECT_EQ(MatchListing({empty}, {Line("b", "", 7, 1)}).known, (Indexes{0}));
+  EXPECT_TRUE(MatchListing({empty}, {Line("b", "", 7, 1)}).gone.empty());
+  EXPECT_EQ(MatchListing({empty}, {Line("b", "", 7, 2)}).known, (Indexes{0})) << "mail came since";
+  EXPECT_EQ(MatchListing({empty}, {Line("b", "", 8, 1)}).known, (Indexes{std::nullopt}));
+  EXPECT_EQ(MatchListing({empty}, {Line("b", "B", 7, 1)}).known, (Indexes{std::nullopt}));
+  EXPECT_EQ(MatchListing({empty}, {Line("b", "", 7, 1), Line("c", "", 7, 1)}).known,
+            (Indexes{std::nullopt, std::nullopt}))
+      << "which of them nobody can tell";
+  EXPECT_EQ(MatchListing({Known("a", "", 7)}, {Line("b", "", 7, 10)}).known, (Indexes{std::nullopt}))
+      << "what it held tells";
+}
+
 TEST(MatchListing, AMailboxMadeAnewUnderItsNameStaysTheSameOfTheMesh) {
   const auto match = MatchListing({Known("a", "A", 1)}, {Line("a", "N", 9)});
   EXPECT_EQ(match.known, (Indexes{0}));

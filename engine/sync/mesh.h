@@ -82,11 +82,14 @@ struct ReplicaSlot {
   // Whose last messages were found to be those that are known, since the server was last lost sight of: it may have
   // been restored from an older copy, and have given UIDs for the second time since.
   std::set<MailboxCopyId> recognised;
-  bool recognise_due = false;    // all of them: it was lost sight of since the start
-  bool looking = false;          // its lane looks and observes: what has happened there is not known yet
-  int tasks = 0;                 // under way in its lane (lane.h); while there are any nothing else is begun here
-  std::shared_ptr<Batch> batch;  // of them; null while there are none
-  Duration last_progress{0};     // engine time
+  // Identified anew since the server counted more messages there than were known.
+  std::set<MailboxCopyId> recounted;
+  std::set<MailboxCopyId> doubted;  // to be identified anew: a UID was found to stand for another message
+  bool recognise_due = false;       // all of them: it was lost sight of since the start
+  bool looking = false;             // its lane looks and observes: what has happened there is not known yet
+  int tasks = 0;                    // under way in its lane (lane.h); while there are any nothing else is begun here
+  std::shared_ptr<Batch> batch;     // of them; null while there are none
+  Duration last_progress{0};        // engine time
   int64_t last_look_unix_ms = 0;
   // What is observed there may have happened since then: since the look before, where nothing told of it meanwhile;
   // over restarts (seen.h).
@@ -107,6 +110,13 @@ struct MailboxEntry {
   std::vector<MailboxCopyRecord> copies;  // by ReplicaIndex; id 0 where there is none
 };
 
+// Since when a message that another one stands for elsewhere by now may be the one that is seen gone (duplicates.h):
+// one that was beside it (StepKind::kReplaced), or that came as it went (kFoundAgain).
+struct ReplacedSince {
+  int64_t beside_unix_ms = 0;
+  int64_t found_again_unix_ms = 0;
+};
+
 // An immutable picture of the mesh for the store's thread.
 struct MeshView {
   std::shared_ptr<const Graph> graph;
@@ -122,7 +132,7 @@ struct MeshView {
   std::vector<bool> brief;     // busy, and only just begun
   // Since when others may have carried the deletions that are seen there now, by replica (DeletedSince); nothing where
   // nobody else was seen.
-  std::map<int32_t, int64_t> carried_since;
+  std::map<int32_t, ReplacedSince> carried_since;
 };
 
 // A refused operation: shown as a problem, and not tried again before Mesh::RenewHope.

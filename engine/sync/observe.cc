@@ -164,6 +164,7 @@ class CopyObserver {
 
   // Whether there is more to observe.
   asio::awaitable<absl::StatusOr<bool>> ObserveBatch(MailboxCopyRecord record) {
+    if (slot().doubted.erase(record.id) > 0) CO_RETURN_IF_ERROR(co_await Rebind(record, 0));
     CO_ASSIGN_OR_RETURN(const MailboxCursor since, co_await CursorOf(mesh_, r_, record));
     std::optional<CarriedBodies::Share> share;  // until what was carried is put with the rest
     absl::StatusOr<Observation> observation = co_await Observe(since, share);
@@ -279,11 +280,39 @@ class CopyObserver {
       const bool again = co_await AwaitExpunge(mesh_, r_);
       more = more || again;
     }
+    if (result.unknown > 0) {
+      CO_ASSIGN_OR_RETURN(const bool again, co_await LookForUnknown(result.record, result.unknown));
+      if (again) co_return true;
+    }
     if (all) mesh_.incomplete.erase(here_);
     if (all || result.adopted > 0) mesh_.carrying.erase(here_);  // what was recognised, others hold by now
     if (!more || !mesh_.WaitsForRoom(here_)) co_return more;
     mesh_.due.insert(here_);
     co_return false;
+  }
+
+  // The server counts more messages than are known. If it is still so when asked once more, the mailbox is identified
+  // anew; once, as that costs a look at each message. Whether to go on.
+  asio::awaitable<absl::StatusOr<bool>> LookForUnknown(MailboxCopyRecord record, int64_t unknown) {
+    if (!std::exchange(recounted_, true)) co_return true;
+    if (!slot().recounted.insert(record.id).second) co_return false;
+    CO_RETURN_IF_ERROR(co_await Rebind(record, unknown));
+    Warn(
+        ": the server counts more messages than it has told of, as one does that was restored from an older copy; the "
+        "mailbox is identified anew");
+    co_return true;
+  }
+
+  asio::awaitable<absl::Status> Rebind(MailboxCopyRecord& record, int64_t unknown) {
+    const auto rebind = [&](State& state) {
+      StartRecounting(state, record, unknown);
+      state.Save(record);
+      return true;
+    };
+    const auto begun = co_await mesh_.store->Run(rebind);
+    if (!begun.ok()) co_return begun.status();
+    if (MailboxCopyRecord* now = mesh_.FindCopy(r_, mailbox())) *now = record;
+    co_return absl::OkStatus();
   }
 
   void Warn(const std::string& text) {
@@ -294,7 +323,7 @@ class CopyObserver {
   ReplicaIndex r_;
   std::pair<int32_t, std::string> here_;  // the replica and the mailbox
   Prepared prepared_;
-  bool compared_ = false, untold_ = false, waited_ = false;
+  bool compared_ = false, untold_ = false, waited_ = false, recounted_ = false;
 };
 
 asio::awaitable<absl::Status> ObserveFrom(Mesh& mesh, ReplicaIndex r, std::string mailbox, Prepared prepared) {

@@ -123,14 +123,24 @@ class Planner {
   std::vector<FlagRegister> ChangedUnseen(size_t r, ReplicaIndex deleter) const {
     std::vector<FlagRegister> unseen;
     if (!admissions_.FlagsReach(ReplicaIndex(static_cast<int32_t>(r)), deleter)) return unseen;
-    const CopyRegisters* deleted = here_[static_cast<size_t>(deleter.value)];
     for (const FlagRegister& entry : here_[r]->flags.entries()) {
       if (entry.flag == context_.deleted_flag) continue;
       if (!CanChange(FlagLimitsAt(static_cast<size_t>(deleter.value)), entry.flag)) continue;  // it can never be seen
-      const Stamp seen = deleted == nullptr ? Stamp(0) : deleted->flags.Get(entry.flag).stamp;
-      if (entry.stamp > seen) unseen.push_back(entry);
+      if (entry.stamp > SeenByDeletion(static_cast<size_t>(deleter.value), entry.flag)) unseen.push_back(entry);
     }
     return unseen;
+  }
+
+  // Wherever a deletion was carried it is the same one: what it met somewhere it has met, and somebody may have decided
+  // about that.
+  Stamp SeenByDeletion(size_t deleter, FlagId flag) const {
+    Stamp seen(0);
+    for (const CopyRegisters* copy : here_) {
+      const bool same = copy != nullptr && here_[deleter] != nullptr && copy->presence == Presence::kAbsent &&
+                        copy->stamp == here_[deleter]->stamp;
+      if (same) seen = std::max(seen, copy->flags.Get(flag).stamp);
+    }
+    return seen;
   }
 
   FlagLimits FlagLimitsAt(size_t r) const {

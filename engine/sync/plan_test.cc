@@ -263,6 +263,18 @@ TEST(Plan, AChangeTheDeleterHadSeenIsNoConflict) {
   EXPECT_FALSE(mesh.Plan(message).copies.at(0).conflict);
 }
 
+TEST(Plan, WhatADeletionMetSomewhereItHasMetWhereverItWasCarried) {
+  const Mesh mesh(3, {R"(a: "a" b: "b")", R"(a: "b" b: "c")"}, "policy { delete_vs_change: ASK }");
+  MessageRegisters message;
+  mesh.Put(message, 0, Presence::kAbsent, 20).flags.Put(kSeen, true, Stamp(15));  // and somebody decided to delete it
+  mesh.Put(message, 1, Presence::kAbsent, 20);  // before the change came here: nearer to the third
+  mesh.Put(message, 2, Presence::kPresent, 10).flags.Put(kSeen, true, Stamp(15));
+  const MessagePlan plan = mesh.Plan(message);
+  ASSERT_EQ(plan.copies.size(), 1u);
+  EXPECT_FALSE(plan.copies[0].conflict);
+  EXPECT_EQ(plan.copies[0].action, Action::kExpunge);
+}
+
 TEST(Plan, WhatTheBrakeHoldsNeitherSpreadsNorIsPutBack) {
   const Mesh mesh(2, {R"(a: "a" b: "b")"});
   MessageRegisters message;

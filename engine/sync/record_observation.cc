@@ -31,6 +31,10 @@ Stamp NewestDeletion(const MessageRegisters& message) {
   return newest;
 }
 
+std::string RecountedKey(MailboxCopyId copy) {
+  return "recounted:" + std::to_string(copy.value);
+}
+
 bool IsFree(const CopyRegisters* copy) {
   return copy == nullptr || copy->uid.value == 0;
 }
@@ -40,6 +44,11 @@ bool IsFree(const CopyRegisters* copy) {
 void StartRebinding(State& state, MailboxCopyRecord& record) {
   state.Unbind(record.id);
   PrepareRebinding(record);
+}
+
+void StartRecounting(State& state, MailboxCopyRecord& record, int64_t unknown) {
+  StartRebinding(state, record);
+  state.SetMetaNumber(RecountedKey(record.id), unknown);
 }
 
 void PrepareRebinding(MailboxCopyRecord& record) {
@@ -103,16 +112,17 @@ void RecordObservation::BeginRebinding(State& state, MailboxCopyRecord& record) 
   if (changed) StartRebinding(state, record);  // also what was found again under the one before
 }
 
-// Whether one of the UIDs that are known is another message's now. Unlike in more than one thing: of a message that a
-// server changed as it took it the date, or all but the date, may not be what is known.
+// Whether one of the UIDs that are known is another message's now. The server's own identity tells; else it is unlike
+// in more than one thing: of a message that a server changed as it took it the date, or all but the date, may not be
+// what is known.
 bool RecordObservation::HasUidsOfOthers(State& state, const MailboxCopyRecord& record) const {
   if (record.rebinding) return false;
   return std::any_of(observation_.recognised.begin(), observation_.recognised.end(), [&](const ArrivedMessage& told) {
     const auto known = state.LoadByUid(record.id, told.uid);
+    const uint64_t guid = known ? known->Find(record.id)->guid : 0, guid_now = HashGuid(told.server_guid);
+    if (guid != 0 && guid_now != 0) return guid != guid_now;
     if (!known || known->internal_date == told.internal_date) return false;
-    if (known->identity == told.header_digest && known->size == told.size) return false;
-    const uint64_t guid = known->Find(record.id)->guid, guid_now = HashGuid(told.server_guid);
-    return guid == 0 || guid_now == 0 || guid != guid_now;
+    return known->identity != told.header_digest || known->size != told.size;
   });
 }
 
@@ -176,7 +186,8 @@ bool RecordObservation::IdentifyArrivals(State& state, MergeResult& result) {
       continue;
     }
     if (identification.verdict == Identification::Verdict::kMatch) taken.insert(identification.message);
-    identified_.push_back({&arrived, identification.message, false, identification.in_doubt});
+    const bool alike = identification.message.value == 0 && (!candidates.empty() || arrival.has_twin);
+    identified_.push_back({&arrived, identification.message, false, identification.in_doubt, alike});
   }
   return result.needs.empty();
 }
@@ -407,6 +418,8 @@ void RecordObservation::MergeKnown(State& state, MessageId message, CopyRegister
 }
 
 void RecordObservation::MergeArrived(State& state, MergeResult& result) {
+  const auto alike = [](const Identified& identified) { return identified.alike; };
+  if (std::any_of(identified_.begin(), identified_.end(), alike)) NoteAlike(state, now_);
   for (const Identified& identified : identified_) {
     const ArrivedMessage& arrived = *identified.arrived;
     if (identified.known) {
@@ -435,7 +448,7 @@ void RecordObservation::MergeArrived(State& state, MergeResult& result) {
     result.others |= intent == nullptr && identified.message.value != 0 && !first_contact && !was_here;
     if (intent != nullptr) state.CloseIntent(message.id, result.record.id);
     state.conflicts().Release(message.id, result.record.id);
-    NoteArrival(state, message.id, intent, replaces);
+    NoteArrival(state, message.id, intent, identified.message.value != 0, replaces);
     result.replaced |= replaces;
     if (identified.in_doubt) RecordDoubt(state, message);
     ++(identified.message.value != 0 ? result.adopted : result.arrived);
@@ -481,11 +494,14 @@ void RecordObservation::RecordDoubt(State& state, const MessageRegisters& messag
   state.conflicts().Add(conflict);
 }
 
-// What a mailbox held when it was first seen needs no step each: that it was there is all there is to tell.
-void RecordObservation::NoteArrival(State& state, MessageId message, const Intent* intent, bool replaces) const {
+// What a mailbox held when it was first seen needs no step each: that it was there is all there is to tell. But of what
+// others have brought there it is to be known when, to recognise a second copy.
+void RecordObservation::NoteArrival(State& state, MessageId message, const Intent* intent, bool adopted,
+                                    bool replaces) const {
   if (replaces) return NoteReplaced(state, message, record_.id, StepKind::kFoundAgain, now_);
   if (intent == nullptr || !Adds(intent->kind)) {
-    if (record_.uid_validity.value != 0 && !record_.rebinding) Note(state, message, StepKind::kSeen);
+    const bool tells = record_.uid_validity.value != 0 || (company_ && adopted);
+    if (tells && !record_.rebinding) Note(state, message, StepKind::kSeen);
     return;
   }
   Note(state, message, intent->kind == IntentKind::kAdd ? StepKind::kAppended : StepKind::kCopied);
@@ -576,12 +592,19 @@ void RecordObservation::TakeLimits(State& state, MergeResult& result) {
   state.kept_back().Unsettle(record.id);
 }
 
-// A server that was to tell what vanished, and counts fewer messages than are known, did not tell of all.
+// A server that was to tell what vanished, and counts fewer messages than are known, did not tell of all. One that
+// counts more was restored from an older copy perhaps, and has given UIDs that are known for other messages since.
 void RecordObservation::CheckCount(State& state, MergeResult& result) const {
   if (!observation_.counted || result.record.uid_next.value <= 1) return;
   UidSet below;
   below.AddRange(1, result.record.uid_next.value - 1);
-  if (state.CountByUids(result.record.id, below) <= static_cast<int64_t>(*observation_.counted)) return;
+  const int64_t known = state.CountByUids(result.record.id, below);
+  const int64_t counted = static_cast<int64_t>(*observation_.counted), unknown = std::max<int64_t>(0, counted - known);
+  const std::string key = RecountedKey(result.record.id);
+  const int64_t not_found = state.MetaNumber(key);
+  if (unknown == 0 && not_found != 0) state.SetMetaNumber(key, 0);
+  result.unknown = unknown == not_found ? 0 : unknown;
+  if (known <= counted) return;
   result.untold = result.compare = true;
   result.record.highest_modseq = ModSeq();
 }

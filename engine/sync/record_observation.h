@@ -31,6 +31,9 @@ inline constexpr int64_t kSettleMillis = 5000;
 
 // UIDVALIDITY changed, or the server went back to an older state: every UID is to be matched anew.
 void StartRebinding(State& state, MailboxCopyRecord& record);
+// The same, as the server counts so many messages more than are known. Remembered: what is not found then either costs
+// no second time.
+void StartRecounting(State& state, MailboxCopyRecord& record, int64_t unknown);
 // The record's part of it.
 void PrepareRebinding(MailboxCopyRecord& record);
 
@@ -61,6 +64,7 @@ struct MergeResult {
   std::string distrust;   // ImportedPairs::distrust
   bool compare = false;   // observe once more, comparing everything: the limits of flags changed, or `untold`
   bool untold = false;    // more messages are known than the server counts
+  int64_t unknown = 0;    // so many fewer are; nothing where just as many were not found when it was identified anew
   // Known UIDs stand for other messages by now: nothing was recorded but that the mailbox copy is to be identified
   // anew.
   bool uids_of_others = false;
@@ -93,6 +97,7 @@ class RecordObservation {
     MessageId message;   // 0: new to the mesh
     bool known = false;  // this UID is recorded already
     bool in_doubt = false;
+    bool alike = false;  // new, and the mailbox has one that looks the same
   };
 
   void BeginRebinding(State& state, MailboxCopyRecord& record);
@@ -133,7 +138,7 @@ class RecordObservation {
   MessageRegisters NewMessage(State& state, const ArrivedMessage& arrived, MailboxId mailbox);
   std::vector<FlagId> Intern(State& state, const std::vector<std::string>& names);
   void RecordDoubt(State& state, const MessageRegisters& message) const;
-  void NoteArrival(State& state, MessageId message, const Intent* intent, bool replaces) const;
+  void NoteArrival(State& state, MessageId message, const Intent* intent, bool adopted, bool replaces) const;
   void Note(State& state, MessageId message, StepKind what) const;
   void MergeImportedGone(State& state, const std::vector<ImportedGone>& gone, MergeResult& result);
   void Finish(State& state, MergeResult& result);
@@ -149,7 +154,7 @@ class RecordObservation {
   bool company_;   // other coordinators are at work
   bool may_wait_;  // for other mailbox copies to be identified
   int64_t now_;
-  int64_t deleted_since_;             // before it
+  ReplacedSince deleted_since_;       // before it
   bool is_listed_one_;                // of the name: what the last look told of it is not of another mailbox
   std::set<MailboxCopyId> deleters_;  // of the same mailbox, from where deletions flow here; asked for with company
   MergeContext context_;

@@ -68,7 +68,7 @@ void NoteReplacement(Mesh& mesh) {
   for (ReplicaSlot& slot : mesh.replicas) slot.look_due = true;
 }
 
-int64_t DeletedSinceOf(const Mesh& mesh, ReplicaIndex r) {
+ReplacedSince DeletedSinceOf(const Mesh& mesh, ReplicaIndex r) {
   const ReplicaSlot& slot = mesh.replicas[static_cast<size_t>(r.value)];
   return DeletedSince(mesh.clock->UnixMillis(), slot.unseen_since_unix_ms, HasCompany(mesh));
 }

@@ -21,7 +21,7 @@ asio::awaitable<absl::Status> NoteSeen(Mesh& mesh, ReplicaIndex r);
 void NoteReplacement(Mesh& mesh);
 
 // DeletedSince of what is seen there now.
-int64_t DeletedSinceOf(const Mesh& mesh, ReplicaIndex r);
+ReplacedSince DeletedSinceOf(const Mesh& mesh, ReplicaIndex r);
 
 }  // namespace imapmesh
 

@@ -81,6 +81,7 @@ Work PlanBatch::operator()(State& state) {
   planned_.clear();
   leaving_.clear();
   duplicates_.emplace(state, view_, now_);
+  alike_lately_ = HasAlikeLately(state, now_);
   as_ideal_ =
       view_.context.replica_up == ideal_.context.replica_up && view_.context.edge_paused == ideal_.context.edge_paused;
   Work work = PlanFrom(state);
@@ -159,6 +160,13 @@ void PlanBatch::PlanOne(State& state, MessageRegisters message, const UnsettledM
         continue;
       }
     }
+    if (copy.action == Action::kExpunge && duplicates_->TakePlace(message, copy)) {
+      skips = true;
+      continue;
+    }
+    const bool company = !view_.carried_since.empty();
+    const bool doubtful = copy.action == Action::kExpunge || (copy.action == Action::kFlags && company);
+    if (doubtful && HasEqualBeside(state, message, copy.mailbox_copy)) planned.equal_beside.insert(copy.target.value);
     planned.plan.copies.push_back(std::move(copy));
   }
   if (!open) {
@@ -177,12 +185,17 @@ void PlanBatch::PlanOne(State& state, MessageRegisters message, const UnsettledM
 }
 
 bool PlanBatch::PlanDuplicate(State& state, const MessageRegisters& message, const MessagePlan& ideal, Work& work) {
-  const bool spreads = std::any_of(ideal.copies.begin(), ideal.copies.end(),
-                                   [](const CopyPlan& copy) { return copy.action == Action::kAdd; });
+  const auto plans = [&](Action action) {
+    return std::any_of(ideal.copies.begin(), ideal.copies.end(),
+                       [action](const CopyPlan& copy) { return copy.action == action; });
+  };
+  const bool spreads = plans(Action::kAdd), leaves = plans(Action::kExpunge) || plans(Action::kAsk);
   const auto copies = std::count_if(message.copies.begin(), message.copies.end(),
                                     [](const CopyRegisters& copy) { return copy.present(); });
-  // One that goes nowhere came to the end of a one-way edge.
-  if (!spreads && copies != 1 && !duplicates_->IsKnown(message.id)) return false;
+  // One that goes nowhere came to the end of a one-way edge, or to all replicas by races at each of them; or it was
+  // deleted everywhere else.
+  const bool arrived = copies == 1 || (alike_lately_ && !plans(Action::kFlags));
+  if (!spreads && (leaves || !arrived) && !duplicates_->IsKnown(message.id)) return false;
   const Duplicates::Standing standing = duplicates_->Judge(message, planned_, leaving_);
   if (standing == Duplicates::Standing::kOrdinary) return false;
   if (standing == Duplicates::Standing::kLater) {
@@ -194,7 +207,11 @@ bool PlanBatch::PlanDuplicate(State& state, const MessageRegisters& message, con
   const bool known = duplicates_->IsKnown(message.id);
   PlannedMessage planned;
   for (CopyPlan& removal : duplicates_->Removals(message)) {
-    if (Wanted(state, message, removal)) planned.plan.copies.push_back(std::move(removal));
+    const bool busy = view_.busy[static_cast<size_t>(removal.target.value)];
+    if (busy) ++work.skipped;
+    if (busy || !Wanted(state, message, removal)) continue;
+    planned.equal_beside.insert(removal.target.value);
+    planned.plan.copies.push_back(std::move(removal));
   }
   if (known && !duplicates_->IsKnown(message.id)) return false;
   Count(state, message, planned.plan);

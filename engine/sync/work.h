@@ -37,6 +37,9 @@ struct PlannedMessage {
   MessagePlan plan;
   // For an addition at a replica: where that replica holds the same content already, by replica index.
   std::map<int32_t, ServerSideCopy> copy_from;
+  // By replica index: where the same mail stands beside what is to be expunged, or to get other flags where others may
+  // do likewise. It is looked at once more before (listen.h).
+  std::set<int32_t> equal_beside;
 
   // The additions for which the body must be brought; with those into mailboxes that are still to be made, if asked.
   std::vector<const CopyPlan*> Appends(bool into_missing = false) const;
@@ -140,6 +143,7 @@ class PlanBatch {
   const std::vector<UnsettledMailbox>& mailboxes_;
   PlanPosition from_;
   int64_t now_;
+  bool alike_lately_ = false;             // HasAlikeLately
   bool as_ideal_ = false;                 // every replica is up and no edge paused: the two views plan the same
   uint64_t bytes_ = 0;                    // to append
   std::optional<Duplicates> duplicates_;  // of this batch

@@ -283,3 +283,69 @@ class ThreeTogether(Together):
     def setUp(self):
         super().setUp()
         self.coordinators.append(Coordinator(self, "on-server", [("laptop", "server"), ("desktop", "server")]))
+
+
+class EqualMessages(CoordinatorsTest):
+    """Each of eight messages twice in INBOX, and three coordinators: which of the two is which none of them can tell, and
+    each may have paired them in its own way. Of what somebody deletes of the one, the other one stays."""
+
+    COUNT = 8
+
+    def setUp(self):
+        super().setUp()
+        self.coordinators.append(Coordinator(self, "on-server", [("laptop", "server"), ("desktop", "server")]))
+        self.source = random.Random(20261129)
+        self.contents = [mail.ordinary(number) for number in range(self.COUNT)]
+        for account, half in zip(self.accounts, (self.contents[:4], self.contents[4:])):
+            account.append_many("INBOX", [(each, "", DATE + at) for at, each in enumerate(half)] * 2)
+        for coordinator in self.coordinators:
+            coordinator.start()
+            self.wait_for(lambda: self.held() == [2] * self.COUNT, "each twice everywhere", 60)
+
+    def held(self, which=None):
+        """How often each content is there; nothing while replicas differ."""
+        found = self.snapshots(which)
+        first = next(iter(found.values()))
+        if any(each != first for each in found.values()):
+            return []
+        counts = collections.Counter(message.digest for message in first["INBOX"])
+        return [counts[mail.digest(content)] for content in self.contents]
+
+    def expunge_one(self, content, account):
+        account.expunge("INBOX", [self.source.choice(account.find("INBOX", mail.digest(content)))])
+
+    def test_one_of_each_two_is_deleted_the_other_one_stays(self):
+        for content in self.contents:
+            self.expunge_one(content, self.source.choice(self.accounts))
+            time.sleep(self.source.choice((0, 0.05, 0.5)))
+        self.wait_for(lambda: self.held() == [1] * self.COUNT, "each once everywhere", 60)
+        self.assertEqual([each.conflicts() for each in self.coordinators], [[]] * 3)
+
+    def test_one_is_deleted_while_a_replica_is_down(self):
+        self.servers["server"].kill()
+        laptop, desktop = self.accounts[:2]
+        for content in self.contents:
+            self.expunge_one(content, self.source.choice((laptop, desktop)))
+        self.wait_for(lambda: self.held(["laptop", "desktop"]) == [1] * self.COUNT, "the two to agree", 60)
+        self.servers["server"].start()
+        for coordinator in self.coordinators:  # without waiting until each tries again
+            coordinator.client("sync", expect=None)
+        self.wait_for(lambda: self.held() == [1] * self.COUNT, "each once everywhere", 60)
+        self.assertEqual([each.conflicts() for each in self.coordinators], [[]] * 3)
+
+    def test_flags_of_one_settle(self):
+        for content in self.contents:
+            account = self.source.choice(self.accounts)
+            uids = account.find("INBOX", mail.digest(content))
+            account.store("INBOX", [self.source.choice(uids)], "+FLAGS", "\\Flagged")
+
+        def one_of_each_two_has_it():
+            found = self.snapshots()
+            if any(each != found["server"] for each in found.values()):
+                return False
+            flagged = collections.Counter(message.digest for message in found["server"]["INBOX"]
+                                          if "\\flagged" in message.flags)
+            return [flagged[mail.digest(content)] for content in self.contents] == [1] * self.COUNT
+
+        self.wait_for(one_of_each_two_has_it, "one of each two to be flagged everywhere", 60)
+        self.assertEqual(self.held(), [2] * self.COUNT)

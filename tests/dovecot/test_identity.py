@@ -1,6 +1,7 @@
 """The server's own identity of messages and mailboxes (EMAILID and MAILBOXID of RFC 8474, X-GM-MSGID, Dovecot's X-GUID).
 
-Messages without a Message-ID are told to be the same by nothing else, and neither is an empty mailbox that was renamed.
+Messages without a Message-ID are told to be the same by nothing else; an empty mailbox that was renamed by its
+UIDVALIDITY, where that is its alone.
 Debian has no server with X-GM-MSGID, and none whose MAILBOXID can be used: a Dovecot behind a proxy stands for them.
 """
 
@@ -103,14 +104,23 @@ class Messages(IdentityTest):
         self.assertTrue([line for line in asked if b"X-GM-MSGID" in line])
 
 
+def one_validity(line):
+    """As of a server that gives one UIDVALIDITY to all mailboxes that are made within a second."""
+    return re.sub(rb"UIDVALIDITY \d+", b"UIDVALIDITY 1700000000", line)
+
+
 class Mailboxes(IdentityTest):
-    def test_without_one_an_empty_mailbox_that_is_renamed_is_another(self):
+    def test_without_one_an_empty_mailbox_that_is_renamed_is_known_by_its_uidvalidity(self):
         self.start("plain")
+        self.assertTrue(self.rename_an_empty_mailbox("plain"))
+
+    def test_without_either_it_is_another(self):
+        self.start("plain", one_validity)
         self.assertFalse(self.rename_an_empty_mailbox("plain"))
 
     def test_mailboxid(self):
         def answer(line):
-            line = line.replace(b"UIDPLUS", b"UIDPLUS OBJECTID")
+            line = one_validity(line).replace(b"UIDPLUS", b"UIDPLUS OBJECTID")
             item = rb"MAILBOXID (\1)" if line.startswith(b"* STATUS") else rb"EMAILID (\1)"
             return re.sub(rb'X-GUID "?([0-9a-f]{32})"?', item, line)
 
