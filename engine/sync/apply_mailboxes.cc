@@ -342,6 +342,8 @@ asio::awaitable<absl::Status> MailboxApplier::Create(MailboxOperation operation)
     Refuse(operation, status, "rename one of the two mailboxes");
     co_return absl::OkStatus();
   }
+  if (!co_await MayCreate(mesh_, operation.target, operation.because.origin, operation.name))
+    co_return absl::OkStatus();
   Replica& replica = *mesh_.slot(operation.target).replica;
   const auto created = co_await replica.CreateMailbox(operation.name, operation.subscribe);
   const std::string plain = SpelledOtherwise(operation.target, operation.name, created.status());

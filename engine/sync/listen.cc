@@ -147,6 +147,17 @@ asio::awaitable<bool> MayRename(Mesh& mesh, ReplicaIndex target, std::vector<std
   co_return true;
 }
 
+asio::awaitable<bool> MayCreate(Mesh& mesh, ReplicaIndex target, ReplicaIndex origin, std::string mailbox) {
+  if (!HasCompany(mesh) || origin == target || !mesh.IsUp(origin)) co_return true;
+  co_await Sleep(*mesh.clock, mesh.executor, mesh.Draw(Moment(mesh, target)));
+  const MailboxCopyRecord* recorded = mesh.FindCopy(origin, mailbox);
+  if (recorded == nullptr || !recorded->exists) co_return true;
+  const auto there = co_await mesh.slot(origin).replica->MailboxExists(recorded->local_name);
+  if (!there.ok() || *there) co_return true;
+  mesh.slot(origin).look_due = mesh.slot(target).look_due = true;
+  co_return false;
+}
+
 asio::awaitable<bool> AwaitExpunge(Mesh& mesh, ReplicaIndex r) {
   if (!HasCompany(mesh)) co_return false;
   co_await Sleep(*mesh.clock, mesh.executor, Moment(mesh, r));

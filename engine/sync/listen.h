@@ -1,10 +1,10 @@
-// Listen before talk: where other coordinators carry the same mail, a moment's wait and a question before an addition
-// or a RENAME leave few races (duplicates.h finds the others); and what they do in two steps is not taken for two
-// changes.
+// Listen before talk: where other coordinators carry the same mail, a moment's wait and a question before an addition,
+// a RENAME or a CREATE leave few races (duplicates.h finds the others); and what they do in two steps is not taken for
+// two changes.
 //
-// apply_appends.cc and apply_copies.cc ask MayAdd, apply_mailboxes.cc MayRename, apply_changes.cc StillToChange;
-// observe.cc tells what it saw of others, and asks AwaitExpunge. Engine thread. Where nobody else was seen nothing is
-// waited for, and nothing asked but before one of two equal messages is expunged.
+// apply_appends.cc and apply_copies.cc ask MayAdd, apply_mailboxes.cc MayRename and MayCreate, apply_changes.cc
+// StillToChange; observe.cc tells what it saw of others, and asks AwaitExpunge. Engine thread. Where nobody else was
+// seen nothing is waited for, and nothing asked but before one of two equal messages is expunged.
 #ifndef IMAPMESH_ENGINE_SYNC_LISTEN_H_
 #define IMAPMESH_ENGINE_SYNC_LISTEN_H_
 
@@ -31,6 +31,10 @@ asio::awaitable<bool> MayAdd(Mesh& mesh, ReplicaIndex target, std::string mailbo
 // Whether mailboxes may be renamed. False: one of the names is another mailbox's by now; the look that is due tells.
 // Else coordinators that exchange the names of two mailboxes in the same moment each undo what the other one did.
 asio::awaitable<bool> MayRename(Mesh& mesh, ReplicaIndex target, std::vector<std::string> mailboxes);
+
+// Whether a mailbox may be made that is at `origin`. False: it is not there any more, under this name; the look that is
+// due tells. Else a coordinator that has not seen a rename yet makes the mailbox again behind the one that carries it.
+asio::awaitable<bool> MayCreate(Mesh& mesh, ReplicaIndex target, ReplicaIndex origin, std::string mailbox);
 
 // Somebody marked messages \Deleted at the replica. Where others were seen that may be one of them on its way to an
 // EXPUNGE: waits as long as that takes mostly, and returns whether it did; then the mailbox copy is to be observed
