@@ -117,12 +117,20 @@ void RecordObservation::BeginRebinding(State& state, MailboxCopyRecord& record) 
 // what is known.
 bool RecordObservation::HasUidsOfOthers(State& state, const MailboxCopyRecord& record) const {
   if (record.rebinding) return false;
-  return std::any_of(observation_.recognised.begin(), observation_.recognised.end(), [&](const ArrivedMessage& told) {
+  const auto is_other = [&](const ArrivedMessage& told) {
     const auto known = state.LoadByUid(record.id, told.uid);
     const uint64_t guid = known ? known->Find(record.id)->guid : 0, guid_now = HashGuid(told.server_guid);
     if (guid != 0 && guid_now != 0) return guid != guid_now;
     if (!known || known->internal_date == told.internal_date) return false;
     return known->identity != told.header_digest || known->size != told.size;
+  };
+  if (std::any_of(observation_.recognised.begin(), observation_.recognised.end(), is_other)) return true;
+  // What was added behind a gap is told of as an arrival. A server may change much of what it takes, but not into
+  // another message of the mailbox.
+  const Uid last_known = state.LastUid(record.id);
+  return std::any_of(observation_.arrived.begin(), observation_.arrived.end(), [&](const ArrivedMessage& told) {
+    return told.uid <= last_known && is_other(told) &&
+           !state.LoadCandidates(record.mailbox, told.header_digest).empty();
   });
 }
 
