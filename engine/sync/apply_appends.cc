@@ -236,8 +236,10 @@ asio::awaitable<void> Appender::RunFetch(ReplicaIndex source, std::shared_ptr<Fe
     const auto wanted = fetch->wanted.find({request, uid});
     if (wanted == fetch->wanted.end()) return;
     const MessageRegisters& message = fetch->planned.at(wanted->second)->message;
-    if (IsAnotherMessage(*body, message.size, message.identity)) {
-      Doubt(source, fetch->places[request]);
+    const MailboxCopyId place = fetch->places[request];
+    const bool cleared = mesh_.slot(source).cleared.contains(place);
+    if (!cleared && IsAnotherMessage(*body, message.size, message.identity)) {
+      Doubt(source, place);
     } else {
       fetch->bodies[message.id] = std::move(body);
     }

@@ -251,6 +251,7 @@ void Mesh::MarkDown(ReplicaIndex r, const absl::Status& status) {
   down.compare_due = true;
   down.metadata_due = true;
   down.recognised.clear();
+  down.cleared.clear();
   down.recognise_due |= down.was_up;
   down.hopeless = absl::IsUnauthenticated(status) || absl::IsUnimplemented(status) || absl::IsInvalidArgument(status);
   down.next_attempt = clock->Now() + PauseAfter(down.failures, [this](Duration longest) { return Draw(longest); });

@@ -84,12 +84,14 @@ struct ReplicaSlot {
   std::set<MailboxCopyId> recognised;
   // Identified anew since the server counted more messages there than were known.
   std::set<MailboxCopyId> recounted;
-  std::set<MailboxCopyId> doubted;  // to be identified anew: a UID was found to stand for another message
-  bool recognise_due = false;       // all of them: it was lost sight of since the start
-  bool looking = false;             // its lane looks and observes: what has happened there is not known yet
-  int tasks = 0;                    // under way in its lane (lane.h); while there are any nothing else is begun here
-  std::shared_ptr<Batch> batch;     // of them; null while there are none
-  Duration last_progress{0};        // engine time
+  // To be identified anew, since a UID was found to stand for another message; and what was so since the server was
+  // last lost sight of: if that changed nothing, it sends its messages otherwise than it tells of them.
+  std::set<MailboxCopyId> doubted, cleared;
+  bool recognise_due = false;    // all of them: it was lost sight of since the start
+  bool looking = false;          // its lane looks and observes: what has happened there is not known yet
+  int tasks = 0;                 // under way in its lane (lane.h); while there are any nothing else is begun here
+  std::shared_ptr<Batch> batch;  // of them; null while there are none
+  Duration last_progress{0};     // engine time
   int64_t last_look_unix_ms = 0;
   // What is observed there may have happened since then: since the look before, where nothing told of it meanwhile;
   // over restarts (seen.h).

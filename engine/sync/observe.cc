@@ -164,7 +164,10 @@ class CopyObserver {
 
   // Whether there is more to observe.
   asio::awaitable<absl::StatusOr<bool>> ObserveBatch(MailboxCopyRecord record) {
-    if (slot().doubted.erase(record.id) > 0) CO_RETURN_IF_ERROR(co_await Rebind(record, 0));
+    if (slot().doubted.erase(record.id) > 0) {
+      CO_RETURN_IF_ERROR(co_await Rebind(record, 0));
+      slot().cleared.insert(record.id);
+    }
     CO_ASSIGN_OR_RETURN(const MailboxCursor since, co_await CursorOf(mesh_, r_, record));
     std::optional<CarriedBodies::Share> share;  // until what was carried is put with the rest
     absl::StatusOr<Observation> observation = co_await Observe(since, share);
