@@ -85,6 +85,16 @@ class DuplicatesTest : public testing::Test {
     state_.SaveCopy(id, copy);
   }
 
+  // By somebody, as the observation of that replica saw it.
+  void Delete(MessageId id, size_t replica) {
+    CopyRegisters copy = *state_.Load(id)->Find(mailbox_.copies[replica]);
+    copy.presence = Presence::kAbsent;
+    copy.uid = Uid();
+    copy.stamp = state_.NextStamp();
+    state_.SaveCopy(id, copy);
+    state_.MarkUnsettled(id);
+  }
+
   Work Plan() {
     const std::vector<UnsettledMailbox> unsettled = {{mailbox_.id, mailbox_.name, 10}};
     PlanBatch batch(view_, view_, exceptions_, unsettled, PlanPosition(), kNow + 1000);
@@ -267,11 +277,7 @@ TEST_F(DuplicatesTest, OfWhatAnotherCoordinatorReplacedElsewhereTheDeletionSeenH
 TEST_F(DuplicatesTest, OnlyADeletionThatFlowsHereCanHaveBeenCarriedTwice) {
   const MessageId second = Insert();
   Put(second, 1, 21, kNow, StepKind::kSeen);
-  CopyRegisters deleted = *state_.Load(first_)->Find(mailbox_.copies[0]);
-  deleted.presence = Presence::kAbsent;
-  deleted.uid = Uid();
-  deleted.stamp = state_.NextStamp();
-  state_.SaveCopy(first_, deleted);
+  Delete(first_, 0);
   const auto is_twice = [&](const std::set<MailboxCopyId>& deleters) {
     return IsCarriedTwice(state_, *state_.Load(second), mailbox_.copies[1], deleters, kNow);
   };
@@ -380,12 +386,7 @@ TEST_F(DuplicatesTest, DecidedToDeleteItStaysWhileTheFirstOneIsToGo) {
   Put(second, 1, 21, kNow + 80, StepKind::kSeen);
   Plan();
   ASSERT_TRUE(Decide(state_, view_, Open()[0].id, Decision::kDelete, "", kNow).ok());
-  CopyRegisters deleted = *state_.Load(first_)->Find(mailbox_.copies[0]);
-  deleted.presence = Presence::kAbsent;
-  deleted.uid = Uid();
-  deleted.stamp = state_.NextStamp();
-  state_.SaveCopy(first_, deleted);
-  state_.MarkUnsettled(first_);
+  Delete(first_, 0);
   const Work work = Plan();
   ASSERT_EQ(work.messages.size(), 1u) << "else both would go";
   EXPECT_EQ(work.messages[0].message.id, first_);
@@ -435,11 +436,7 @@ TEST_F(DuplicatesTest, OfTwoEqualMessagesTheOneThatIsDeletedIsNoSecondCopyWhereI
   const MessageId other = Insert();
   for (const size_t r : {0, 1, 2}) Put(other, r, static_cast<uint32_t>(40 + r), kNow + 50, StepKind::kAppended);
   for (const size_t r : {0, 1}) {
-    CopyRegisters deleted = *state_.Load(other)->Find(mailbox_.copies[r]);
-    deleted.presence = Presence::kAbsent;
-    deleted.uid = Uid();
-    deleted.stamp = state_.NextStamp();
-    state_.SaveCopy(other, deleted);
+    Delete(other, r);
   }
   const Work work = Plan();
   EXPECT_TRUE(Open().empty());
@@ -459,12 +456,7 @@ TEST_F(DuplicatesTest, WhereNoMoreAreLeftThanWhereOneWasDeletedNothingIsExpunged
   held.uid = Uid();
   state_.SaveCopy(other, held);
   state_.ForgetCopy(first_, mailbox_.copies[2]);
-  CopyRegisters deleted = *state_.Load(first_)->Find(mailbox_.copies[0]);
-  deleted.presence = Presence::kAbsent;
-  deleted.uid = Uid();
-  deleted.stamp = state_.NextStamp();
-  state_.SaveCopy(first_, deleted);
-  state_.MarkUnsettled(first_);
+  Delete(first_, 0);
   for (const PlannedMessage& planned : Plan().messages) {
     for (const CopyPlan& copy : planned.plan.copies) EXPECT_NE(copy.action, Action::kExpunge);
   }
