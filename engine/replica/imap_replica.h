@@ -119,6 +119,7 @@ class ImapReplica : public Replica {
   bool AsExpected(const std::vector<Line>& lines) const;
   std::vector<MailboxStatus> Statuses(const std::vector<Line>& lines, bool asked_identity);
   MailboxStatus StatusOf(const Line& line, bool asked_identity) const;
+  asio::awaitable<absl::StatusOr<bool>> AskIfExists(std::string local_name);
   asio::awaitable<absl::Status> EnsureSelected(imap::Session& session, MailboxReference mailbox);
   asio::awaitable<void> AppendAtOnce(const std::vector<AppendRequest>& requests, std::vector<size_t> which,
                                      std::vector<absl::StatusOr<Appended>>& outcomes);

@@ -54,6 +54,14 @@ asio::awaitable<absl::Status> ImapReplica::Subscribe(std::string mailbox, bool s
 }
 
 asio::awaitable<absl::StatusOr<bool>> ImapReplica::MailboxExists(std::string local_name) {
+  auto exists = co_await AskIfExists(local_name);
+  // Servers end connections that have a mailbox selected which is deleted (Dovecot does: "BYE Mailbox is deleted"),
+  // and a deleted mailbox is what is asked for most.
+  if (OutcomeUnknown(exists.status())) exists = co_await AskIfExists(local_name);
+  co_return exists;
+}
+
+asio::awaitable<absl::StatusOr<bool>> ImapReplica::AskIfExists(std::string local_name) {
   auto lease = co_await pool_.Acquire("");
   if (!lease.ok()) co_return Explain(lease.status(), local_name, "connecting");
   const auto exists = co_await imap::Exists(**lease, names_.LocalToServer(local_name));

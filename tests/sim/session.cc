@@ -281,6 +281,7 @@ void Session::ShowChanges() {
   }
   if (view_.size() != before) Untagged(std::to_string(view_.size()) + " EXISTS");
   shown_modseq_ = mailbox->highest_modseq;
+  shown_uid_next_ = mailbox->uid_next;
 }
 
 void Session::OnChange(const std::string& name, bool listing) {

@@ -121,6 +121,7 @@ class Session {
   std::vector<uint32_t> view_;              // UIDs shown, ascending
   std::optional<UidSet> found_ = UidSet();  // "$": what the last SEARCH with SAVE found
   uint64_t shown_modseq_ = 0;
+  uint32_t shown_uid_next_ = 0;
   std::pair<uint64_t, uint32_t> empty_;  // AccountMailbox::id and UIDNEXT, as the last STATUS told of an empty one
 };
 

@@ -33,11 +33,14 @@ bool Session::RunMailboxes(const std::string& name) {
   return true;
 }
 
+// Of the selected mailbox what was shown of it, as Dovecot does: RFC 3501 section 6.3.10 says not to ask.
 void Session::Status(const std::string& mailbox_name, const AccountMailbox& mailbox) {
-  std::string items = "MESSAGES " + std::to_string(mailbox.messages.size()) + " UIDNEXT " +
-                      std::to_string(mailbox.uid_next) + " UIDVALIDITY " + std::to_string(mailbox.uid_validity);
+  const bool shown = mailbox.id == selected_;
+  std::string items = "MESSAGES " + std::to_string(shown ? view_.size() : mailbox.messages.size()) + " UIDNEXT " +
+                      std::to_string(shown ? shown_uid_next_ : mailbox.uid_next) + " UIDVALIDITY " +
+                      std::to_string(mailbox.uid_validity);
   if (HasModseq()) {
-    items += " HIGHESTMODSEQ " + std::to_string(mailbox.highest_modseq);
+    items += " HIGHESTMODSEQ " + std::to_string(shown ? shown_modseq_ : mailbox.highest_modseq);
   } else {
     const auto unseen = std::count_if(mailbox.messages.begin(), mailbox.messages.end(),
                                       [](const auto& message) { return !message.second.flags.contains("\\Seen"); });
@@ -72,6 +75,7 @@ void Session::SelectCommand(bool read_only) {
   read_only_ = read_only;
   for (const auto& [uid, copy] : mailbox->messages) view_.push_back(uid);
   shown_modseq_ = mailbox->highest_modseq;
+  shown_uid_next_ = mailbox->uid_next;
   Untagged("FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft)");
   const std::string keywords = account_.traits().fixed_keywords ? kFixedKeyword : "\\*";
   Untagged("OK [PERMANENTFLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft " + keywords + ")] Flags permitted");
