@@ -90,6 +90,7 @@ class MailboxApplier {
   std::optional<MailboxOperation> NameTakenBack(const MailboxOperation& operation) const;
   asio::awaitable<absl::Status> TakeBackName(MailboxOperation operation);
   asio::awaitable<absl::Status> Create(MailboxOperation operation);
+  bool LeaveToLook(const MailboxOperation& operation);
   void LookFirst(ReplicaIndex target, const std::string& mailbox);
   asio::awaitable<absl::Status> RecordSpelling(MailboxOperation operation, std::string name_here);
   asio::awaitable<absl::Status> Subscribe(MailboxOperation operation);
@@ -270,8 +271,9 @@ asio::awaitable<absl::Status> MailboxApplier::RenameAt(ReplicaIndex target,
       }
     }
     const auto refused = operations.find(rename.from);
-    Refuse(refused == operations.end() ? operations.begin()->second : refused->second, renamed.status(),
-           "rename it by hand; until then its mail is synced under the old name");
+    const MailboxOperation& operation = refused == operations.end() ? operations.begin()->second : refused->second;
+    if (absl::IsAlreadyExists(renamed.status()) && LeaveToLook(operation)) break;
+    Refuse(operation, renamed.status(), "rename it by hand; until then its mail is synced under the old name");
     break;
   }
   for (const auto& [from, operation] : operations) {
@@ -357,16 +359,22 @@ asio::awaitable<absl::Status> MailboxApplier::Create(MailboxOperation operation)
            "give it another name there by name_map, create it by hand, or exclude it on the edges to this replica");
     co_return absl::OkStatus();
   }
-  // Somebody made it meanwhile, or gave another mailbox its name: the look tells. Where it does not, it is recorded.
-  if (!*created && mesh_.left_to_look.emplace(operation.target.value, operation.name).second) {
-    mesh_.slot(operation.target).look_due = true;
-    co_return absl::OkStatus();
-  }
+  if (!*created && LeaveToLook(operation)) co_return absl::OkStatus();  // where the look tells nothing it is recorded
   mesh_.left_to_look.erase({operation.target.value, operation.name});
   if (!*created) LookFirst(operation.target, operation.name);
   CO_RETURN_IF_ERROR(co_await Record(operation));
   Done(operation, "CREATE");
   co_return absl::OkStatus();
+}
+
+// Whether the name that a mailbox was to get is taken there, and that was not looked at yet: somebody made one of that
+// name meanwhile, or gave it to another one. The look tells, and nothing is added under the old name before.
+bool MailboxApplier::LeaveToLook(const MailboxOperation& operation) {
+  const auto [left, added] = mesh_.left_to_look.try_emplace({operation.target.value, operation.name}, false);
+  if (left->second) return false;
+  mesh_.slot(operation.target).look_due = true;
+  mesh_.incomplete.insert({operation.target.value, operation.name});
+  return true;
 }
 
 // Somebody made it meanwhile: nothing is added before it is known what is in it.

@@ -112,9 +112,10 @@ void Take(Mesh& mesh, ListingResult result, ReplicaIndex here) {
   const std::set<ReplicaId> changed = {mesh.slot(here).id};
   if (result.changed) mesh.TakeMailboxes(std::move(result.copies), changed);
   std::erase_if(mesh.left_to_look, [&](const auto& left) {
-    const MailboxCopyRecord* found = left.first == here.value ? mesh.FindCopy(here, left.second) : nullptr;
-    return found != nullptr && found->exists;
+    const MailboxCopyRecord* found = left.first.first == here.value ? mesh.FindCopy(here, left.first.second) : nullptr;
+    return found != nullptr && found->exists && found->name_stamp >= found->mailbox_name_stamp;
   });
+  for (auto& [left, looked] : mesh.left_to_look) looked |= left.first == here.value;
   std::map<MailboxId, std::string> names;
   if (!result.due.empty()) {
     for (const auto& [name, entry] : mesh.mailboxes) names[entry.id] = name;

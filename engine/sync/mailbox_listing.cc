@@ -25,6 +25,16 @@ bool WentBack(const MailboxCopyRecord& record, const MailboxStatus& status) {
           (status.highest_modseq.value != 0 && status.highest_modseq < record.highest_modseq));
 }
 
+bool NeverFilled(const MailboxCopyRecord& record) {
+  return record.exists && record.uid_next.value <= 1 && record.last_uid.value == 0;
+}
+
+// Made under a name that somebody had changed elsewhere by then, and nothing came to it since. Another coordinator,
+// that saw the rename first, makes it under the new one.
+bool MadeInVain(const MailboxCopyRecord& record) {
+  return NeverFilled(record) && record.name_stamp < record.mailbox_name_stamp;
+}
+
 bool IsAsRecorded(const MailboxCopyRecord& record, const MailboxStatus& line) {
   const bool same = line.name_here == record.name_here && line.server_id == record.server_id &&
                     line.subscribed == record.subscribed && line.special_use == record.special_use;
@@ -69,6 +79,7 @@ bool HasRenameToCarry(const MailboxCopyRecord& record, const Graph& graph, Repli
 ListingResult ListingRecorder::operator()(State& state) {
   result_ = ListingResult();
   renamed_.clear();
+  own_names_.clear();
   as_new_.clear();
   given_up_.clear();
   stamp_.reset();
@@ -120,6 +131,7 @@ void ListingRecorder::Record(State& state) {
     if (match.known[l]) Update(state, lines[l], copies_[mine[*match.known[l]]]);
   }
   for (const auto& [mailbox, name] : std::exchange(renamed_, {})) RenameInMesh(state, name, mailbox);
+  for (const auto& [mailbox, name] : std::exchange(own_names_, {})) Join(state, name, mailbox);
   for (const size_t gone : match.gone) {
     if (doubtful) continue;
     MailboxCopyRecord& record = copies_[mine[gone]];
@@ -207,7 +219,12 @@ void ListingRecorder::Confirm(State& state, const std::vector<size_t>& mine, Lis
       continue;
     }
     std::erase(match.gone, gone);
-    if (known) match.gone.push_back(*known);  // it had the name before
+    MailboxCopyRecord* before = known ? &copies_[mine[*known]] : nullptr;
+    if (before != nullptr && before->exists && before->name_here.empty()) {
+      Forget(state, *before);  // was to be made, when the name was taken already
+    } else if (before != nullptr && before->exists) {
+      match.gone.push_back(*known);
+    }
     known = gone;
   }
 }
@@ -271,7 +288,10 @@ void ListingRecorder::Rename(State& state, const std::string& name, MailboxCopyR
   // Where nobody may learn of it, it is this replica's own affair, as long as nothing flows from there.
   const bool may_be_told = name == record.mailbox_name || FlowsAnywhere(name);
   if (may_be_told || !FlowsAnywhere(record.mailbox_name)) record.name_stamp = Now(state);
-  if (!may_be_told) return;
+  if (!may_be_told) {
+    own_names_[record.mailbox] = name;
+    return;
+  }
   See(record.mailbox_name, "renamed to " + name);
   if (name == record.mailbox_name) return;
   if (record.mailbox_name_stamp > known && !record.mailbox_name.empty()) {
@@ -306,19 +326,22 @@ void ListingRecorder::RenameInMesh(State& state, const std::string& wanted, Mail
 }
 
 // Where no replica has both, two mailboxes of one name are one, as at first contact: another coordinator carried the
-// rename to where this one did not know of the mailbox yet. Where names are contested they decide in any case. What is
-// here is identified anew, as a copy of the mailbox that has the name.
+// rename to where this one did not know of the mailbox yet, or had made it in vain. Where names are contested they
+// decide in any case. What is here is identified anew, as a copy of the mailbox that has the name.
 bool ListingRecorder::Join(State& state, const std::string& name, MailboxId mailbox) {
   const auto named = state.mailboxes().Find(name);
   if (!named || *named == mailbox || !IsAlive(*named) || given_up_.contains(*named)) return false;
   const ReplicaId replica = replicas_[static_cast<size_t>(here_.value)];
-  const std::vector<MailboxCopyRecord> all = state.MailboxCopies();  // also of replicas that are left out for now
-  const bool elsewhere = std::any_of(all.begin(), all.end(), [&](const MailboxCopyRecord& copy) {
-    return copy.mailbox == mailbox && copy.replica != replica && (copy.exists || copy.gone != MailboxGone::kNo);
-  });
+  bool elsewhere = false, filled = false;
+  for (const MailboxCopyRecord& copy : state.MailboxCopies()) {  // also of replicas that are left out for now
+    const bool there = copy.exists || copy.gone != MailboxGone::kNo;
+    if (copy.mailbox != mailbox || copy.replica == replica || !there) continue;
+    elsewhere = true;
+    filled |= !NeverFilled(copy);
+  }
   const MailboxCopyRecord* other = Find(*named, replica);
   const bool both_here = other != nullptr && other->exists;
-  if ((elsewhere || both_here) && !IsContested(state, name)) return false;
+  if ((filled || both_here) && !IsContested(state, name)) return false;
   MailboxCopyRecord& record = *Find(mailbox, replica);
   const std::string before =
       elsewhere ? record.mailbox_name : name + " (deleted " + std::to_string(mailbox.value) + ")";
@@ -493,9 +516,10 @@ MailboxId ListingRecorder::MailboxOf(State& state, const MailboxStatus& line) {
   if (!named) return state.InternMailbox(line.local_name);
   MailboxCopyRecord* here = Find(*named, replicas_[static_cast<size_t>(here_.value)]);
   if (here == nullptr || !here->exists) return *named;
-  // That mailbox is here too, under another name: where nobody else calls it so, or where names are contested, the one
-  // that has the mesh's name is meant.
-  if (here->local_name != line.local_name && (IsOwnAffair(*here) || IsContested(state, line.local_name))) {
+  // That mailbox is here too, under another name: where nobody else calls it so, where it was to get this name and
+  // nothing was ever in it, or where names are contested, the one that has the mesh's name is meant.
+  const bool gives_way = IsOwnAffair(*here) || MadeInVain(*here) || IsContested(state, line.local_name);
+  if (here->local_name != line.local_name && gives_way) {
     as_new_.insert(here->local_name);
     Forget(state, *here);
     return *named;

@@ -113,8 +113,9 @@ class ListingRecorder {
   std::map<std::string, std::set<std::string>> spellings_;  // names in the mesh, by FoldSpelling; once it is needed
   std::set<MailboxId> named_;                               // renamed in the mesh
   std::set<MailboxId> given_up_;                            // deleted here, as far as this listing tells
-  std::set<std::string> as_new_;              // local names of lines whose mailbox is another one than was thought
-  std::map<MailboxId, std::string> renamed_;  // mailboxes that are without a name until all old ones are free
+  std::set<std::string> as_new_;                // local names of lines whose mailbox is another one than was thought
+  std::map<MailboxId, std::string> renamed_;    // mailboxes that are without a name until all old ones are free
+  std::map<MailboxId, std::string> own_names_;  // got here, from where they go nowhere
 };
 
 }  // namespace imapmesh

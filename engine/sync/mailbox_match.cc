@@ -139,7 +139,10 @@ class Matcher {
                       status.uid_next > gone.last_uid;
     if (!fits || !match_.known[line]) return fits;
     const MailboxCopyRecord& other = copies_[*match_.known[line]];
-    if (IsInbox(*match_.known[line]) || other.uid_validity != status.uid_validity) return false;
+    if (IsInbox(*match_.known[line])) return false;
+    // One of that name was deleted before, or was to be made when its name was taken.
+    if (!other.exists || other.uid_validity.value == 0) return true;
+    if (other.uid_validity != status.uid_validity) return false;
     const bool untouched = status.uid_next == other.uid_next && status.highest_modseq == other.highest_modseq;
     const bool alike = gone.uid_next == other.uid_next && gone.highest_modseq == other.highest_modseq;
     return !untouched || alike;

@@ -129,6 +129,19 @@ TEST(MatchListing, ANameOfTheSameUidvalidityMayBeAnothersNow) {
   EXPECT_TRUE(MatchListing({Known("a", "", 1), Known("b", "", 2)}, {Line("b", "", 2)}).suspicions.empty());
 }
 
+TEST(MatchListing, TheNameOfOneThatWasDeletedMayBeAnothersNow) {
+  MailboxCopyRecord deleted = Known("b", "", 0);
+  deleted.exists = false;
+  const auto match = MatchListing({Known("a", "", 1), deleted}, {Line("b", "", 1)});
+  EXPECT_EQ(match.suspicions, (std::vector<std::pair<size_t, size_t>>{{0, 0}}));
+  const auto inbox = MatchListing({Known("INBOX", "", 1), deleted}, {Line("INBOX", "", 3, 1), Line("b", "", 1)});
+  EXPECT_EQ(inbox.suspicions, (std::vector<std::pair<size_t, size_t>>{{0, 1}}));
+  MailboxCopyRecord to_be_made = Known("b", "", 0);
+  to_be_made.name_here.clear();
+  const auto taken = MatchListing({Known("a", "", 1), to_be_made}, {Line("b", "", 1)});
+  EXPECT_EQ(taken.suspicions, (std::vector<std::pair<size_t, size_t>>{{0, 0}}));
+}
+
 TEST(MatchListing, InboxStaysInboxThoughItsMailboxIsCalledOtherwiseNow) {
   const auto match = MatchListing({Known("INBOX", "A", 1)}, {Line("INBOX", "N", 3, 1), Line("old", "A", 1)});
   EXPECT_EQ(match.known, (Indexes{0, std::nullopt}));

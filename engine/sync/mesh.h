@@ -87,6 +87,10 @@ struct ReplicaSlot {
   // To be identified anew, since a UID was found to stand for another message; and what was so since the server was
   // last lost sight of: if that changed nothing, it sends its messages otherwise than it tells of them.
   std::set<MailboxCopyId> doubted, cleared;
+  // When something was last added there and nothing else had come before it; and until when what is to be added leaves
+  // the turn to others, by mailbox (listen.h). Engine time.
+  std::map<MailboxCopyId, Duration> turns;
+  std::map<std::string, Duration> yields;
   bool recognise_due = false;    // all of them: it was lost sight of since the start
   bool looking = false;          // its lane looks and observes: what has happened there is not known yet
   int tasks = 0;                 // under way in its lane (lane.h); while there are any nothing else is begun here
@@ -194,7 +198,8 @@ class Mesh {
   std::optional<std::pair<int32_t, std::string>> waits_no_more;
   std::map<std::pair<MessageId, MailboxCopyId>, Refusal> refusals;
   std::map<std::pair<int32_t, std::string>, Refusal> mailbox_refusals;  // (replica, mailbox): CREATE, SELECT…
-  std::set<std::pair<int32_t, std::string>> left_to_look;  // likewise: to be made, and there already; the look tells
+  // Likewise: to get a name that is there already; and whether that was looked at since, and is so still.
+  std::map<std::pair<int32_t, std::string>, bool> left_to_look;
   // Additions (true) or deletions that a mailbox copy refused for want of rights: it is not asked for more before
   // RenewHope.
   std::map<std::pair<MailboxCopyId, bool>, ProblemReport> forbidden;
