@@ -7,7 +7,7 @@
 
 #include "base/printable.h"
 #include "engine/replica/known_body.h"
-#include "engine/sync/listen.h"
+#include "engine/sync/deliver.h"
 #include "engine/sync/task_group.h"
 
 namespace imapmesh {
@@ -16,6 +16,7 @@ namespace {
 constexpr size_t kChunkMessages = 100;
 constexpr uint64_t kChunkBytes = 2 * 1024 * 1024;
 constexpr int kChunksAhead = 6;                                // fetched or being fetched, and not yet at any target
+constexpr Duration kTurnAlone = std::chrono::hours(1);         // where nobody else was seen
 constexpr Duration kFetchPatience = std::chrono::seconds(10);  // without a body, while another holder could serve
 
 // A message that one source gives to some replicas.
@@ -34,7 +35,7 @@ struct Chunk {
   Lanes lanes;                   // of targets that do not have it yet
 };
 
-using Bodies = std::map<MessageId, std::shared_ptr<const Body>>;
+using Bodies = Deliverer::Bodies;
 
 // What arrived so far. Shared with the task that fetches: it may be left behind.
 struct Fetch {
@@ -56,7 +57,8 @@ class Appender {
         mesh_(recorder.mesh()),
         tasks_(mesh_.executor),
         permits_(mesh_.executor, kChunksAhead),
-        progress_(mesh_.executor) {}
+        progress_(mesh_.executor),
+        deliverer_(recorder) {}
   asio::awaitable<void> Additions(const Work& work, Lanes lanes);
 
  private:
@@ -69,22 +71,13 @@ class Appender {
   asio::awaitable<void> Deliver(std::shared_ptr<Chunk> chunk, std::shared_ptr<const Bodies> bodies);
   asio::awaitable<void> DeliverTo(ReplicaIndex target, std::shared_ptr<Chunk> chunk,
                                   std::shared_ptr<const Bodies> bodies, std::shared_ptr<bool> delivered);
-  asio::awaitable<void> AppendParts(ReplicaIndex target, std::vector<std::vector<Change>> parts,
-                                    std::shared_ptr<const Bodies> bodies);
-  asio::awaitable<void> FinishAppend(ReplicaIndex target, std::vector<Change> changes,
-                                     std::shared_ptr<const Bodies> bodies, absl::StatusOr<Appended> uids);
-  AppendRequest RequestOf(const std::vector<Change>& changes, const Bodies& bodies, bool keywords) const;
-  asio::awaitable<void> RecordAppended(ReplicaIndex target, const std::vector<Change>& changes,
-                                       const Appended& appended, bool keywords);
-  bool Recreate(ReplicaIndex target, const std::string& mailbox);
-  void Progressed(const std::vector<Change>& changes);
-  std::vector<std::string> SetFlags(const FlagRegisters& flags, bool keywords) const;
 
   Recorder& recorder_;
   Mesh& mesh_;
   TaskGroup tasks_;
   Permits permits_;
   Signal progress_;  // a fetch ended, or a target has a chunk
+  Deliverer deliverer_;
 };
 
 // The chunks of a batch in its order. `tried` holds the sources that failed.
@@ -121,26 +114,6 @@ std::vector<std::shared_ptr<Chunk>> Chunks(const Mesh& mesh, const std::vector<P
     }
   }
   return chunks;
-}
-
-std::vector<std::string> Appender::SetFlags(const FlagRegisters& flags, bool keywords) const {
-  std::vector<std::string> names;
-  for (const FlagRegister& entry : flags.entries()) {
-    if (!entry.set) continue;
-    const std::string& name = recorder_.FlagName(entry.flag);
-    if (keywords || name.starts_with('\\')) names.push_back(name);
-  }
-  return names;
-}
-
-// A mailbox that was deleted there while mail for it arrives here: the mail wins, the next round makes it again. False
-// when that was tried and refused.
-bool Appender::Recreate(ReplicaIndex target, const std::string& mailbox) {
-  Mesh& mesh = recorder_.mesh();
-  if (mesh.FindCopy(target, mailbox) == nullptr) return false;
-  if (mesh.mailbox_refusals.contains({target.value, mailbox})) return false;
-  mesh.slot(target).look_due = true;
-  return true;
 }
 
 asio::awaitable<void> Appender::Additions(const Work& work, Lanes lanes) {
@@ -278,7 +251,7 @@ asio::awaitable<void> Appender::Deliver(std::shared_ptr<Chunk> chunk, std::share
 asio::awaitable<void> Appender::DeliverTo(ReplicaIndex target, std::shared_ptr<Chunk> chunk,
                                           std::shared_ptr<const Bodies> bodies, std::shared_ptr<bool> delivered) {
   const size_t most = std::max<size_t>(1, mesh_.slot(target).replica->max_append());
-  std::vector<std::vector<Change>> parts;  // of one mailbox each
+  Deliverer::Parts parts;
   for (const Portion& portion : chunk->portions) {
     if (!bodies->contains(portion.planned->message.id)) continue;
     for (const CopyPlan* copy : portion.copies) {
@@ -289,122 +262,10 @@ asio::awaitable<void> Appender::DeliverTo(ReplicaIndex target, std::shared_ptr<C
       parts.back().push_back({portion.planned, copy, copy->mailbox_copy});
     }
   }
-  co_await AppendParts(target, std::move(parts), bodies);
+  co_await deliverer_.AppendInTurn(target, std::move(parts), bodies);
   chunk->lanes.erase(target);
   *delivered = true;
   progress_.Notify();
-}
-
-AppendRequest Appender::RequestOf(const std::vector<Change>& changes, const Bodies& bodies, bool keywords) const {
-  AppendRequest request;
-  request.mailbox = recorder_.Reference(changes.front().mailbox_copy);
-  for (const Change& change : changes) {
-    AppendItem item;
-    item.body = bodies.at(change.planned->message.id);
-    item.flags = SetFlags(change.plan->flags, keywords);
-    item.internal_date = change.planned->message.internal_date;
-    item.zone_minutes = change.planned->message.zone_minutes;
-    request.items.push_back(std::move(item));
-  }
-  return request;
-}
-
-asio::awaitable<void> Appender::AppendParts(ReplicaIndex target, std::vector<std::vector<Change>> parts,
-                                            std::shared_ptr<const Bodies> bodies) {
-  std::vector<Change> all;
-  std::vector<std::vector<Change>> allowed;
-  for (std::vector<Change>& part : parts) {
-    if (!recorder_.MayWork(target)) co_return;
-    if (!co_await MayAdd(mesh_, target, recorder_.MailboxName(*part.front().planned))) continue;
-    auto wanted = co_await StillWanted(mesh_, recorder_.view(), std::move(part));
-    if (!wanted.ok()) recorder_.Fail(wanted.status());
-    if (!wanted.ok()) co_return;
-    if (wanted->empty()) continue;
-    all.insert(all.end(), wanted->begin(), wanted->end());
-    allowed.push_back(*std::move(wanted));
-  }
-  if (allowed.empty() || !recorder_.MayWork(target)) co_return;
-  if (!co_await recorder_.OpenIntents(all, IntentKind::kAdd)) co_return;
-  std::vector<AppendRequest> requests;
-  for (const std::vector<Change>& part : allowed) requests.push_back(RequestOf(part, *bodies, true));
-  auto uids = co_await mesh_.slot(target).replica->AppendTogether(std::move(requests));
-  TaskGroup finishing(mesh_.executor);  // side by side: one commit for all
-  for (size_t i = 0; i < allowed.size(); ++i) {
-    finishing.Start(FinishAppend(target, std::move(allowed[i]), bodies, std::move(uids[i])));
-  }
-  co_await finishing.Join();
-}
-
-asio::awaitable<void> Appender::FinishAppend(ReplicaIndex target, std::vector<Change> changes,
-                                             std::shared_ptr<const Bodies> bodies, absl::StatusOr<Appended> uids) {
-  bool keywords = true;
-  const bool has_keywords = std::any_of(changes.begin(), changes.end(), [&](const Change& change) {
-    return SetFlags(change.plan->flags, true) != SetFlags(change.plan->flags, false);
-  });
-  if (!uids.ok() && !OutcomeUnknown(uids.status()) && changes.size() == 1 && has_keywords) {
-    keywords = false;  // perhaps only a keyword is refused: the message first, its keywords by STORE later
-    AppendRequest request = RequestOf(changes, *bodies, keywords);
-    uids = co_await mesh_.slot(target).replica->Append(request.mailbox, std::move(request.items));
-  }
-  if (!uids.ok()) {
-    if (OutcomeUnknown(uids.status())) {
-      co_await recorder_.Unknown(target, uids.status());
-      co_return;
-    }
-    co_await recorder_.CloseIntents(changes);
-    if (absl::IsNotFound(uids.status()) && Recreate(target, recorder_.MailboxName(*changes.front().planned))) co_return;
-    if (absl::IsPermissionDenied(uids.status())) {
-      recorder_.Forbid(target, changes.front(), /*addition=*/true, uids.status());
-      co_return;
-    }
-    if (changes.size() == 1) {
-      recorder_.Refuse(target, changes.front(), "APPEND", uids.status());
-      co_return;
-    }
-    for (const Change& change : changes) {  // all or none: find the one that is refused
-      std::vector<std::vector<Change>> single(1, std::vector<Change>(1, change));
-      co_await AppendParts(target, std::move(single), bodies);
-    }
-    co_return;
-  }
-  co_await RecordAppended(target, changes, *uids, keywords);
-  Progressed(changes);
-}
-
-asio::awaitable<void> Appender::RecordAppended(ReplicaIndex target, const std::vector<Change>& changes,
-                                               const Appended& appended, bool keywords) {
-  const std::vector<Uid>& uids = appended.uids;
-  const std::string& mailbox = recorder_.MailboxName(*changes.front().planned);
-  std::vector<Recorded> records;
-  for (size_t i = 0; i < changes.size() && i < uids.size(); ++i) {
-    if (uids[i].value == 0) continue;  // the intent stays: the next observation finds the UID
-    Recorded record{changes[i].planned->message.id, CopyRegisters(), StepKind::kAppended,
-                    changes[i].plan->because.edge};
-    record.copy.mailbox_copy = changes[i].mailbox_copy;
-    record.copy.uid = uids[i];
-    record.copy.presence = Presence::kPresent;
-    record.copy.stamp = changes[i].plan->stamp;
-    for (const FlagRegister& entry : changes[i].plan->flags.entries()) {
-      const bool sent = keywords || !entry.set || recorder_.FlagName(entry.flag).starts_with('\\');
-      if (sent) record.copy.flags.Put(entry.flag, entry.set, entry.stamp);
-    }
-    records.push_back(std::move(record));
-    recorder_.Done(changes[i], mailbox, "APPEND");
-  }
-  co_await recorder_.Record(target, mailbox, std::move(records), appended.uid_validity);
-}
-
-// What the display shows while a long sync runs.
-void Appender::Progressed(const std::vector<Change>& changes) {
-  for (const Change& change : changes) {
-    for (auto& edge : recorder_.mesh().progress.edges) {
-      const GraphEdge& declared = recorder_.mesh().graph->edges()[static_cast<size_t>(change.plan->because.edge.value)];
-      if (edge.a != recorder_.mesh().name(declared.a) || edge.b != recorder_.mesh().name(declared.b)) continue;
-      ++edge.messages_done;
-      edge.bytes_done += static_cast<int64_t>(change.planned->message.size);
-    }
-  }
-  if (recorder_.mesh().on_progress) recorder_.mesh().on_progress();
 }
 
 }  // namespace

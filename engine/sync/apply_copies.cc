@@ -87,10 +87,16 @@ asio::awaitable<void> Copier::RunCopies(CopyGroup group) {
     changes.push_back(change);
     uids.Add(copy.source.uid);
   }
-  // Of two moves one finds nothing left.
-  if (!group.move && !co_await MayCopy(group, changes)) co_return;
+  if (!group.move) {  // of two moves one finds nothing left
+    std::set<std::string> mailbox = {recorder_.MailboxName(*changes.front().planned)};
+    co_await Listen(recorder_.mesh(), group.replica, std::move(mailbox));
+  }
   if (group.move && !co_await OpenDepartures(group)) co_return;
   if (!co_await recorder_.OpenIntents(changes, IntentKind::kCopy)) co_return;
+  if (!group.move && !co_await MayCopy(group, changes)) {
+    co_await recorder_.CloseIntents(changes);
+    co_return;
+  }
   MailboxReference from = recorder_.Reference(group.from), to = recorder_.Reference(changes.front().mailbox_copy);
   const auto copied = co_await recorder_.mesh().slot(group.replica).replica->CopyMessages(from, to, uids, group.move);
   if (copied.ok()) {
@@ -104,10 +110,11 @@ asio::awaitable<void> Copier::RunCopies(CopyGroup group) {
 
 // All or none: what is no longer wanted is planned otherwise in the next round, with the rest.
 asio::awaitable<bool> Copier::MayCopy(const CopyGroup& group, std::vector<Change> changes) {
+  if (!HasCompany(recorder_.mesh())) co_return true;
   const size_t all = changes.size();
-  if (!co_await MayAdd(recorder_.mesh(), group.replica, recorder_.MailboxName(*changes.front().planned))) {
-    co_return false;
-  }
+  std::set<std::string> mailbox = {recorder_.MailboxName(*changes.front().planned)};
+  mailbox = co_await MayAdd(recorder_.mesh(), group.replica, std::move(mailbox));
+  if (mailbox.empty()) co_return false;
   const auto wanted = co_await StillWanted(recorder_.mesh(), recorder_.view(), std::move(changes));
   if (!wanted.ok()) recorder_.Fail(wanted.status());
   co_return wanted.ok() && wanted->size() == all;

@@ -156,12 +156,20 @@ bool Duplicates::WasElsewhere(const MessageRegisters& first, MailboxCopyId here,
   });
 }
 
+// Whether this coordinator had just carried it to where another one, which did not know that it was here, found it.
+bool Duplicates::HasComeBack(const MessageRegisters& first, MailboxCopyId here, int64_t unix_ms) const {
+  return std::any_of(first.copies.begin(), first.copies.end(), [&](const CopyRegisters& other) {
+    const auto there = other.mailbox_copy == here ? std::nullopt : CameAt(first.id, other.mailbox_copy);
+    return there && IsOurs(there->kind) && there->unix_ms <= unix_ms && unix_ms - there->unix_ms <= kRaceMillis;
+  });
+}
+
 bool Duplicates::IsRace(const MessageRegisters& first, const MessageRegisters& second, MailboxCopyId here) const {
   for (const MessageRegisters* decided : {&first, &second}) {  // it was one, and both are kept
     if (state_.conflicts().FindByKey(KeyOf(*decided, here))) return false;
   }
   const auto came = CameAt(first.id, here), followed = CameAt(second.id, here);
-  if (!came) return false;  // it was there before the mesh was
+  if (!came) return followed && HasComeBack(first, here, followed->unix_ms);  // it was there before the mesh was
   // Without a step it was there when the mailbox was first looked into, and yet was appended: a race for a new mailbox.
   if (!followed) return IsOurs(came->kind);
   return std::abs(came->unix_ms - followed->unix_ms) <= kRaceMillis &&

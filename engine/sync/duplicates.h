@@ -73,6 +73,7 @@ class Duplicates {
   // first, however often either is judged. `raced`: one that came by a race with it. Others may be equal, too.
   std::optional<MessageRegisters> FindTwin(const MessageRegisters& message, MailboxCopyId here, bool raced) const;
   bool IsRace(const MessageRegisters& first, const MessageRegisters& second, MailboxCopyId here) const;
+  bool HasComeBack(const MessageRegisters& first, MailboxCopyId here, int64_t unix_ms) const;
   bool WasElsewhere(const MessageRegisters& first, MailboxCopyId here, int64_t unix_ms) const;
   bool HasTwinThatStays(const MessageRegisters& second, MailboxCopyId here) const;
   std::optional<HistoryStep> CameAt(MessageId message, MailboxCopyId here) const;

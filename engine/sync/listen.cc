@@ -20,6 +20,8 @@ constexpr int64_t kSavedEveryMillis = int64_t{3600} * 1000;
 // The moments of two coordinators differ by more than a question and an APPEND take, mostly.
 constexpr Duration kLongestWait = milliseconds(300);
 constexpr double kRoundTripsToWait = 10;
+constexpr int kMomentsToYield = 3;
+constexpr uint64_t kBytesAMillisecond = 1000;  // of a slow line
 
 // More than another coordinator needs from one step to the next, mostly.
 Duration Moment(Mesh& mesh, ReplicaIndex r) {
@@ -46,6 +48,13 @@ bool IsStillToChange(State& state, const MeshView& view, const Change& change) {
   if (here == nullptr || !here->present() || here->uid != planned->uid) return false;
   const bool decided = change.plan->because.depth == 0;
   return decided ? HasEqualBeside(state, *message, change.mailbox_copy) : IsPlanned(state, view, change);
+}
+
+// Another one may be called so by now. One that was never observed was made just now, and empty.
+bool IsAsRecorded(const MailboxCopyRecord& recorded, const MailboxCursor& now) {
+  const bool another =
+      recorded.uid_validity.value != 0 && now.uid_validity.value != 0 && recorded.uid_validity != now.uid_validity;
+  return !another && now.uid_next <= std::max(recorded.uid_next, Uid(1));
 }
 
 }  // namespace
@@ -78,7 +87,6 @@ asio::awaitable<absl::Status> LoadOthers(Mesh& mesh) {
 
 asio::awaitable<absl::StatusOr<std::vector<Change>>> StillWanted(Mesh& mesh, const MeshView& view,
                                                                  std::vector<Change> additions) {
-  if (!HasCompany(mesh)) co_return additions;
   const auto select = [&](State& state) {
     std::vector<Change> wanted;
     for (const Change& addition : additions) {
@@ -117,20 +125,41 @@ asio::awaitable<absl::StatusOr<std::vector<Change>>> StillToChange(Mesh& mesh, c
   co_return left;
 }
 
-asio::awaitable<bool> MayAdd(Mesh& mesh, ReplicaIndex target, std::string mailbox) {
-  if (!HasCompany(mesh)) co_return true;
-  co_await Sleep(*mesh.clock, mesh.executor, mesh.Draw(Moment(mesh, target)));
-  const auto now = co_await mesh.slot(target).replica->CursorNow(mailbox);
-  const MailboxCopyRecord* recorded = mesh.FindCopy(target, mailbox);
-  if (!now.ok() || now->uid_next.value == 0 || recorded == nullptr) co_return true;  // an error shows with the addition
-  // Another one may be called so by now.
-  const bool another =
-      recorded->uid_validity.value != 0 && now->uid_validity.value != 0 && recorded->uid_validity != now->uid_validity;
-  // One that was never observed was made just now, and empty.
-  if (!another && now->uid_next <= std::max(recorded->uid_next, Uid(1))) co_return true;
-  mesh.slot(target).look_due = true;
-  mesh.due.insert({target.value, mailbox});
-  co_return false;
+asio::awaitable<void> Listen(Mesh& mesh, ReplicaIndex target, std::set<std::string> mailboxes) {
+  if (!HasCompany(mesh)) co_return;
+  const Duration now = mesh.clock->Now();
+  Duration yields{0};
+  for (const std::string& mailbox : mailboxes) {
+    const auto until = mesh.slot(target).yields.find(mailbox);
+    if (until != mesh.slot(target).yields.end()) yields = std::max(yields, until->second - now);
+  }
+  co_await Sleep(*mesh.clock, mesh.executor, yields + mesh.Draw(Moment(mesh, target)));
+}
+
+void Yield(Mesh& mesh, ReplicaIndex target, const std::string& mailbox, uint64_t bytes) {
+  const auto transfer = duration_cast<Duration>(milliseconds(bytes / kBytesAMillisecond));
+  mesh.slot(target).yields[mailbox] = mesh.clock->Now() + kMomentsToYield * Moment(mesh, target) + transfer;
+}
+
+Duration TurnOf(Mesh& mesh, ReplicaIndex target) {
+  return Moment(mesh, target);
+}
+
+asio::awaitable<std::set<std::string>> MayAdd(Mesh& mesh, ReplicaIndex target, std::set<std::string> mailboxes) {
+  if (!HasCompany(mesh)) co_return mailboxes;
+  std::set<std::string> as_recorded;
+  for (const std::string& mailbox : mailboxes) {
+    const auto now = co_await mesh.slot(target).replica->CursorNow(mailbox);
+    const MailboxCopyRecord* recorded = mesh.FindCopy(target, mailbox);
+    const bool told = now.ok() && now->uid_next.value != 0 && recorded != nullptr;  // an error shows with the addition
+    if (!told || IsAsRecorded(*recorded, *now)) {
+      as_recorded.insert(mailbox);
+      continue;
+    }
+    mesh.slot(target).look_due = true;
+    mesh.due.insert({target.value, mailbox});
+  }
+  co_return as_recorded;
 }
 
 asio::awaitable<bool> MayRename(Mesh& mesh, ReplicaIndex target, std::vector<std::string> mailboxes) {

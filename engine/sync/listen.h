@@ -2,12 +2,13 @@
 // a RENAME or a CREATE leave few races (duplicates.h finds the others); and what they do in two steps is not taken for
 // two changes.
 //
-// apply_appends.cc and apply_copies.cc ask MayAdd, apply_mailboxes.cc MayRename and MayCreate, apply_changes.cc
+// deliver.cc and apply_copies.cc ask MayAdd, apply_mailboxes.cc MayRename and MayCreate, apply_changes.cc
 // StillToChange; observe.cc tells what it saw of others, and asks AwaitExpunge. Engine thread. Where nobody else was
 // seen nothing is waited for, and nothing asked but before one of two equal messages is expunged.
 #ifndef IMAPMESH_ENGINE_SYNC_LISTEN_H_
 #define IMAPMESH_ENGINE_SYNC_LISTEN_H_
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -24,9 +25,21 @@ bool HasCompany(const Mesh& mesh);
 asio::awaitable<absl::Status> NoteOthers(Mesh& mesh);
 asio::awaitable<absl::Status> LoadOthers(Mesh& mesh);
 
-// Whether an addition may be begun. False: something came to the mailbox copy that is not recorded yet, or another
-// mailbox has its name; it is due for observation then, and the next plan knows better.
-asio::awaitable<bool> MayAdd(Mesh& mesh, ReplicaIndex target, std::string mailbox);
+// Before the question of MayAdd: waits for a drawn moment, and longer where somebody else was found to be adding. Where
+// nobody else was seen it does not.
+asio::awaitable<void> Listen(Mesh& mesh, ReplicaIndex target, std::set<std::string> mailboxes);
+
+// Somebody else is adding to the mailbox just now what was to be added, `bytes` in all: Listen waits longer than that
+// takes mostly, since what comes by one MULTIAPPEND shows when all of it is there.
+void Yield(Mesh& mesh, ReplicaIndex target, const std::string& mailbox, uint64_t bytes);
+
+// How long those who listen stay away from where something came: so long who brought it need not listen again.
+Duration TurnOf(Mesh& mesh, ReplicaIndex target);
+
+// Of the mailboxes those to which something may be added at once. To the others something came that is not recorded
+// yet, or another mailbox has the name; they are due for observation then, and the next plan knows better. Asked just
+// before the addition, with nothing between them that takes long: what another coordinator adds meanwhile is doubled.
+asio::awaitable<std::set<std::string>> MayAdd(Mesh& mesh, ReplicaIndex target, std::set<std::string> mailboxes);
 
 // Whether mailboxes may be renamed. False: one of the names is another mailbox's by now; the look that is due tells.
 // Else coordinators that exchange the names of two mailboxes in the same moment each undo what the other one did.
@@ -42,7 +55,7 @@ asio::awaitable<bool> MayCreate(Mesh& mesh, ReplicaIndex target, ReplicaIndex or
 asio::awaitable<bool> AwaitExpunge(Mesh& mesh, ReplicaIndex r);
 
 // Of additions that listened: those that the plan would still make. What was deleted meanwhile, and brought to others
-// all the same, they would take for new; so it would go round for ever. All of them where nobody else was seen.
+// all the same, they would take for new; so it would go round for ever.
 asio::awaitable<absl::StatusOr<std::vector<Change>>> StillWanted(Mesh& mesh, const MeshView& view,
                                                                  std::vector<Change> additions);
 

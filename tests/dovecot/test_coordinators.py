@@ -8,6 +8,7 @@ import time
 
 import mail
 from mesh import BINARIES, CONFLICTS, CONVERGED, MeshTest, answers
+from test_tiers import without
 
 DATE = 1_700_000_000
 
@@ -283,6 +284,63 @@ class ThreeTogether(Together):
     def setUp(self):
         super().setUp()
         self.coordinators.append(Coordinator(self, "on-server", [("laptop", "server"), ("desktop", "server")]))
+
+
+class ManyAtOnce(MeshTest):
+    """Two coordinators for the same two servers, and much mail comes at once to one of these."""
+
+    COUNT = 60
+
+    def start(self, capability=""):
+        for name in ("laptop", "server"):
+            self.server(name, capability=capability)
+        self.require_binaries()
+        self.coordinators = [Coordinator(self, name, [("laptop", "server")]) for name in ("on-laptop", "on-server")]
+        self.laptop, self.remote = self.account("laptop"), self.account("server")
+        self.remote.append("INBOX", mail.ordinary(0), "", DATE)
+        for coordinator in self.coordinators:
+            coordinator.run_once()
+
+    def deliver(self):
+        """Returns how often each of what came is there once both are at rest."""
+        contents = [mail.ordinary(10 + number) for number in range(self.COUNT)]
+        self.remote.append_many("INBOX", [(each, "", DATE + at) for at, each in enumerate(contents)])
+
+        def is_all_there():
+            found = {message.digest for message in self.laptop.messages("INBOX").values()}
+            return all(mail.digest(content) in found for content in contents)
+
+        self.wait_for(is_all_there, "all of it on the laptop", 60)
+        time.sleep(1)
+        found = collections.Counter(message.digest for message in self.laptop.messages("INBOX").values())
+        return [found[mail.digest(content)] for content in contents]
+
+    def test_those_that_know_of_each_other_double_nothing(self):
+        """Of servers without MULTIAPPEND, where each message is a command of its own."""
+        self.start(without("MULTIAPPEND"))
+        first, second = self.coordinators
+        for number, (sees, brings) in enumerate([(first, second), (second, first)], start=1):
+            # What the other one brought of that which this one knew already tells it of the other one.
+            self.laptop.append("INBOX", mail.ordinary(number), "", DATE + number)
+            sees.run_once()
+            self.remote.append("INBOX", mail.ordinary(100 + number), "", DATE + number)
+            brings.run_once()
+            sees.run_once()
+        for coordinator in self.coordinators:
+            coordinator.start()
+        self.assertEqual(self.deliver(), [1] * self.COUNT)
+        self.assertEqual([each.conflicts() for each in self.coordinators], [[], []])
+        self.check()
+
+    def test_those_that_never_met_double_one_at_most_and_report_it(self):
+        self.start()
+        for coordinator in self.coordinators:
+            coordinator.start()
+        counts = self.deliver()
+        doubled = sum(count - 1 for count in counts)
+        self.assertLessEqual(doubled, 1, counts)
+        conflicts = [conflict for each in self.coordinators for conflict in each.conflicts()]
+        self.assertEqual(len({conflict["message_id"] for conflict in conflicts}), doubled, conflicts)
 
 
 class EqualMessages(CoordinatorsTest):

@@ -163,6 +163,7 @@ asio::awaitable<absl::StatusOr<Appended>> MemoryReplica::Append(MailboxReference
   uint64_t bytes = 0;
   for (const AppendItem& item : items) bytes += item.body->size();
   CO_RETURN_IF_ERROR(co_await Command(bytes));
+  if (auto before = std::exchange(before_append, nullptr)) before();
   Appended appended;
   std::vector<Uid>& uids = appended.uids;
   for (const AppendItem& item : items) {

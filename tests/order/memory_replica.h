@@ -6,6 +6,7 @@
 #define IMAPMESH_TESTS_ORDER_MEMORY_REPLICA_H_
 
 #include <asio/io_context.hpp>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -63,8 +64,9 @@ class MemoryReplica : public Replica {
 
   Duration latency{std::chrono::milliseconds(1)};
   Duration per_byte{0};
-  bool restless = false;     // each look finds a higher HIGHESTMODSEQ, though nothing has happened
-  bool gives_bodies = true;  // else FETCH is refused
+  bool restless = false;                // each look finds a higher HIGHESTMODSEQ, though nothing has happened
+  bool gives_bodies = true;             // else FETCH is refused
+  std::function<void()> before_append;  // what another one does there just before; once
   uint64_t bytes_fetched = 0;
   uint64_t bytes_appended = 0;
   uint64_t stores = 0;  // each of a set of messages, to which it does the same
