@@ -6,6 +6,7 @@ namespace imapmesh::sim {
 namespace {
 
 constexpr int64_t kAsManyAsYouLike = 1'000'000;
+constexpr Duration kDoubtful = std::chrono::seconds(10);
 
 std::string ReplicaName(int r) {
   return "r" + std::to_string(r);
@@ -145,11 +146,11 @@ int64_t Model::MostAtOnce(const std::string& mailbox, const Content& content) co
   return most;
 }
 
-void Model::Removed(int replica, const std::string& mailbox, const Content& content, std::set<int> holders,
-                    bool known) {
+void Model::Removed(int replica, const std::string& mailbox, const Content& content, std::set<int> holders, bool known,
+                    Duration when) {
   ++now_;
   for (Fate* fate : Find(mailbox, content.number)) {
-    fate->removals.push_back({now_, replica, holders, known});
+    fate->removals.push_back({now_, replica, holders, known, when});
     --fate->there[replica];
   }
 }
@@ -279,6 +280,14 @@ int64_t Model::Least(const Reach& reach, int replica, const Fate& fate, bool els
   return std::max<int64_t>(least, 0);
 }
 
+// Removed just before while one of several daemons was still bringing it: to that one what comes in its place is the
+// same message, and a deletion that it sees elsewhere within some seconds may be the first one, carried (DeletedSince).
+bool Model::IsDoubtful(const Fate& fate, const Removal& removal) const {
+  return coordinators_ > 1 && std::any_of(fate.removals.begin(), fate.removals.end(), [&](const Removal& earlier) {
+           return !earlier.known && earlier.at < removal.at && removal.when - earlier.when <= kDoubtful;
+         });
+}
+
 bool Model::CertainlyDeleted(const Graph& graph, const Reach& reach, int replica, const std::string& mailbox,
                              const Fate& fate) const {
   int64_t added = 0;
@@ -290,7 +299,7 @@ bool Model::CertainlyDeleted(const Graph& graph, const Reach& reach, int replica
     const auto renumbered = renumbered_at_.find({removal.replica, mailbox});
     const bool seen = removal.known && removal.at > state_lost_at_ &&
                       (renumbered == renumbered_at_.end() || renumbered->second < removal.at);
-    return seen && reach(removal.replica, replica, ChangeKind::kDeletion);
+    return seen && !IsDoubtful(fate, removal) && reach(removal.replica, replica, ChangeKind::kDeletion);
   });
   // What is kept under two names is deleted once it is under both.
   return deletions >= (int64_t{1} << std::min(renames_lost_, 20));

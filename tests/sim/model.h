@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/net/clock.h"
 #include "graph/graph.h"
 #include "tests/checker/history.pb.h"
 #include "tests/sim/account.h"
@@ -32,8 +33,10 @@ class Model {
              Held held);
   // How many of it one replica was given to hold.
   int64_t MostAtOnce(const std::string& mailbox, const Content& content) const;
-  // `holders`: replicas that held all of them; `known`: the engine's state had this copy under this UID.
-  void Removed(int replica, const std::string& mailbox, const Content& content, std::set<int> holders, bool known);
+  // `holders`: replicas that held all of them; `known`: the engine's state had this copy under this UID. `when`: in the
+  // simulation's time.
+  void Removed(int replica, const std::string& mailbox, const Content& content, std::set<int> holders, bool known,
+               Duration when);
   // It came into a mailbox between the STATUS that told a daemon of an empty one and its DELETE, and went with that:
   // IMAP has no DELETE of an empty mailbox alone.
   void DeletedUncounted(const std::string& mailbox, const Content& content);
@@ -102,6 +105,7 @@ class Model {
     int replica = 0;
     std::set<int> holders;
     bool known = false;
+    Duration when{0};
   };
   struct FlagEvent {
     int64_t at = 0;
@@ -149,6 +153,7 @@ class Model {
                 checker::History& history) const;
   int64_t Least(const Reach& reach, int replica, const Fate& fate, bool elsewhere) const;
   int64_t LeastOfOne(const Reach& reach, int replica, const Fate& fate) const;
+  bool IsDoubtful(const Fate& fate, const Removal& removal) const;
   bool CertainlyDeleted(const Graph& graph, const Reach& reach, int replica, const std::string& mailbox,
                         const Fate& fate) const;
   std::set<std::string> TakenElsewhere(const Key& key) const;

@@ -364,7 +364,8 @@ void World::Remove(const Place& place, bool may_be_rejected, bool expunge) {
   // What another daemon is about to add somewhere is new there for those that know of the removal.
   const bool settled = coordinators_.size() == 1 || IsEverywhere(place, copies);
   const bool known = !may_be_rejected && !held && settled && KnownToAll(copies);
-  model_.Removed(place.replica, place.mailbox, *place.content, Holders(place.mailbox, *place.content, most), known);
+  model_.Removed(place.replica, place.mailbox, *place.content, Holders(place.mailbox, *place.content, most), known,
+                 time_.now());
   if (expunge) account(place.replica).Expunge(place.mailbox, place.uid);
 }
 
