@@ -121,7 +121,8 @@ asio::awaitable<void> Deliverer::LookWhereCrowded(ReplicaIndex target, const std
   }
 }
 
-// Those that nobody else has made meanwhile. The intents of the others are closed.
+// Those that nobody else has made meanwhile. The intents of the others are closed. First the server is asked, then the
+// state: a look for the flags of other messages may have recorded just now what came.
 asio::awaitable<Deliverer::Parts> Deliverer::Allowed(ReplicaIndex target, Parts parts) {
   if (!HasCompany(mesh_) && crowded_.empty()) co_return parts;
   const std::set<std::string> mailboxes = co_await MayAdd(mesh_, target, MailboxesOf(parts));
