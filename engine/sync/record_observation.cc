@@ -322,15 +322,15 @@ void RecordObservation::MergeGone(State& state, MessageRegisters& message, bool 
   ++result.vanished;
 }
 
-// Of all that is known here, or of what was there at the last observation: what the engine has added since does not
-// make a deletion smaller. `ours`: how many were to be expunged.
+// Of all that is known here, or of what was there at the last observation: what the engine has added since, behind a
+// gap perhaps, does not make a deletion smaller. `ours`: how many were to be expunged.
 bool RecordObservation::Holds(State& state, MailboxCopyId here, int64_t count, int64_t known, int64_t ours) const {
   const auto holds = [&](int64_t gone, int64_t of) {
     return BrakeHolds(gone - ours, of, brake_.fraction(), static_cast<int64_t>(brake_.min_messages()));
   };
   if (holds(count, known)) return true;
   const uint32_t next = record_.observed_uid_next.value;
-  if (next <= 1 || record_.observed_uid_next == record_.uid_next) return false;
+  if (next <= 1) return false;
   UidSet observed, gone;
   observed.AddRange(1, next - 1);
   for (const UidRange& range : vanished_.ranges()) {
