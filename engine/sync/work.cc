@@ -144,7 +144,8 @@ void PlanBatch::PlanOne(State& state, MessageRegisters message, const UnsettledM
     if (!Wanted(state, message, copy)) continue;
     if (copy.action == Action::kAdd) {
       const bool copyable = !alone && !exceptions_.no_copy.contains({message.id, copy.mailbox_copy});
-      const auto source = copyable ? FindContent(state, message, copy.target) : std::nullopt;
+      auto source = copyable ? FindContent(state, message, copy.target) : std::nullopt;
+      if (source && !copy.holders.empty() && TakesFlagsBack(state, *source, copy)) source.reset();
       if (source) {
         planned.copy_from[copy.target.value] = *source;
         planned_.insert(source->source.message);
@@ -382,6 +383,17 @@ std::optional<ServerSideCopy> PlanBatch::FindContent(State& state, const Message
     }
   }
   return found;
+}
+
+// Flags that go along with a copy made by the server, and are not to be there, are taken back by a second command.
+// Where others are at work one of them may look in between: to it that is a flag which somebody removed.
+bool PlanBatch::TakesFlagsBack(State& state, const ServerSideCopy& source, const CopyPlan& addition) const {
+  if (view_.carried_since.empty()) return false;
+  const auto message = state.Load(source.source.message);
+  const CopyRegisters* there = message ? message->Find(source.source.mailbox_copy) : nullptr;
+  return there != nullptr &&
+         std::any_of(there->flags.entries().begin(), there->flags.entries().end(),
+                     [&](const FlagRegister& entry) { return entry.set && !addition.flags.IsSet(entry.flag); });
 }
 
 // The deletion of a message that leaves for the one place where one like it is to be added. As any deletion it waits

@@ -129,6 +129,7 @@ class PlanBatch {
   ConflictRecord NewConflict(const MessageRegisters& message) const;
   bool MovePending(State& state, const MessageRegisters& message, const CopyPlan& plan) const;
   std::optional<ServerSideCopy> FindContent(State& state, const MessageRegisters& message, ReplicaIndex replica) const;
+  bool TakesFlagsBack(State& state, const ServerSideCopy& source, const CopyPlan& addition) const;
   std::optional<CopyPlan> FindDeparture(State& state, const MessageRegisters& source, ReplicaIndex replica) const;
   void TakeAlong(State& state, const MailboxView& mailbox, const ServerSideCopy& source, CopyPlan& addition) const;
   bool GoesAlong(State& state, const MessageRegisters& message, const CopyPlan& plan) const;
