@@ -358,7 +358,9 @@ class EqualMessages(CoordinatorsTest):
             account.append_many("INBOX", [(each, "", DATE + at) for at, each in enumerate(half)] * 2)
         for coordinator in self.coordinators:
             coordinator.start()
-            self.wait_for(lambda: self.held() == [2] * self.COUNT, "each twice everywhere", 60)
+            # What somebody deletes before a coordinator's first look is for that one not there yet.
+            self.wait_for(lambda: coordinator.client("--json", "status").get("converged"), "the first looks", 60)
+            self.wait_until_held(2)
 
     def held(self, which=None):
         """How often each content is there; nothing while replicas differ."""
@@ -369,6 +371,20 @@ class EqualMessages(CoordinatorsTest):
         counts = collections.Counter(message.digest for message in first["INBOX"])
         return [counts[mail.digest(content)] for content in self.contents]
 
+    def wait_until_held(self, times, which=None):
+        seen = {}
+
+        def is_held():
+            found = self.snapshots(which)
+            digests = [mail.digest(content) for content in self.contents]
+            seen.clear()
+            for name, mailboxes in found.items():
+                counts = collections.Counter(message.digest for message in mailboxes["INBOX"])
+                seen[name] = [counts[digest] for digest in digests]
+            return self.held(which) == [times] * self.COUNT
+
+        self.wait_for(is_held, seen, 60)
+
     def expunge_one(self, content, account):
         account.expunge("INBOX", [self.source.choice(account.find("INBOX", mail.digest(content)))])
 
@@ -376,7 +392,7 @@ class EqualMessages(CoordinatorsTest):
         for content in self.contents:
             self.expunge_one(content, self.source.choice(self.accounts))
             time.sleep(self.source.choice((0, 0.05, 0.5)))
-        self.wait_for(lambda: self.held() == [1] * self.COUNT, "each once everywhere", 60)
+        self.wait_until_held(1)
         self.assertEqual([each.conflicts() for each in self.coordinators], [[]] * 3)
 
     def test_one_is_deleted_while_a_replica_is_down(self):
@@ -384,11 +400,11 @@ class EqualMessages(CoordinatorsTest):
         laptop, desktop = self.accounts[:2]
         for content in self.contents:
             self.expunge_one(content, self.source.choice((laptop, desktop)))
-        self.wait_for(lambda: self.held(["laptop", "desktop"]) == [1] * self.COUNT, "the two to agree", 60)
+        self.wait_until_held(1, ["laptop", "desktop"])
         self.servers["server"].start()
         for coordinator in self.coordinators:  # without waiting until each tries again
             coordinator.client("sync", expect=None)
-        self.wait_for(lambda: self.held() == [1] * self.COUNT, "each once everywhere", 60)
+        self.wait_until_held(1)
         self.assertEqual([each.conflicts() for each in self.coordinators], [[]] * 3)
 
     def test_flags_of_one_settle(self):
