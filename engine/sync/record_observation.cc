@@ -98,7 +98,7 @@ MergeResult RecordObservation::operator()(State& state) {
   result.distrust = imported_.distrust();
   if (!IdentifyArrivals(state, result)) return result;
   const auto intern = [&](std::string_view name) { return state.InternFlag(name); };
-  context_ = {state.NextStamp(), deleted_flag_, record_.flag_limits, LimitsOf(observation_, intern)};
+  context_ = {state.NextStamp(), deleted_flag_, record_.flag_limits, LimitsOf(observation_, intern), company_};
   MergeGone(state, result);
   ExchangeEquals(state, result.record.id);
   MergeChanged(state, result);
@@ -454,6 +454,8 @@ void RecordObservation::MergeArrived(State& state, MergeResult& result) {
     imported_.Note(state, arrived.uid, message.id);
     const bool first_contact = record_.uid_validity.value == 0 || result.record.rebinding;
     result.others |= intent == nullptr && identified.message.value != 0 && !first_contact && !was_here;
+    const bool has_mark = std::find(flags.begin(), flags.end(), deleted_flag_) != flags.end();
+    result.marked |= has_mark && intent == nullptr && !first_contact;
     if (intent != nullptr) state.CloseIntent(message.id, result.record.id);
     state.conflicts().Release(message.id, result.record.id);
     NoteArrival(state, message.id, intent, identified.message.value != 0, replaces);

@@ -57,7 +57,7 @@ struct MergeResult {
   int64_t arrived = 0, changed = 0, vanished = 0, adopted = 0;
   bool others = false;    // somebody else brought a message that the mesh had elsewhere
   bool replaced = false;  // a known message was found under another UID
-  bool marked = false;    // somebody marked known messages \Deleted
+  bool marked = false;    // somebody marked messages \Deleted, those that arrived among them
   bool brake = false;
   bool settling = false;  // intents are still too young to be judged
   bool cut = false;       // arrivals wait for content that cannot be had now
