@@ -105,11 +105,8 @@ bool MergeArrival(MessageRegisters& message, MailboxCopyId here, Uid uid, uint64
                   const std::vector<FlagId>& flags, const Intent* intent, const MergeContext& context) {
   CopyRegisters* known = message.Find(here);
   if (known != nullptr && known->present()) {  // its UID was lost with the old UIDVALIDITY, or went as this one came
-    // Somebody who knew of the deletion put it back: another coordinator may have carried both. Under another
-    // UIDVALIDITY it may be an equal one, beside which another coordinator expunged it already.
-    const bool ours = intent != nullptr && intent->kind == IntentKind::kExpunge;
-    const bool doubtful = known->uid.value != 0 || (context.others && !ours);
-    const bool put_back = doubtful && IsDeletedSince(message, *known);
+    // Somebody who knew of the deletion put it back: another coordinator may have carried both.
+    const bool put_back = known->uid.value != 0 && IsDeletedSince(message, *known);
     if (put_back) known->stamp = context.stamp;
     known->uid = uid;
     if (guid != 0) known->guid = guid;

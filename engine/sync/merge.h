@@ -20,7 +20,6 @@ struct MergeContext {
   // Of the mailbox copy, as recorded and as this observation tells.
   FlagLimits limits_before = {};
   FlagLimits limits = {};
-  bool others = false;  // were seen to carry the same mail
 };
 
 // Whether the message was deleted at another copy after it came to this one.

@@ -151,19 +151,6 @@ TEST(Merge, WhatWentAndCameAgainAfterItsDeletionElsewhereIsNew) {
   EXPECT_EQ(message.Find(kHere)->uid, Uid(12));
 }
 
-TEST(Merge, UnderAnotherUidValidityADeletedMessageMayBeAnEqualOneWhereOthersAreAtWork) {
-  for (const bool others : {true, false}) {
-    MessageRegisters message;
-    message.copies.push_back(Copy(kHere, Presence::kPresent, Stamp(10)));
-    message.copies.push_back(Copy(kThere, Presence::kAbsent, Stamp(20)));
-    message.Find(kHere)->uid = Uid();
-    MergeContext context = kContext;
-    context.others = others;
-    MergeArrival(message, kHere, Uid(6), 0, {}, nullptr, context);
-    EXPECT_EQ(IsPutBack(message), others) << "else the deletion is carried here";
-  }
-}
-
 TEST(Merge, DeletedOnTheWayToOurExpungeThatWentAlongElsewhereIsNobodysChange) {
   Intent intent;
   intent.kind = IntentKind::kExpunge;

@@ -98,7 +98,7 @@ MergeResult RecordObservation::operator()(State& state) {
   result.distrust = imported_.distrust();
   if (!IdentifyArrivals(state, result)) return result;
   const auto intern = [&](std::string_view name) { return state.InternFlag(name); };
-  context_ = {state.NextStamp(), deleted_flag_, record_.flag_limits, LimitsOf(observation_, intern), company_};
+  context_ = {state.NextStamp(), deleted_flag_, record_.flag_limits, LimitsOf(observation_, intern)};
   MergeGone(state, result);
   ExchangeEquals(state, result.record.id);
   MergeChanged(state, result);

@@ -293,11 +293,6 @@ bool Model::CertainlyDeleted(const Graph& graph, const Reach& reach, int replica
   int64_t added = 0;
   for (const auto& [from, count] : fate.added) added += count;
   if (added != 1 || !fate.restored.empty() || fate.races > 0) return false;
-  // What another daemon deletes of a mailbox that is being identified anew, or of one that lacks it since, may be there
-  // on purpose, or to be given back.
-  const bool renumbered = std::any_of(renumbered_at_.begin(), renumbered_at_.end(),
-                                      [&](const auto& each) { return renamed_ || each.first.second == mailbox; });
-  if (coordinators_ > 1 && renumbered) return false;
   const bool change_wins = graph.topology().policy().delete_vs_change() != v1::Policy::DELETE_WINS;
   if (change_wins && !fate.flags.empty()) return false;
   const auto deletions = std::count_if(fate.removals.begin(), fate.removals.end(), [&](const Removal& removal) {
