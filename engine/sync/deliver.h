@@ -2,9 +2,9 @@
 // message of many goes ahead, and its UID tells who came second.
 //
 // apply_appends.cc has one for each batch, and calls it for each chunk and target; its calls run side by side. Each
-// addition has an intent before the first byte of it leaves (RFC 4315 APPENDUID closes it). Invariant: where nobody else
-// was seen nothing is asked, and nothing waited for but, once an hour, the first addition to each mailbox copy. Engine
-// thread.
+// addition has an intent before the first byte of it leaves (RFC 4315 APPENDUID closes it). Invariant: where nobody
+// else was seen nothing is asked, and nothing waited for but, once an hour, the first addition to each mailbox copy.
+// Engine thread.
 #ifndef IMAPMESH_ENGINE_SYNC_DELIVER_H_
 #define IMAPMESH_ENGINE_SYNC_DELIVER_H_
 
