@@ -319,7 +319,8 @@ asio::awaitable<absl::StatusOr<bool>> Exists(Session& session, std::string mailb
 
 namespace {
 
-// One item of STATUS.
+// What STATUS tells of the selected mailbox may be stale (RFC 3501 section 6.3.10), and is at Dovecot: it is left
+// before, in the same exchange.
 asio::awaitable<absl::StatusOr<MailboxStatusResponse>> StatusOf(Session& session, std::string mailbox_raw,
                                                                 std::string_view item) {
   MailboxStatusResponse told;
@@ -328,9 +329,16 @@ asio::awaitable<absl::StatusOr<MailboxStatusResponse>> StatusOf(Session& session
     if (status != nullptr && status->mailbox == mailbox_raw) told = *status;
     return absl::OkStatus();
   };
+  absl::StatusOr<std::string> unselect = std::string();
+  if (session.selected() == mailbox_raw) unselect = SendUnselect(session);
+  if (!unselect.ok()) co_return unselect.status();
   Command command("STATUS");
   command.Text(" ").String(mailbox_raw).Text(" (").Text(item).Text(")");
   const absl::StatusOr<StatusResponse> done = co_await session.Run(std::move(command), std::move(handler));
+  if (!unselect->empty()) {
+    const absl::Status left = co_await AwaitUnselect(session, *std::move(unselect));
+    if (!left.ok()) co_return left;
+  }
   if (!done.ok()) co_return done.status();
   co_return told;
 }

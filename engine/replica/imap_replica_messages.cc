@@ -199,17 +199,7 @@ asio::awaitable<absl::StatusOr<Appended>> ImapReplica::Append(MailboxReference m
 asio::awaitable<absl::StatusOr<MailboxCursor>> ImapReplica::CursorNow(std::string mailbox) {
   auto lease = co_await pool_.Acquire("");
   if (!lease.ok()) co_return Explain(lease.status(), mailbox, "connecting");
-  imap::Session& session = **lease;
-  const std::string raw = names_.ToServer(mailbox);
-  // STATUS of the selected mailbox may be stale (RFC 3501 section 6.3.10), and is at Dovecot: ask from no mailbox.
-  absl::StatusOr<std::string> unselect = std::string();
-  if (session.selected() == raw) unselect = imap::SendUnselect(session);
-  if (!unselect.ok()) co_return Explain(unselect.status(), mailbox, "leaving it");
-  const auto next = co_await imap::NextUid(session, raw);
-  if (!unselect->empty()) {
-    const absl::Status left = co_await imap::AwaitUnselect(session, *unselect);
-    if (!left.ok()) co_return Explain(left, mailbox, "leaving it");
-  }
+  const auto next = co_await imap::NextUid(**lease, names_.ToServer(mailbox));
   if (!next.ok()) co_return Explain(next.status(), mailbox, "asking for its UIDNEXT");
   MailboxCursor cursor;
   cursor.uid_validity = next->uid_validity;

@@ -16,7 +16,6 @@ namespace {
 constexpr size_t kChunkMessages = 100;
 constexpr uint64_t kChunkBytes = 2 * 1024 * 1024;
 constexpr int kChunksAhead = 6;                                // fetched or being fetched, and not yet at any target
-constexpr Duration kTurnAlone = std::chrono::hours(1);         // where nobody else was seen
 constexpr Duration kFetchPatience = std::chrono::seconds(10);  // without a body, while another holder could serve
 
 // A message that one source gives to some replicas.

@@ -49,7 +49,7 @@ std::set<std::string> Deliverer::MailboxesOf(const Parts& parts) const {
 Deliverer::Parts Deliverer::TakeAhead(ReplicaIndex target, Parts& parts) {
   const std::map<MailboxCopyId, Duration>& turns = mesh_.slot(target).turns;
   const Duration now = mesh_.clock->Now();
-  const Duration lasts = HasCompany(mesh_) ? TurnOf(mesh_, target) : kTurnAlone;
+  const Duration lasts = HasCompany(mesh_) ? Moment(mesh_, target) : kTurnAlone;
   std::set<MailboxCopyId> taken;
   Parts first;
   for (std::vector<Change>& part : parts) {
@@ -84,7 +84,10 @@ asio::awaitable<void> Deliverer::AppendInTurn(ReplicaIndex target, Parts parts, 
     for (const std::vector<Change>& part : first) ahead.push_back(part.front());
     co_await Listen(mesh_, target, MailboxesOf(first));
     co_await AppendParts(target, std::move(first), bodies);
-    co_await LookWhereCrowded(target, ahead, parts);
+    for (const Change& change : ahead) {
+      absl::Status looked = co_await LookWhereCrowded(target, change, BytesOf(parts, change.mailbox_copy));
+      if (!looked.ok()) recorder_.Fail(std::move(looked));
+    }
   }
   if (!HasCompany(mesh_)) give_away();
   std::erase_if(parts, [&](const std::vector<Change>& part) {
@@ -96,29 +99,26 @@ asio::awaitable<void> Deliverer::AppendInTurn(ReplicaIndex target, Parts parts, 
 }
 
 // Where the same mail stands beside what went ahead, somebody else brought it, and brings what follows.
-asio::awaitable<void> Deliverer::LookWhereCrowded(ReplicaIndex target, const std::vector<Change>& first,
-                                                  const Parts& following) {
-  for (const Change& change : first) {
-    if (!crowded_.contains(change.mailbox_copy) || !recorder_.MayWork(target)) continue;
-    const std::string mailbox = recorder_.MailboxName(change.mailbox_copy);
-    std::vector<std::string> look(1, mailbox), look_again(1, mailbox);
-    absl::Status status = co_await ObserveCopies(mesh_, target, std::move(look));
-    const auto is_doubled = [&](State& state) {
-      const auto message = state.Load(change.planned->message.id);
-      return message && HasEqualBeside(state, *message, change.mailbox_copy);
-    };
-    const auto doubled = co_await mesh_.store->Run(is_doubled);
-    if (status.ok()) status = doubled.status();
-    if (status.ok() && !*doubled) mesh_.slot(target).turns[change.mailbox_copy] = mesh_.clock->Now();
-    if (status.ok() && *doubled) status = co_await NoteOthers(mesh_);
-    if (status.ok() && *doubled) {
-      Yield(mesh_, target, mailbox, BytesOf(following, change.mailbox_copy));
-      std::set<std::string> mailboxes = {mailbox};
-      co_await Listen(mesh_, target, std::move(mailboxes));
-      if (recorder_.MayWork(target)) status = co_await ObserveCopies(mesh_, target, std::move(look_again));
-    }
-    if (!status.ok()) recorder_.Fail(std::move(status));
+asio::awaitable<absl::Status> Deliverer::LookWhereCrowded(ReplicaIndex target, Change first, uint64_t following) {
+  if (!crowded_.contains(first.mailbox_copy) || !recorder_.MayWork(target)) co_return absl::OkStatus();
+  const std::string mailbox = recorder_.MailboxName(first.mailbox_copy);
+  std::vector<std::string> look(1, mailbox), look_again(1, mailbox);
+  CO_RETURN_IF_ERROR(co_await ObserveCopies(mesh_, target, std::move(look)));
+  const auto is_doubled = [&](State& state) {
+    const auto message = state.Load(first.planned->message.id);
+    return message && HasEqualBeside(state, *message, first.mailbox_copy);
+  };
+  CO_ASSIGN_OR_RETURN(const bool doubled, co_await mesh_.store->Run(is_doubled));
+  if (!doubled) {
+    mesh_.slot(target).turns[first.mailbox_copy] = mesh_.clock->Now();
+    co_return absl::OkStatus();
   }
+  CO_RETURN_IF_ERROR(co_await NoteOthers(mesh_));
+  Yield(mesh_, target, mailbox, following);
+  std::set<std::string> mailboxes = {mailbox};
+  co_await Listen(mesh_, target, std::move(mailboxes));
+  if (!recorder_.MayWork(target)) co_return absl::OkStatus();
+  co_return co_await ObserveCopies(mesh_, target, std::move(look_again));
 }
 
 // Those that nobody else has made meanwhile. The intents of the others are closed. First the server is asked, then the
@@ -199,7 +199,7 @@ asio::awaitable<void> Deliverer::FinishAppend(ReplicaIndex target, std::vector<C
       co_return;
     }
     for (const Change& change : changes) {  // all or none: find the one that is refused
-      std::vector<std::vector<Change>> single(1, std::vector<Change>(1, change));
+      Parts single(1, std::vector<Change>(1, change));
       co_await AppendParts(target, std::move(single), bodies);
     }
     co_return;

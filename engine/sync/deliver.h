@@ -33,7 +33,7 @@ class Deliverer {
  private:
   Parts TakeAhead(ReplicaIndex target, Parts& parts);
   std::set<std::string> MailboxesOf(const Parts& parts) const;
-  asio::awaitable<void> LookWhereCrowded(ReplicaIndex target, const std::vector<Change>& first, const Parts& following);
+  asio::awaitable<absl::Status> LookWhereCrowded(ReplicaIndex target, Change first, uint64_t following);
   asio::awaitable<Parts> Allowed(ReplicaIndex target, Parts parts);
   asio::awaitable<void> AppendParts(ReplicaIndex target, Parts parts, std::shared_ptr<const Bodies> bodies);
   asio::awaitable<void> FinishAppend(ReplicaIndex target, std::vector<Change> changes,

@@ -23,12 +23,6 @@ constexpr double kRoundTripsToWait = 10;
 constexpr int kMomentsToYield = 3;
 constexpr uint64_t kBytesAMillisecond = 1000;  // of a slow line
 
-// More than another coordinator needs from one step to the next, mostly.
-Duration Moment(Mesh& mesh, ReplicaIndex r) {
-  const double round_trips_ms = mesh.slot(r).replica->info().round_trip_ms * kRoundTripsToWait;
-  return std::max<Duration>(kLongestWait, duration_cast<Duration>(duration<double, std::milli>(round_trips_ms)));
-}
-
 bool IsPlanned(State& state, const MeshView& view, const Change& change) {
   const auto message = state.Load(change.planned->message.id);
   if (!message) return false;
@@ -51,13 +45,18 @@ bool IsStillToChange(State& state, const MeshView& view, const Change& change) {
 }
 
 // Another one may be called so by now. One that was never observed was made just now, and empty.
-bool IsAsRecorded(const MailboxCopyRecord& recorded, const MailboxCursor& now) {
+bool HasNothingNew(const MailboxCopyRecord& recorded, const MailboxCursor& now) {
   const bool another =
       recorded.uid_validity.value != 0 && now.uid_validity.value != 0 && recorded.uid_validity != now.uid_validity;
   return !another && now.uid_next <= std::max(recorded.uid_next, Uid(1));
 }
 
 }  // namespace
+
+Duration Moment(Mesh& mesh, ReplicaIndex r) {
+  const double round_trips_ms = mesh.slot(r).replica->info().round_trip_ms * kRoundTripsToWait;
+  return std::max<Duration>(kLongestWait, duration_cast<Duration>(duration<double, std::milli>(round_trips_ms)));
+}
 
 bool HasCompany(const Mesh& mesh) {
   return mesh.clock->UnixMillis() - mesh.others_unix_ms <= kRememberedMillis;
@@ -141,10 +140,6 @@ void Yield(Mesh& mesh, ReplicaIndex target, const std::string& mailbox, uint64_t
   mesh.slot(target).yields[mailbox] = mesh.clock->Now() + kMomentsToYield * Moment(mesh, target) + transfer;
 }
 
-Duration TurnOf(Mesh& mesh, ReplicaIndex target) {
-  return Moment(mesh, target);
-}
-
 asio::awaitable<std::set<std::string>> MayAdd(Mesh& mesh, ReplicaIndex target, std::set<std::string> mailboxes) {
   if (!HasCompany(mesh)) co_return mailboxes;
   std::set<std::string> as_recorded;
@@ -152,7 +147,7 @@ asio::awaitable<std::set<std::string>> MayAdd(Mesh& mesh, ReplicaIndex target, s
     const auto now = co_await mesh.slot(target).replica->CursorNow(mailbox);
     const MailboxCopyRecord* recorded = mesh.FindCopy(target, mailbox);
     const bool told = now.ok() && now->uid_next.value != 0 && recorded != nullptr;  // an error shows with the addition
-    if (!told || IsAsRecorded(*recorded, *now)) {
+    if (!told || HasNothingNew(*recorded, *now)) {
       as_recorded.insert(mailbox);
       continue;
     }

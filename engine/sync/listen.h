@@ -33,8 +33,9 @@ asio::awaitable<void> Listen(Mesh& mesh, ReplicaIndex target, std::set<std::stri
 // takes mostly, since what comes by one MULTIAPPEND shows when all of it is there.
 void Yield(Mesh& mesh, ReplicaIndex target, const std::string& mailbox, uint64_t bytes);
 
-// How long those who listen stay away from where something came: so long who brought it need not listen again.
-Duration TurnOf(Mesh& mesh, ReplicaIndex target);
+// More than another coordinator needs from one step to the next, mostly: what Listen waits for at most where nobody
+// adds. So long who just added something need not listen again.
+Duration Moment(Mesh& mesh, ReplicaIndex r);
 
 // Of the mailboxes those to which something may be added at once. To the others something came that is not recorded
 // yet, or another mailbox has the name; they are due for observation then, and the next plan knows better. Asked just

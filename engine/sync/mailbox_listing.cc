@@ -25,14 +25,10 @@ bool WentBack(const MailboxCopyRecord& record, const MailboxStatus& status) {
           (status.highest_modseq.value != 0 && status.highest_modseq < record.highest_modseq));
 }
 
-bool NeverFilled(const MailboxCopyRecord& record) {
-  return record.exists && record.uid_next.value <= 1 && record.last_uid.value == 0;
-}
-
 // Made under a name that somebody had changed elsewhere by then, and nothing came to it since. Another coordinator,
 // that saw the rename first, makes it under the new one.
 bool MadeInVain(const MailboxCopyRecord& record) {
-  return NeverFilled(record) && record.name_stamp < record.mailbox_name_stamp;
+  return !HeldAny(record) && record.name_stamp < record.mailbox_name_stamp;
 }
 
 bool IsAsRecorded(const MailboxCopyRecord& record, const MailboxStatus& line) {
@@ -337,7 +333,7 @@ bool ListingRecorder::Join(State& state, const std::string& name, MailboxId mail
     const bool there = copy.exists || copy.gone != MailboxGone::kNo;
     if (copy.mailbox != mailbox || copy.replica == replica || !there) continue;
     elsewhere = true;
-    filled |= !NeverFilled(copy);
+    filled |= !copy.exists || HeldAny(copy);
   }
   const MailboxCopyRecord* other = Find(*named, replica);
   const bool both_here = other != nullptr && other->exists;

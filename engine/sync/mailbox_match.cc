@@ -110,8 +110,6 @@ class Matcher {
     }
   }
 
-  static bool HeldAny(const MailboxCopyRecord& copy) { return copy.uid_next.value > 1 || copy.last_uid.value > 0; }
-
   void Suspect() {
     std::vector<size_t> missing = match_.gone;
     for (size_t l = 0; l < listing_.size(); ++l) {
@@ -155,6 +153,10 @@ class Matcher {
 };
 
 }  // namespace
+
+bool HeldAny(const MailboxCopyRecord& copy) {
+  return copy.uid_next.value > 1 || copy.last_uid.value > 0;
+}
 
 ListingMatch MatchListing(const std::vector<MailboxCopyRecord>& copies, const std::vector<MailboxStatus>& listing) {
   return Matcher(copies, listing).Run();

@@ -31,6 +31,9 @@ struct ListingMatch {
   std::optional<std::pair<size_t, size_t>> inbox_renamed;
 };
 
+// Whether anything was ever seen in the mailbox, or added to it.
+bool HeldAny(const MailboxCopyRecord& copy);
+
 // `copies`: those of this replica that it is to be looked at for.
 ListingMatch MatchListing(const std::vector<MailboxCopyRecord>& copies, const std::vector<MailboxStatus>& listing);
 

@@ -127,6 +127,7 @@ bool RecordObservation::HasUidsOfOthers(State& state, const MailboxCopyRecord& r
   if (std::any_of(observation_.recognised.begin(), observation_.recognised.end(), is_other)) return true;
   // What was added behind a gap is told of as an arrival. A server may change much of what it takes, but not into
   // another message of the mailbox.
+  if (observation_.arrived.empty()) return false;
   const Uid last_known = state.LastUid(record.id);
   return std::any_of(observation_.arrived.begin(), observation_.arrived.end(), [&](const ArrivedMessage& told) {
     return told.uid <= last_known && is_other(told) &&
