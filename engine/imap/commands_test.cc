@@ -434,6 +434,18 @@ TEST_F(CommandsTest, MailboxCommands) {
   EXPECT_TRUE(over && script_->closed);
 }
 
+TEST_F(CommandsTest, StatusIsAskedFromOutsideTheMailbox) {
+  Greet("UNSELECT");
+  script_->Step("A1 SELECT \"a\"\r\n", "* 1 EXISTS\r\nA1 OK\r\n")
+      .Step("A2 STATUS \"b\" (UIDVALIDITY UIDNEXT)\r\n", "* STATUS b (UIDVALIDITY 7 UIDNEXT 3)\r\nA2 OK\r\n")
+      .Step("A3 UNSELECT\r\nA4 STATUS \"a\" (UIDVALIDITY UIDNEXT)\r\n",
+            "A3 OK\r\n* STATUS a (UIDVALIDITY 7 UIDNEXT 4)\r\nA4 OK\r\n");
+  EXPECT_TRUE(Run(Select(session(), SelectRequest("a"))).ok());
+  EXPECT_EQ(Run(NextUid(session(), "b"))->uid, Uid(3));
+  EXPECT_EQ(Run(NextUid(session(), "a"))->uid, Uid(4)) << "what it had shown of it before may be less";
+  EXPECT_TRUE(session().selected().empty());
+}
+
 TEST_F(CommandsTest, SetUpIsOneExchange) {
   Greet("ID ENABLE QRESYNC NAMESPACE COMPRESS=DEFLATE");
   script_->Step("A1 ID (\"name\" \"imapmesh\")\r\nA2 ENABLE QRESYNC\r\nA3 NAMESPACE\r\nA4 COMPRESS DEFLATE\r\n",
